@@ -1,0 +1,13 @@
+#!/usr/bin/env node
+// The `cloister` command. Committed as JavaScript, so that npm links it even before the first
+// build; everything it does is in src/, loaded from the build.
+import { existsSync } from 'node:fs';
+
+const main = new URL('../dist/main.js', import.meta.url);
+
+if (!existsSync(main)) {
+  process.stderr.write('cloister: the build is missing; run "npm run build" in the root\n');
+  process.exit(6);
+}
+const { main: run } = await import(main.href);
+process.exitCode = await run(process.argv.slice(2));
