@@ -1,0 +1,127 @@
+/**
+ * CPU backends: what runs guest instructions. The emulated processor and KVM both implement these.
+ */
+import type { Clock, Random } from './clock.js';
+import type { CpuExtension } from './cpu-extension.js';
+import type { ExitSink, VmExitKind } from './exit.js';
+import type { GuestMemory, MemorySlot } from './memory.js';
+import type { NativeVmControl } from './native-vm-control.js';
+import type { Snapshotable } from './snapshot.js';
+import type { VcpuState } from './vcpu-state.js';
+
+/** What `probe` found. `capabilities` are words plugins may require, e.g. `cpu.long-mode`. */
+export interface BackendProbe {
+  readonly name: string;
+  readonly available: boolean;
+  /** Why not, and what to do, when not available. */
+  readonly reason?: string;
+  readonly remedy?: string;
+  readonly capabilities: readonly string[];
+  /** Facts for `cloister probe`, in order: `[name, value]`. */
+  readonly details: readonly (readonly [string, string])[];
+}
+
+export interface CpuBackend {
+  readonly name: string;
+  /** Looks at the host; never throws, never leaves anything open. */
+  probe(): Promise<BackendProbe>;
+  /** Creates an empty VM. Leaves nothing behind when it throws. */
+  createVm(options: BackendVmOptions): Promise<BackendVm>;
+}
+
+export interface BackendVmOptions {
+  /** Bytes of system memory to provide for slots in all (RAM and ROM). */
+  readonly memorySize: number;
+  readonly cpus: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** What plugins give an emulated processor; a native backend refuses any. */
+  readonly extensions: readonly CpuExtension[];
+  /** Kinds whose exits some handler wants although the backend could answer them (cpuid, msr). */
+  readonly intercept: ReadonlySet<VmExitKind>;
+}
+
+/** Answers interrupt acknowledge cycles: the i8259 pair. */
+export interface ExternalInterruptSource {
+  /** The vector of the highest-priority request; spurious (vector 7 of its base) if none. */
+  acknowledge(): number;
+}
+
+/** How interrupts reach vCPUs. */
+export interface InterruptPort {
+  /** Where the PIC and IOAPIC live: devices of core (`external`) or the backend (`internal`). */
+  readonly irqchip: 'external' | 'internal';
+  /** Drives a GSI of an internal irqchip. */
+  setGsi(gsi: number, level: boolean): void;
+  /** Delivers a message-signalled interrupt (address and data as PCI MSI, xAPIC format). */
+  sendMsi(address: number, data: number): void;
+  /** Connects the i8259's INTR to LINT0 of the boot CPU (ExtINT). */
+  connectExternal(source: ExternalInterruptSource): void;
+  /** Drives INTR. */
+  setExternal(level: boolean): void;
+  /** Called with the vector when a local APIC broadcasts an EOI (level-triggered interrupts). */
+  onEoi(listener: (vector: number) => void): void;
+}
+
+export interface BackendVm extends Snapshotable {
+  readonly memory: GuestMemory;
+  readonly interrupts: InterruptPort;
+  readonly vcpus: readonly Vcpu[];
+  /** Present where the host's kernel runs the VM. */
+  readonly native?: NativeVmControl;
+  /** Instructions executed by all vCPUs, exact at any moment; -1 where not counted. */
+  instructions(): number;
+  /** Maps a slot. Slots do not overlap and are page-aligned, else `VmmError`. */
+  addSlot(slot: MemorySlot): void;
+  removeSlot(id: number): void;
+  /**
+   * Maps the page of `gpa` to another system-physical page (both multiples of 4096), as a
+   * hypervisor may at any time. Absent where the backend cannot.
+   */
+  remap?(gpa: number, spa: number): void;
+  /** Puts every vCPU into its reset state: the boot CPU runnable, others waiting for SIPI. */
+  reset(): void;
+  /** Counters for the summary, in order: `[name, value]`. */
+  statistics(): readonly (readonly [string, number])[];
+  dispose(): Promise<void>;
+}
+
+/** Why `run` returned. */
+export type RunEnd =
+  /** The slice is used up, or something asked for the host's attention. */
+  | 'slice'
+  /** HLT; run again when `runnable` is true. */
+  | 'halted'
+  /** Waiting for INIT/SIPI. */
+  | 'waiting'
+  /** Triple fault or shutdown; a `shutdown` exit was delivered. */
+  | 'shutdown'
+  /** The backend cannot go on; an `error` exit was delivered. */
+  | 'error';
+
+export interface Vcpu {
+  readonly index: number;
+  /**
+   * Runs at most `slice` instructions (a native backend: until a kick), delivering exits to `sink`
+   * synchronously: an exit's handler runs while its instruction waits, so that string I/O and
+   * read-modify-write MMIO are one instruction on every backend.
+   */
+  run(slice: number, sink: ExitSink): RunEnd;
+  /**
+   * From inside a sink, a timer or a port: end the running slice after at most `instructions`
+   * more, 0 meaning before the next instruction. Does nothing when no slice runs.
+   */
+  shorten(instructions: number): void;
+  /** Ends a `run` from any thread, soon. A kick with no run under way ends the next one. */
+  kick(): void;
+  /** Whether `run` would execute: not halted or waiting, or an event is pending. */
+  readonly runnable: boolean;
+  /**
+   * Registers, where the protection lets the host see them; otherwise
+   * `VmmError('unsupported')`. Only between runs or inside a sink.
+   */
+  readState(): VcpuState;
+  writeState(state: VcpuState): void;
+  /** Non-maskable interrupt. */
+  nmi(): void;
+}

@@ -1,0 +1,42 @@
+/**
+ * The one door for external input: console bytes, packets, disk completions, kicks.
+ *
+ * Every input is stamped with the instruction count at which the guest may first see it; a record
+ * of stamps and data replays a run bit for bit. A source is fed by the host at any time and
+ * delivered between two instructions, in the order of arrival over all sources.
+ */
+import type { Snapshotable } from './snapshot.js';
+
+export interface InputSource {
+  readonly name: string;
+  /**
+   * Queues `data` (copied). Returns false when the source's bound is reached: the caller keeps the
+   * data and waits for `onRoom`. During replay host data is dropped and true returned.
+   */
+  push(data: Uint8Array): boolean;
+  /** Called when a full source has room again. */
+  onRoom(listener: () => void): void;
+  /**
+   * Tells whether this source may still bring input. With no live source the default clock is
+   * instruction-counted and HLT jumps to the next timer.
+   */
+  setLive(live: boolean): void;
+}
+
+export interface InputPort extends Snapshotable {
+  /**
+   * Registers a source; names are unique in a VM. `deliver` runs between two instructions, both
+   * live and in replay; it must not depend on anything but its argument and the device's state.
+   */
+  source(name: string, deliver: (data: Uint8Array) => void, bound?: number): InputSource;
+  /** Whether any source is live (false during replay). */
+  readonly live: boolean;
+}
+
+/** One recorded input. */
+export interface InputRecord {
+  /** Instruction count of the VM before which it was delivered. */
+  readonly at: number;
+  readonly source: string;
+  readonly data: Uint8Array;
+}

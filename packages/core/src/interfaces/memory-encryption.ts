@@ -1,0 +1,34 @@
+/**
+ * The plugin that protects a VM: what it asks of the backend, the launch, page-state changes, and
+ * the late check that the protection is really active.
+ */
+import type { BackendProbe, BackendVm } from './backend.js';
+import type { CpuExtension } from './cpu-extension.js';
+import type { BootMachine, LaunchPlan } from './launch-plan.js';
+
+export interface MemoryEncryption {
+  /** e.g. `sev`, `sev-es`, `sev-snp`. */
+  readonly name: string;
+  readonly protection: BootMachine['protection'];
+  /**
+   * `hardware`, or `emulated`: then the host process holds the keys. Named by probe, summary and
+   * config; whoever asks for hardware is refused `emulated`.
+   */
+  readonly strength: 'hardware' | 'emulated';
+  /** Words that the backend's probe must list. */
+  readonly requires: readonly string[];
+  /** VM type to create (KVM), decided before creation. */
+  vmType?(probe: BackendProbe): number;
+  /** What an emulated processor gains. */
+  readonly extensions: readonly CpuExtension[];
+  /** Bit position of the C-bit, for the boot source's page tables. */
+  readonly cBit: number | null;
+  /** Loads and measures the plan in place of the plain loader. */
+  launch(vm: BackendVm, plan: LaunchPlan): Promise<void>;
+  /** Last call before the first instruction: false, and the VM does not start. */
+  ready(vm: BackendVm): boolean;
+  /** The launch measurement, once `launch` is done. */
+  readonly measurement: Uint8Array | null;
+  /** For the summary: `[name, value]`. */
+  summary(): readonly (readonly [string, string])[];
+}
