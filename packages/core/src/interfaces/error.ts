@@ -38,7 +38,7 @@ export interface VmmErrorOptions {
 
 /** An error of the host's side: a code to branch on, a message of one line, and what to do. */
 export class VmmError extends Error {
-  static readonly name = 'VmmError';
+  static override readonly name: string = 'VmmError';
   readonly code: VmmErrorCode;
   readonly plugin: string | undefined;
   readonly remedy: string | undefined;
