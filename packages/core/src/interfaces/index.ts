@@ -1,4 +1,5 @@
 /** The interfaces that everything in Cloister meets in. */
+export * from './acpi-hardware.js';
 export * from './backend.js';
 export * from './clock.js';
 export * from './cpu-extension.js';
@@ -9,6 +10,7 @@ export * from './exit.js';
 export * from './exit-handler.js';
 export * from './input-port.js';
 export * from './instruction-assist.js';
+export * from './interrupt-router.js';
 export * from './launch-plan.js';
 export * from './memory.js';
 export * from './memory-encryption.js';

@@ -53,6 +53,12 @@ export interface PluginContext {
   addExitHandler(handler: AnyExitHandler): void;
   /** A line of the interrupt controllers; GSIs 0-15 are also the ISA IRQs. */
   irq(gsi: number): IrqLine;
+  /**
+   * Tells `VmEvents.console` that the guest wrote `byte` to the console `source` (the device's
+   * name). Observation only: it cannot stall; costs nothing unobserved. Bytes are gathered into
+   * chunks.
+   */
+  consoleOutput(source: string, byte: number): void;
   /** Describes a device to ACPI's DSDT. */
   addAcpiNode(node: AcpiDeviceNode): void;
   /** At most one of each per VM; a second is a `VmmError('plugin-conflict')`. */
