@@ -68,7 +68,7 @@ export interface MsrExit extends ExitBase {
   index: number;
   lo: number;
   hi: number;
-  /** Set by the backend to true: #GP(0) unless a handler claims the access. */
+  /** Set by the backend to true: #GP(0) unless a handler claims the access by clearing it. */
   fault: boolean;
 }
 

@@ -10,8 +10,9 @@ import type { Snapshotable } from './snapshot.js';
 export interface InputSource {
   readonly name: string;
   /**
-   * Queues `data` (copied). Returns false when the source's bound is reached: the caller keeps the
-   * data and waits for `onRoom`. During replay host data is dropped and true returned.
+   * Queues `data` (copied). Returns false when the source's bound (bytes queued, by default
+   * 65536) is reached: the caller keeps the data and waits for `onRoom`. An empty
+   * source always takes one piece. During replay host data is dropped and true returned.
    */
   push(data: Uint8Array): boolean;
   /** Called when a full source has room again. */
@@ -21,6 +22,11 @@ export interface InputSource {
    * instruction-counted and HLT jumps to the next timer.
    */
   setLive(live: boolean): void;
+  /**
+   * The device's own buffer is full (`true`): its data stays queued until `hold(false)`. Later
+   * data of other sources overtakes it. Has no effect on what a replay delivers.
+   */
+  hold(on: boolean): void;
 }
 
 export interface InputPort extends Snapshotable {
@@ -37,6 +43,8 @@ export interface InputPort extends Snapshotable {
 export interface InputRecord {
   /** Instruction count of the VM before which it was delivered. */
   readonly at: number;
+  /** Virtual time in nanoseconds at which it was delivered: a sleeping VM executes nothing. */
+  readonly time: number;
   readonly source: string;
   readonly data: Uint8Array;
 }

@@ -67,6 +67,8 @@ export interface PluginContext {
   setMemoryEncryption(encryption: MemoryEncryption): void;
   setInstructionAssist(assist: InstructionAssist): void;
   addCpuExtension(extension: CpuExtension): void;
+  /** Lines for the end of a run, `[name, value]`; called when a summary is made. */
+  addSummary(lines: () => readonly (readonly [string, string])[]): void;
   /** Makes `value` available to other plugins under a token; see `get`. */
   provide<T>(token: ServiceToken<T>, value: T): void;
   /** A service of another plugin, set up earlier; `VmmError('missing-capability')` if absent. */
