@@ -96,6 +96,14 @@ export const TSC_AUX = 0x2d8;
 /** TSC = clock + TSC_OFFSET (nanoseconds at 1 GHz nominal). i64. */
 export const TSC_OFFSET = 0x2e0;
 
+/**
+ * RIP of the instruction after the last STI or MOV SS executed by emitted code, -1: none. While
+ * RIP equals it, interrupts are inhibited. i64.
+ */
+export const SHADOW_RIP = 0x2e8;
+/** 1 when an interrupt waits that IF would let through: STI and POPF then leave. u32. */
+export const INTERRUPT_PENDING = 0x2f0;
+
 /** XMM0 to XMM15, 16 bytes each. */
 export const XMM = 0x300;
 /** x87 registers by physical number, 16 bytes each, 10 used (80-bit extended, little-endian). */
