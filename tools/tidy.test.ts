@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { basename, extname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { packages, root } from './lib/workspace.mjs';
+import { packages, readJson, root } from './lib/workspace.mjs';
 
 const COLUMNS_MAX = 100;
 const LINES_GOAL = 450;
@@ -110,6 +110,20 @@ describe('every package', () => {
       expect(manifest.scripts?.install ?? manifest.scripts?.postinstall).toBeUndefined();
     });
   }
+
+  test('the lock file knows the packages of every platform', () => {
+    // npm drops platform packages that its registry cannot serve; npm ci then refuses the file.
+    const lock: Record<string, { optionalDependencies?: object }> = readJson(
+      join(root, 'package-lock.json'),
+    ).packages;
+    const wanted = Object.values(lock).flatMap((entry) =>
+      Object.keys(entry.optionalDependencies ?? {}),
+    );
+    const missing = wanted.filter(
+      (name) => !Object.keys(lock).some((path) => path.endsWith(`node_modules/${name}`)),
+    );
+    expect(missing).toEqual([]);
+  });
 
   test('the lock file names no registry', () => {
     const lock = readFileSync(join(root, 'package-lock.json'), 'utf8');
