@@ -21,16 +21,16 @@ import { cacheDir, filesUnder, fingerprint, packages, root } from './lib/workspa
 const isTest = (path) => /\.test\.[cm]?[jt]s$/.test(path);
 const isDeclaration = (path) => path.endsWith('.d.ts');
 
-/** Entry name to source file: {"testing/index": "src/testing/index.ts"}. */
+/** Entry name to source file: {"testing/index": "./src/testing/index.ts"}. */
 function entries({ dir, manifest }) {
   const table = {};
   for (const target of Object.values(manifest.exports)) {
     if (typeof target !== 'object') continue;
     const name = target.import.replace(/^\.\/dist\//, '').replace(/\.js$/, '');
-    table[name] = `src/${name}.ts`;
+    table[name] = `./src/${name}.ts`;
   }
   for (const file of existsSync(join(dir, 'src')) ? readdirSync(join(dir, 'src')) : []) {
-    if (/worker\.ts$/.test(file)) table[file.replace(/\.ts$/, '')] = `src/${file}`;
+    if (/worker\.ts$/.test(file)) table[file.replace(/\.ts$/, '')] = `./src/${file}`;
   }
   return table;
 }
@@ -110,6 +110,8 @@ async function buildJs(pkg) {
     silent: true,
     tsconfig: 'tsconfig.build.json',
     skipNodeModulesBundle: true,
+    // esbuild remembers the folder that was current when it was loaded.
+    esbuildOptions: (options) => void Object.assign(options, { absWorkingDir: pkg.dir }),
   });
   process.chdir(root);
   install(join(pkg.dir, '.build'), join(pkg.dir, 'dist'), (path) => !isDeclaration(path));
