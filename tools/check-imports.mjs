@@ -53,7 +53,7 @@ const IMPORT =
 const isTest = (path) => /\.test\.[cm]?[jt]s$/.test(path);
 const posix = (path) => path.split(sep).join('/');
 
-/** Import specifiers of a source text with their line, type-only imports flagged. */
+/** Import specifiers of a source text with their line. */
 export function importsOf(text) {
   const code = text
     .replace(/\/\*[\s\S]*?\*\//g, (comment) => comment.replace(/[^\n]/g, ' '))
@@ -62,7 +62,6 @@ export function importsOf(text) {
     const skipped = match[0].length - match[0].trimStart().length;
     return {
       specifier: match[1] ?? match[2],
-      typeOnly: /^(import|export)\s+type\s/.test(match[0].trimStart()),
       line: code.slice(0, match.index + skipped).split('\n').length,
     };
   });

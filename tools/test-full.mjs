@@ -1,5 +1,6 @@
 // Everything there is to test (CLOISTER_FULL=1: every kernel and entry, full fuzzing), then, with
-// --record, the outcome as docs/test-full.md: when, on which commit and machine, how many, how long.
+// --record, the outcome as docs/test-full.md: when, on which commit and machine, how many and how
+// long.
 //
 //   npm run test:full -- [--record]
 import { execFileSync } from 'node:child_process';
