@@ -1,0 +1,491 @@
+/**
+ * The language of instruction descriptions: `x` in `define('ADC', …, (x) => …)`.
+ *
+ * A description says what an instruction does and never who is asking. This class emits loads
+ * through the op record's fields (operands dynamic); a translator overrides the methods marked so
+ * and emits locals and constants instead (operands static).
+ *
+ * Integer operand values are i64, sign-extended from their size. Rules for exactness: read
+ * everything, write memory before registers, registers before flags; a fault then leaves the state
+ * of before the instruction.
+ */
+import type { CodeEmitter, Label, Value } from '../wasm/code.js';
+import type { ValueType } from '../wasm/encode.js';
+import * as L from '../cpu/layout.js';
+import { FlagEmitter } from './flag-emitter.js';
+import type { Form } from './form.js';
+import * as R from './op-record.js';
+
+/** Functions of the core module and imports that descriptions call, by index. */
+export interface CoreFunctions {
+  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes come to BOUNCE. */
+  readonly loadSlow: number;
+  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes lie in BOUNCE. */
+  readonly storeSlow: number;
+  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes come to BOUNCE. */
+  readonly prepareRmw: number;
+  readonly commitRmw: number;
+  /** (op, operand size bytes, write) → i64 linear address, or RMW_PENDING… see `address`. */
+  readonly addressSlow: number;
+  /** (function number) → outcome. */
+  readonly system: number;
+  /** (op) → address of the target's record, 0 if a fault is pending. */
+  readonly link: number;
+  /** () → RFLAGS. */
+  readonly eflags: number;
+  /** (image, mask): sets status flags. */
+  readonly setStatus: number;
+}
+
+/** Outcomes of system functions, as `system/outcome.ts` has them. */
+export const OUTCOME = { next: 0, fault: 1, redispatch: 2, leave: 3 } as const;
+
+/** How emitted code ends an instruction. */
+export interface Flow {
+  /** A fault is pending: leave with the state of before the instruction. */
+  fault(): void;
+  /** Go on at the RIP in `target` (i64, already cut to the mode's width). */
+  jump(target: Value): void;
+  /** Go on at the record in `record` (start of a block in the same page). */
+  enter(record: Value): void;
+  /** RIP has been stored: look it up. */
+  redispatch(): void;
+  /** Leave the run loop; the instruction is complete, RIP has been stored. */
+  leave(): void;
+}
+
+interface PendingWrite {
+  readonly host: Value;
+}
+
+export class Emitter extends FlagEmitter {
+  readonly #addresses: (Value | undefined)[] = [];
+  #pending: PendingWrite | null = null;
+  /** True when the description has ended the instruction itself on every path. */
+  ended = false;
+
+  constructor(
+    code: CodeEmitter,
+    cpu: Value,
+    readonly op: Value,
+    readonly form: Form,
+    readonly core: CoreFunctions,
+    readonly flow: Flow,
+    readonly systemNumber: (name: string) => number,
+    /** Access of operand 0: r, w or rw. */
+    readonly access: string,
+  ) {
+    super(code, cpu);
+  }
+
+  /** Effective operand size in bits. */
+  get size(): number {
+    return this.form.size;
+  }
+
+  get legacy(): boolean {
+    return this.form.legacy;
+  }
+
+  sizeOf(index: number): number {
+    return this.form.operands[index].size;
+  }
+
+  kindOf(index: number): string {
+    return this.form.operands[index].kind;
+  }
+
+  // Registers --------------------------------------------------------------------------------
+
+  /** Address of the register that operand `index` names. Overridden by a translator. */
+  protected registerAddress(index: number): Value {
+    const offset = this.code.load('i32.load16_u', this.op, R.OP_REG[index]);
+    return this.add(this.cpu, offset);
+  }
+
+  /** General register `number`, `size` bits, sign- or zero-extended to i64. */
+  gpr(number: number, size = 64, signed = true): Value {
+    return this.code.load(loadName(size, signed), this.cpu, L.gprOffset(number));
+  }
+
+  setGpr(number: number, value: Value, size = 64): void {
+    this.#storeRegister(this.cpu, L.gprOffset(number), value, size);
+  }
+
+  #storeRegister(address: Value, offset: number, value: Value, size: number): void {
+    if (size === 64) this.code.store('i64.store', address, value, offset);
+    else if (size === 32) this.code.store('i64.store', address, this.zeroExtend(value, 32), offset);
+    else this.code.store(`i64.store${size}`, address, value, offset);
+  }
+
+  // Operands ---------------------------------------------------------------------------------
+
+  /** Operand `index`, sign-extended to i64. */
+  operand(index: number): Value {
+    return this.#read(index, true);
+  }
+
+  /** Operand `index`, zero-extended to i64. */
+  operandU(index: number): Value {
+    return this.#read(index, false);
+  }
+
+  #read(index: number, signed: boolean): Value {
+    const { kind, size } = this.form.operands[index];
+    switch (kind) {
+      case 'r':
+        return this.code.load(loadName(size, signed), this.registerAddress(index));
+      case 'i':
+        return this.immediate(index, signed);
+      case 'm':
+        if (index === 0 && this.access === 'rw') return this.#readForUpdate(size, signed);
+        return this.load(this.address(index), size, signed);
+      default:
+        return this.code.load('i64.load16_u', this.op, R.OP_REG[index]);
+    }
+  }
+
+  /** The immediate operand. A 64-bit one (MOV r64, imm64) lies in the displacement. */
+  immediate(index: number, signed = true): Value {
+    const { size } = this.form.operands[index];
+    if (size === 64 && this.form.mnemonic === 'MOVABS') {
+      return this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+    }
+    const value = this.code.load('i64.load32_s', this.op, R.OP_IMMEDIATE);
+    return signed || size === 64 ? value : this.zeroExtend(value, size);
+  }
+
+  setOperand(index: number, value: Value): void {
+    const { kind, size } = this.form.operands[index];
+    if (kind === 'm') {
+      if (index === 0 && this.#pending !== null) this.#finishUpdate(value, size);
+      else this.store(this.address(index), value, size);
+      return;
+    }
+    this.#storeRegister(this.registerAddress(index), 0, value, size);
+  }
+
+  // Addresses --------------------------------------------------------------------------------
+
+  /** Linear address of memory operand `index`. Overridden by a translator. */
+  address(index: number): Value {
+    const known = this.#addresses[index];
+    if (known !== undefined) return known;
+    const base = this.code.load('i32.load16_u', this.op, R.OP_BASE);
+    const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+    const register = this.code.load('i64.load', this.add(this.cpu, base));
+    const address = this.code.variable(this.add(register, displacement));
+    const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
+    this.if(kind, () => {
+      this.code.scope(() => this.#complexAddress(index, address, kind));
+    });
+    this.#addresses[index] = address;
+    return address;
+  }
+
+  #complexAddress(index: number, address: Value, kind: Value): void {
+    this.if(
+      this.eq(kind, this.i32(R.EA_INDEX)),
+      () => {
+        const field = this.code.load('i32.load16_u', this.op, R.OP_INDEX);
+        const value = this.code.load('i64.load', this.add(this.cpu, field));
+        const scale = this.code.load('i64.load8_u', this.op, R.OP_SCALE);
+        this.code.set(address, this.add(address, this.shl(value, scale)));
+      },
+      () => {
+        this.markOp();
+        const bytes = this.i32(Math.max(1, this.sizeOf(index) >> 3));
+        const write = this.i32(index === 0 && this.access !== 'r' ? 1 : 0);
+        this.code.set(
+          address,
+          this.code.call(this.core.addressSlow, 'i64', this.op, bytes, write),
+        );
+        const checked = this.and(kind, this.i32(R.EA_CHECKED));
+        this.if(checked, () => {
+          const vector = this.state32(L.FAULT_VECTOR);
+          this.if(this.geS(vector, this.i32(0)), () => this.flow.fault());
+        });
+      },
+    );
+  }
+
+  /** Offset of memory operand `index` without its segment: LEA. */
+  effectiveAddress(_index: number): Value {
+    const field = (offset: number): Value => {
+      const register = this.code.load('i32.load16_u', this.op, offset);
+      return this.code.load('i64.load', this.add(this.cpu, register));
+    };
+    const scale = this.code.load('i64.load8_u', this.op, R.OP_SCALE);
+    const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+    const sum = this.add(field(R.OP_BASE), this.shl(field(R.OP_INDEX), scale));
+    const address = this.code.variable(this.add(sum, displacement));
+    const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
+    this.if(this.and(kind, this.i32(R.EA_32 | R.EA_16)), () => {
+      const is32 = this.and(kind, this.i32(R.EA_32));
+      const mask = this.code.select(is32, this.i64(0xffffffffn), this.i64(0xffffn));
+      this.code.set(address, this.and(address, mask));
+    });
+    return address;
+  }
+
+  // Memory -----------------------------------------------------------------------------------
+
+  /** Address of the TLB of the current privilege. Overridden where it is kept in a local. */
+  protected tlb(): Value {
+    return this.add(this.cpu, this.state32(L.TLB));
+  }
+
+  /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
+  protected tlbEntry(address: Value): Value {
+    const low = this.wrap(address);
+    const high = this.wrap(this.shrU(address, this.i64(32)));
+    const shift = Math.log2(L.TLB_ENTRY_SIZE);
+    const fold = this.xor(
+      this.xor(this.shrU(low, this.i32(12 - shift)), this.shrU(low, this.i32(22 - shift))),
+      this.shl(high, this.i32(shift)),
+    );
+    const offset = this.and(fold, this.i32((L.TLB_ENTRIES - 1) << shift));
+    return this.add(this.tlb(), offset);
+  }
+
+  /** Whether the entry's tag does not cover `bytes` bytes at `address`: miss or page crossing. */
+  protected misses(entry: Value, tag: number, address: Value, bytes: number): Value {
+    const distance = this.xor(address, this.code.load('i64.load', entry, tag));
+    return this.gtU(distance, this.i64(4096 - bytes));
+  }
+
+  protected hostAddress(entry: Value, address: Value): Value {
+    return this.add(this.wrap(address), this.code.load('i32.load', entry, L.TLB_ADDEND));
+  }
+
+  /** Notes the instruction in execution before a call that may look at it. */
+  markOp(): void {
+    this.code.store('i32.store', this.cpu, this.op, L.CUR_OP);
+  }
+
+  /** Calls a slow path with `address` in ARG0; leaves with a fault if it reports one. */
+  #slow(index: number, address: Value, bytes: number): void {
+    this.markOp();
+    this.code.store('i64.store', this.cpu, address, L.ARG0);
+    const faulted = this.code.call(index, 'i32', this.i32(bytes));
+    this.if(faulted, () => this.flow.fault());
+  }
+
+  /** Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path). */
+  readable(address: Value, bytes: number): Value {
+    const host = this.code.newLocal('i32');
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(
+        this.misses(entry, L.TLB_TAG_READ, address, bytes),
+        () => {
+          this.#slow(this.core.loadSlow, address, bytes);
+          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
+        },
+        () => this.code.set(host, this.hostAddress(entry, address)),
+      );
+    });
+    return host;
+  }
+
+  /** Loads `size` bits at linear `address`, extended to i64. */
+  load(address: Value, size: number, signed = true): Value {
+    return this.code.load(loadName(size, signed), this.readable(address, size >> 3));
+  }
+
+  /** Loads with any load instruction (e.g. `v128.load`, `f64.load`). */
+  loadAs(name: string, address: Value, bytes: number): Value {
+    return this.code.load(name, this.readable(address, bytes));
+  }
+
+  /** Stores the low `size` bits of the i64 `value` at linear `address`. */
+  store(address: Value, value: Value, size: number): void {
+    this.storeAs(storeName(size), address, value, size >> 3);
+  }
+
+  /** Stores with any store instruction. */
+  storeAs(name: string, address: Value, value: Value, bytes: number): void {
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(
+        this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
+        () => {
+          this.code.store(name, this.cpu, value, L.BOUNCE);
+          this.#slow(this.core.storeSlow, address, bytes);
+        },
+        () => this.code.store(name, this.hostAddress(entry, address), value),
+      );
+    });
+  }
+
+  #readForUpdate(size: number, signed: boolean): Value {
+    const host = this.update(this.address(0), size >> 3);
+    this.#pending = { host };
+    return this.code.load(loadName(size, signed), host);
+  }
+
+  #finishUpdate(value: Value, size: number): void {
+    const { host } = this.#pending as PendingWrite;
+    this.code.store(storeName(size), host, value);
+    this.commit(host);
+  }
+
+  /** Host address of `bytes` bytes at `address`, readable and writable; ended by `commit`. */
+  update(address: Value, bytes: number): Value {
+    const host = this.code.newLocal('i32');
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(
+        this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
+        () => {
+          this.#slow(this.core.prepareRmw, address, bytes);
+          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
+        },
+        () => this.code.set(host, this.hostAddress(entry, address)),
+      );
+    });
+    return host;
+  }
+
+  /** Makes bytes written at `host` (from `update`) visible; cannot fault. */
+  commit(host: Value): void {
+    const bounced = this.eq(host, this.add(this.cpu, this.i32(L.BOUNCE)));
+    this.if(bounced, () => this.code.callVoid(this.core.commitRmw));
+  }
+
+  // Stack ------------------------------------------------------------------------------------
+
+  /** Linear address of the stack at pointer `pointer` (i64). */
+  stackAddress(pointer: Value): Value {
+    if (!this.legacy) return pointer;
+    const base = this.state64(L.segmentOffset(L.SEG.ss));
+    return this.zeroExtend(this.add(base, pointer), 32);
+  }
+
+  /** The stack pointer moved by `bytes`, within the width of the stack. */
+  movedStackPointer(pointer: Value, bytes: number): Value {
+    const moved = this.add(pointer, this.i64(bytes));
+    return this.legacy ? this.and(moved, this.stackMask()) : moved;
+  }
+
+  /** All ones in the width of the stack: 16 or 32 bits outside 64-bit mode. */
+  stackMask(): Value {
+    const stack32 = this.and(this.state32(L.MODE), this.i32(4));
+    return this.code.select(stack32, this.i64(0xffffffffn), this.i64(0xffffn));
+  }
+
+  stackPointer(): Value {
+    return this.legacy ? this.and(this.gpr(4), this.stackMask()) : this.gpr(4);
+  }
+
+  setStackPointer(value: Value): void {
+    if (!this.legacy) {
+      this.setGpr(4, value);
+      return;
+    }
+    const mask = this.stackMask();
+    const kept = this.andNot(this.gpr(4), mask);
+    this.setGpr(4, this.or(kept, this.and(value, mask)));
+  }
+
+  push(value: Value, size = this.size): void {
+    const pointer = this.movedStackPointer(this.stackPointer(), -(size >> 3));
+    this.store(this.stackAddress(pointer), value, size);
+    this.setStackPointer(pointer);
+  }
+
+  /** Reads the top of the stack without moving the pointer; see `popped`. */
+  top(size = this.size): Value {
+    return this.load(this.stackAddress(this.stackPointer()), size, true);
+  }
+
+  /** Moves the stack pointer over `bytes` bytes. */
+  popped(bytes: number): void {
+    this.setStackPointer(this.movedStackPointer(this.stackPointer(), bytes));
+  }
+
+  // Control flow -----------------------------------------------------------------------------
+
+  /** RIP after this instruction. Overridden by a translator. */
+  nextRip(): Value {
+    const next = this.code.load('i64.load16_u', this.op, R.OP_NEXT);
+    return this.cutRip(this.add(this.state64(L.RIP_PAGE), next));
+  }
+
+  /** RIP of this instruction. */
+  rip(): Value {
+    const next = this.code.load('i64.load16_u', this.op, R.OP_NEXT);
+    const length = this.code.load('i64.load8_u', this.op, R.OP_LENGTH);
+    return this.cutRip(this.sub(this.add(this.state64(L.RIP_PAGE), next), length));
+  }
+
+  /** Cuts a branch target to the operand size outside 64-bit mode. */
+  cutRip(target: Value): Value {
+    if (!this.legacy) return target;
+    return this.zeroExtend(target, this.size === 16 ? 16 : 32);
+  }
+
+  /** Goes to the relative target of the instruction. Overridden by a translator. */
+  branchRelative(): void {
+    const link = this.code.load('i32.load', this.op, R.OP_LINK);
+    this.if(this.gtU(link, this.i32(R.LINK_UNRESOLVED)), () => this.flow.enter(link));
+    const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+    const target = this.cutRip(this.add(this.state64(L.RIP_PAGE), displacement));
+    this.if(link, () => {
+      this.markOp();
+      this.code.store('i64.store', this.cpu, target, L.RIP);
+      const record = this.code.call(this.core.link, 'i32', this.op);
+      this.if(this.eqz(record), () => this.flow.fault());
+      this.flow.enter(record);
+    });
+    this.flow.jump(target);
+  }
+
+  /** Goes to the RIP in `target`, which the caller has checked or a fetch will check. */
+  branchTo(target: Value): void {
+    this.flow.jump(this.cutRip(target));
+  }
+
+  // Out of the language ----------------------------------------------------------------------
+
+  /** Calls a system function; arguments go to ARG0…; `result` runs if it says `next`. */
+  system(name: string, args: readonly Value[], result?: () => void): void {
+    this.markOp();
+    args.forEach((value, index) => {
+      const wide = value.type === 'i64' ? value : this.code.op('i64.extend_i32_u', value);
+      this.code.store('i64.store', this.cpu, wide, L.ARG0 + index * 8);
+    });
+    const number = this.i32(this.systemNumber(name));
+    const outcome = this.code.call(this.core.system, 'i32', number);
+    this.if(outcome, () => {
+      this.if(this.eq(outcome, this.i32(OUTCOME.fault)), () => this.flow.fault());
+      this.if(this.eq(outcome, this.i32(OUTCOME.leave)), () => this.flow.leave());
+      this.flow.redispatch();
+    });
+    result?.();
+  }
+
+  /** Result `index` of a system function. */
+  systemResult(index = 0): Value {
+    return this.state64(L.ARG0 + index * 8);
+  }
+
+  /** Raises an exception with the state of before the instruction. */
+  raise(vector: number, errorCode = -1): void {
+    this.markOp();
+    this.setState32(L.FAULT_VECTOR, this.i32(vector));
+    this.setState32(L.FAULT_ERROR, this.i32(errorCode));
+    this.flow.fault();
+  }
+}
+
+/** The load instruction for `size` bits extended to i64. */
+export function loadName(size: number, signed: boolean): string {
+  return size === 64 ? 'i64.load' : `i64.load${size}_${signed ? 's' : 'u'}`;
+}
+
+export function storeName(size: number): string {
+  return size === 64 ? 'i64.store' : `i64.store${size}`;
+}
+
+export type { Label, Value, ValueType };

@@ -1,0 +1,180 @@
+/**
+ * Lazy status flags in the description language.
+ *
+ * Three words hold OF, SF, ZF, AF, PF, CF (layout.ts): the sign-extended result, a carry vector
+ * shifted so that the operand's top bit is bit 63, and an adjustment word with AF in bit 4 and what
+ * a loaded RFLAGS image needs (SF with ZF, any PF). Every condition then is a few operations without
+ * a branch, whatever instruction set the flags.
+ *
+ * Flags that the manuals leave undefined get the value that the formulas give.
+ */
+import type { Value } from '../wasm/code.js';
+import * as L from '../cpu/layout.js';
+import { ArithmeticEmitter } from './arithmetic-emitter.js';
+
+const TOP = -(2n ** 63n);
+
+export type FlagName = 'CF' | 'OF' | 'ZF' | 'SF' | 'PF' | 'AF';
+
+export class FlagEmitter extends ArithmeticEmitter {
+  protected result(): Value {
+    return this.state64(L.FLAG_RES);
+  }
+
+  protected carries(): Value {
+    return this.state64(L.FLAG_CV);
+  }
+
+  protected adjust(): Value {
+    return this.state64(L.FLAG_ADJ);
+  }
+
+  setFlagWords(result: Value, carries: Value, adjust: Value): void {
+    this.setState64(L.FLAG_RES, result);
+    this.setState64(L.FLAG_CV, carries);
+    this.setState64(L.FLAG_ADJ, adjust);
+  }
+
+  #auxiliary(a: Value, b: Value, result: Value): Value {
+    return this.and(this.xor(this.xor(a, b), result), this.i64(0x10));
+  }
+
+  #aligned(carries: Value, size: number): Value {
+    return size === 64 ? carries : this.shl(carries, this.i64(64 - size));
+  }
+
+  /** Carry vector of a + b (+ carry) = result. */
+  #addCarries(a: Value, b: Value, result: Value): Value {
+    return this.or(this.and(a, b), this.andNot(this.or(a, b), result));
+  }
+
+  /** Borrow vector of a - b (- borrow) = result. */
+  #subCarries(a: Value, b: Value, result: Value): Value {
+    const different = this.xor(a, b);
+    return this.or(this.and(different, b), this.andNot(result, different));
+  }
+
+  /** Flags of `result` = a + b, with or without carry in; all sign-extended from `size`. */
+  flagsOfAdd(a: Value, b: Value, result: Value, size: number): void {
+    const carries = this.#aligned(this.#addCarries(a, b, result), size);
+    this.setFlagWords(result, carries, this.#auxiliary(a, b, result));
+  }
+
+  /** Flags of `result` = a - b, with or without borrow in. */
+  flagsOfSub(a: Value, b: Value, result: Value, size: number): void {
+    const carries = this.#aligned(this.#subCarries(a, b, result), size);
+    this.setFlagWords(result, carries, this.#auxiliary(a, b, result));
+  }
+
+  /** Flags of AND, OR, XOR, TEST: CF, OF and AF are cleared. */
+  flagsOfLogic(result: Value): void {
+    this.setFlagWords(result, this.i64(0), this.i64(0));
+  }
+
+  /** Flags of INC and DEC: like an addition, but CF stays. */
+  flagsOfStep(a: Value, step: 1 | -1, result: Value, size: number): void {
+    const one = this.i64(1);
+    const vector =
+      step === 1 ? this.#addCarries(a, one, result) : this.#subCarries(a, one, result);
+    const aligned = this.#aligned(vector, size);
+    const overflow = this.and(this.xor(aligned, this.shl(aligned, one)), this.i64(TOP));
+    const carry = this.and(this.carries(), this.i64(TOP));
+    const carries = this.or(carry, this.shrU(this.xor(carry, overflow), one));
+    this.setFlagWords(result, carries, this.#auxiliary(a, one, result));
+  }
+
+  /** Result flags (SF, ZF, PF) of `result`, with CF and OF given as i32 0 or 1; AF cleared. */
+  flagsOfResult(result: Value, cf: Value, of: Value): void {
+    this.setFlagWords(result, this.#carryWord(cf, of), this.i64(0));
+  }
+
+  #carryWord(cf: Value, of: Value): Value {
+    const carry = this.shl(this.widen(cf), this.i64(63));
+    return this.or(carry, this.shl(this.widen(this.xor(cf, of)), this.i64(62)));
+  }
+
+  /** Sets CF and OF (i32 0 or 1), leaving the others. */
+  setCarryOverflow(cf: Value, of: Value): void {
+    this.setState64(L.FLAG_CV, this.#carryWord(cf, of));
+  }
+
+  /** Sets CF (i32 0 or 1), leaving the others. */
+  setCarry(cf: Value): void {
+    this.setCarryOverflow(cf, this.flag('OF'));
+  }
+
+  /** Sets ZF (i32 0 or 1), leaving the others. */
+  setZero(zf: Value): void {
+    const sf = this.flag('SF');
+    const pf = this.flag('PF');
+    // A non-zero result needs a byte whose parity and a sign that the adjustment puts right.
+    const result = this.select(zf, this.i64(0), this.i64(1));
+    const parityIsEven = zf;
+    const fix = this.shl(this.widen(this.xor(pf, parityIsEven)), this.i64(8));
+    const sign = this.shl(this.widen(sf), this.i64(63));
+    const auxiliary = this.and(this.adjust(), this.i64(0x10));
+    this.setState64(L.FLAG_RES, result);
+    this.setState64(L.FLAG_ADJ, this.or(this.or(auxiliary, fix), sign));
+  }
+
+  /** A flag as i32 0 or 1. */
+  flag(name: FlagName): Value {
+    switch (name) {
+      case 'CF':
+        return this.ltS(this.carries(), this.i64(0));
+      case 'OF':
+        return this.ltS(this.#overflowWord(), this.i64(0));
+      case 'ZF':
+        return this.eqz(this.result());
+      case 'SF':
+        return this.ltS(this.#signWord(), this.i64(0));
+      case 'AF':
+        return this.wrap(this.and(this.shrU(this.adjust(), this.i64(4)), this.i64(1)));
+      case 'PF': {
+        const byte = this.xor(this.result(), this.shrU(this.adjust(), this.i64(8)));
+        const ones = this.popcnt(this.and(byte, this.i64(0xff)));
+        return this.eqz(this.and(ones, this.i64(1)));
+      }
+    }
+  }
+
+  #overflowWord(): Value {
+    const carries = this.carries();
+    return this.xor(carries, this.shl(carries, this.i64(1)));
+  }
+
+  #signWord(): Value {
+    return this.xor(this.result(), this.adjust());
+  }
+
+  /** Condition `cc` (0 to 15, as in Jcc's opcode) as i32 0 or 1. */
+  condition(cc: number): Value {
+    const positive = this.#condition(cc >> 1);
+    return cc & 1 ? this.eqz(positive) : positive;
+  }
+
+  #condition(pair: number): Value {
+    switch (pair) {
+      case 0:
+        return this.flag('OF');
+      case 1:
+        return this.flag('CF');
+      case 2:
+        return this.flag('ZF');
+      case 3:
+        return this.or(this.flag('CF'), this.flag('ZF'));
+      case 4:
+        return this.flag('SF');
+      case 5:
+        return this.flag('PF');
+      case 6:
+        return this.#less();
+      default:
+        return this.or(this.#less(), this.flag('ZF'));
+    }
+  }
+
+  #less(): Value {
+    return this.ltS(this.xor(this.#signWord(), this.#overflowWord()), this.i64(0));
+  }
+}
