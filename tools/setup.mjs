@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { installDifference } from './lib/installed.mjs';
 import { withLock } from './lib/lock.mjs';
 import { readJson, root } from './lib/workspace.mjs';
 
@@ -17,24 +18,12 @@ function requireNode() {
   throw new Error(`Node ${NODE_MIN.join('.')} or newer is needed; this is ${process.version}`);
 }
 
-/**
- * Why npm ci is due, or undefined. npm leaves a copy of the lock file in node_modules as its last
- * step, so an interrupted or outdated installation shows as a difference between the two.
- */
-export function installIsDue() {
+/** Why npm ci is due, or undefined. */
+function installIsDue() {
   const installedPath = join(root, 'node_modules', '.package-lock.json');
   if (!existsSync(installedPath)) return 'node_modules is missing';
   const wanted = readJson(join(root, 'package-lock.json')).packages;
-  const installed = readJson(installedPath).packages;
-  for (const [path, entry] of Object.entries(wanted)) {
-    if (!path.includes('node_modules/')) continue;
-    const present = installed[path];
-    if (present === undefined && !entry.optional) return `${path} is not installed`;
-    if (present !== undefined && present.version !== entry.version) {
-      return `${path} is ${present.version}, package-lock.json has ${entry.version}`;
-    }
-  }
-  return undefined;
+  return installDifference(wanted, readJson(installedPath).packages);
 }
 
 function install(reason) {
