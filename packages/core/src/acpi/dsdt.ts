@@ -8,7 +8,6 @@ import { VmmError } from '../interfaces/error.js';
 import type { AcpiDeviceNode } from '../interfaces/plugin.js';
 import { type Aml, concat, device, hardwareId, integer, name, pkg, scope } from './aml.js';
 import { interrupt, io, irqNoFlags, memory, resourceTemplate } from './aml-resources.js';
-import { S5_SLP_TYP } from './fixed-hardware.js';
 import { table } from './table.js';
 
 /** Devices that every PC has; a node of the same name takes the place of one of these. */
@@ -60,9 +59,10 @@ export function mergeNodes(nodes: readonly AcpiDeviceNode[]): AcpiDeviceNode[] {
   return [...PC_NODES.filter(({ name }) => !names.has(name)), ...nodes];
 }
 
-export function dsdt(cpus: number, nodes: readonly AcpiDeviceNode[]): Uint8Array {
+/** `s5` is the SLP_TYP of soft off. */
+export function dsdt(cpus: number, nodes: readonly AcpiDeviceNode[], s5: number): Uint8Array {
   const processors = Array.from({ length: cpus }, (_, index) => processorNode(index));
-  const sleep = [S5_SLP_TYP, 0, 0, 0].map((value) => integer(value));
+  const sleep = [s5, 0, 0, 0].map((value) => integer(value));
   const body = concat(
     scope('\\_SB', ...processors, ...nodes.map(deviceNode)),
     name('\\_S5', pkg(...sleep)),

@@ -7,14 +7,14 @@
  */
 import {
   PM_TMR_LENGTH,
-  PM_TMR_PORT,
+  hardware.pmTimer,
   PM1A_CNT_LENGTH,
-  PM1A_CNT_PORT,
+  hardware.pm1aControl,
   PM1A_EVT_LENGTH,
-  PM1A_EVT_PORT,
+  hardware.pm1aEvent,
   RESET_PORT,
   RESET_VALUE,
-  RTC_CENTURY_REGISTER,
+  hardware.century,
   SCI_GSI,
 } from './fixed-hardware.js';
 import { HEADER_SIZE, putText, table } from './table.js';
@@ -27,6 +27,7 @@ const WBINVD = 1 << 0;
 const PROC_C1 = 1 << 2;
 const SLP_BUTTON = 1 << 5;
 const FIX_RTC = 1 << 6;
+const TMR_VAL_EXT = 1 << 8;
 const RESET_REG_SUP = 1 << 10;
 
 /** IA-PC boot architecture flags in use. */
@@ -38,7 +39,7 @@ const VGA_NOT_PRESENT = 1 << 2;
 const NO_C2 = 101;
 const NO_C3 = 1001;
 
-export function fadt(facs: number, dsdt: number): Uint8Array {
+export function fadt(hardware: AcpiFixedHardware, facs: number, dsdt: number): Uint8Array {
   const body = new Uint8Array(LENGTH - HEADER_SIZE);
   const view = new DataView(body.buffer);
   // Offsets as the specification's table counts them, from the start of the header.
@@ -53,24 +54,25 @@ export function fadt(facs: number, dsdt: number): Uint8Array {
   };
   u32(36, facs);
   u32(40, dsdt);
-  u16(46, SCI_GSI);
-  u32(56, PM1A_EVT_PORT);
-  u32(64, PM1A_CNT_PORT);
-  u32(76, PM_TMR_PORT);
+  u16(46, hardware.sci);
+  u32(56, hardware.pm1aEvent);
+  u32(64, hardware.pm1aControl);
+  u32(76, hardware.pmTimer);
   u8(88, PM1A_EVT_LENGTH);
   u8(89, PM1A_CNT_LENGTH);
   u8(91, PM_TMR_LENGTH);
   u16(96, NO_C2);
   u16(98, NO_C3);
-  u8(108, RTC_CENTURY_REGISTER);
-  u16(109, LEGACY_DEVICES | I8042 | VGA_NOT_PRESENT);
-  u32(112, WBINVD | PROC_C1 | SLP_BUTTON | FIX_RTC | RESET_REG_SUP);
-  port(116, RESET_PORT, 8);
-  u8(128, RESET_VALUE);
+  u8(108, hardware.century);
+  u16(109, LEGACY_DEVICES | VGA_NOT_PRESENT | (hardware.keyboardController ? I8042 : 0));
+  const timer = hardware.pmTimer32 ? TMR_VAL_EXT : 0;
+  u32(112, WBINVD | PROC_C1 | SLP_BUTTON | FIX_RTC | RESET_REG_SUP | timer);
+  port(116, hardware.reset.port, 8);
+  u8(128, hardware.reset.value);
   u32(140, dsdt); // X_DSDT; X_FIRMWARE_CTRL stays 0 because FIRMWARE_CTRL is set
-  port(148, PM1A_EVT_PORT, 32);
-  port(172, PM1A_CNT_PORT, 16);
-  port(208, PM_TMR_PORT, 32);
+  port(148, hardware.pm1aEvent, 32);
+  port(172, hardware.pm1aControl, 16);
+  port(208, hardware.pmTimer, 32);
   putText(body, 268 - HEADER_SIZE, 'CLOISTER', 8);
   return table('FACP', REVISION, body);
 }

@@ -6,6 +6,8 @@
  * and PM1_CNT.SCI_EN always reads as 1. There are no GPE blocks.
  */
 
+import type { AcpiFixedHardware } from '../interfaces/acpi-hardware.js';
+
 /** PM1a event block: PM1_STS at +0, PM1_EN at +2, 16 bits each. */
 export const PM1A_EVT_PORT = 0x600;
 export const PM1A_EVT_LENGTH = 4;
@@ -53,3 +55,16 @@ export const TIMER_GSI = 2;
 
 /** CMOS register that holds the century in BCD, as the FADT's CENTURY field says. */
 export const RTC_CENTURY_REGISTER = 0x32;
+
+/** All of it, as the FADT's writer takes it. */
+export const FIXED_HARDWARE: AcpiFixedHardware = {
+  pm1aEvent: PM1A_EVT_PORT,
+  pm1aControl: PM1A_CNT_PORT,
+  pmTimer: PM_TMR_PORT,
+  pmTimer32: false,
+  sci: SCI_GSI,
+  reset: { port: RESET_PORT, value: RESET_VALUE },
+  s5: S5_SLP_TYP,
+  century: RTC_CENTURY_REGISTER,
+  keyboardController: true,
+};

@@ -71,10 +71,11 @@ function localX2apicNmi(): Uint8Array {
   });
 }
 
-export function madt(cpus: number): Uint8Array {
+/** `sci` is the SCI's GSI. */
+export function madt(cpus: number, sci: number): Uint8Array {
   const structures: Uint8Array[] = [];
   for (let id = 0; id < cpus; id += 1) structures.push(processor(id));
-  structures.push(ioapic(), override(0, TIMER_GSI, 0), override(SCI_GSI, SCI_GSI, HIGH_LEVEL));
+  structures.push(ioapic(), override(0, TIMER_GSI, 0), override(sci, sci, HIGH_LEVEL));
   structures.push(localNmi());
   if (cpus - 1 > LAST_XAPIC_ID) structures.push(localX2apicNmi());
 

@@ -81,6 +81,28 @@ describe('acpiTables', () => {
     expect(flags & (1 << 10)).not.toBe(0); // the reset register works
   });
 
+  it('takes another description of the fixed hardware', () => {
+    const { facp, view, tables } = walk({
+      cpus: 1,
+      hardware: {
+        ...hardware.FIXED_HARDWARE,
+        pm1aEvent: 0xb000,
+        pmTimer32: true,
+        sci: 11,
+        century: 0,
+        keyboardController: false,
+      },
+    });
+    expect(view.getUint32(facp.at + 56, true)).toBe(0xb000);
+    expect(Number(view.getBigUint64(facp.at + 152, true))).toBe(0xb000);
+    expect(view.getUint16(facp.at + 46, true)).toBe(11);
+    expect(view.getUint8(facp.at + 108)).toBe(0);
+    expect(view.getUint16(facp.at + 109, true) & 2).toBe(0);
+    expect(view.getUint32(facp.at + 112, true) & (1 << 8)).not.toBe(0);
+    const madt = Buffer.from(tables.get('APIC')?.bytes ?? []);
+    expect(madt.includes(Buffer.from([2, 10, 0, 11, 11, 0, 0, 0, 0x0d, 0]))).toBe(true);
+  });
+
   it('numbers processors in the MADT, from 255 on by x2APIC structures', () => {
     const { tables } = walk({ cpus: 257 });
     const madt = tables.get('APIC');

@@ -4,11 +4,13 @@
  * RSDP first, so that guests which scan the BIOS area on 16-byte boundaries find it too.
  */
 import { FIRMWARE_TABLES, PAGE_SIZE } from '../boot/memory-layout.js';
+import type { AcpiFixedHardware } from '../interfaces/acpi-hardware.js';
 import { VmmError } from '../interfaces/error.js';
 import type { LaunchRegion } from '../interfaces/launch-plan.js';
 import type { AcpiDeviceNode } from '../interfaces/plugin.js';
 import { dsdt, mergeNodes } from './dsdt.js';
 import { fadt } from './fadt.js';
+import { FIXED_HARDWARE } from './fixed-hardware.js';
 import { madt } from './madt.js';
 import { FACS_SIZE, facs, RSDP_SIZE, rsdp, xsdt } from './root-tables.js';
 
@@ -16,6 +18,8 @@ export interface AcpiOptions {
   readonly cpus: number;
   /** Devices to describe, besides those of `PC_NODES`. */
   readonly nodes?: readonly AcpiDeviceNode[];
+  /** The fixed hardware as its device has it; `FIXED_HARDWARE` unless given. */
+  readonly hardware?: AcpiFixedHardware;
   /** Where the tables go: page-aligned, below 4 GiB; the BIOS area unless given. */
   readonly at?: number;
 }
@@ -32,7 +36,7 @@ const MAX_CPUS = 4096;
 
 /** The machine's tables and where they lie. */
 export function acpiTables(options: AcpiOptions): AcpiTables {
-  const { cpus, at = FIRMWARE_TABLES } = options;
+  const { cpus, hardware = FIXED_HARDWARE, at = FIRMWARE_TABLES } = options;
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) {
     throw new VmmError('invalid-argument', `ACPI: ${cpus} is not a number of CPUs`);
   }
@@ -52,9 +56,9 @@ export function acpiTables(options: AcpiOptions): AcpiTables {
   // The RSDP's and the FACS's sizes are fixed, so that both can come first.
   next = Math.ceil(RSDP_SIZE / FACS_SIZE) * FACS_SIZE;
   const facsAt = place(facs(), FACS_SIZE);
-  const dsdtAt = place(dsdt(cpus, mergeNodes(options.nodes ?? [])));
-  const fadtAt = place(fadt(facsAt, dsdtAt));
-  const madtAt = place(madt(cpus));
+  const dsdtAt = place(dsdt(cpus, mergeNodes(options.nodes ?? []), hardware.s5));
+  const fadtAt = place(fadt(hardware, facsAt, dsdtAt));
+  const madtAt = place(madt(cpus, hardware.sci));
   const xsdtAt = place(xsdt([fadtAt, madtAt]));
   chunks.push({ offset: 0, bytes: rsdp(xsdtAt) });
 
