@@ -5,18 +5,8 @@
  * Not hardware-reduced. SMI_CMD 0: the machine is in ACPI mode from the start. The power button is
  * the fixed one of PM1; there is no sleep button, no GPE, no throttling and no C2 or C3.
  */
-import {
-  PM_TMR_LENGTH,
-  hardware.pmTimer,
-  PM1A_CNT_LENGTH,
-  hardware.pm1aControl,
-  PM1A_EVT_LENGTH,
-  hardware.pm1aEvent,
-  RESET_PORT,
-  RESET_VALUE,
-  hardware.century,
-  SCI_GSI,
-} from './fixed-hardware.js';
+import type { AcpiFixedHardware } from '../interfaces/acpi-hardware.js';
+import { PM_TMR_LENGTH, PM1A_CNT_LENGTH, PM1A_EVT_LENGTH } from './fixed-hardware.js';
 import { HEADER_SIZE, putText, table } from './table.js';
 
 const REVISION = 6;

@@ -4,7 +4,7 @@
  * Source: ACPI 6.5, 5.2.12 (structures 0, 1, 2, 4, 9, 0xA). APIC ids equal CPU indices; ids from
  * 255 on need x2APIC structures.
  */
-import { IOAPIC_BASE, IOAPIC_ID, LOCAL_APIC_BASE, SCI_GSI, TIMER_GSI } from './fixed-hardware.js';
+import { IOAPIC_BASE, IOAPIC_ID, LOCAL_APIC_BASE, TIMER_GSI } from './fixed-hardware.js';
 import { table } from './table.js';
 
 /** There are two 8259s beside the APICs. */
