@@ -91,7 +91,11 @@ export async function decompressXz(xz, size) {
 /** The check of the only block: it stands between the block's data and the index. */
 function xzCrc32(stream) {
   const footer = stream.length - XZ_FOOTER_BYTES;
-  if (!isXz(stream) || footer < XZ_FOOTER_BYTES || stream.toString('latin1', footer + 10) !== 'YZ') {
+  if (
+    !isXz(stream) ||
+    footer < XZ_FOOTER_BYTES ||
+    stream.toString('latin1', footer + 10) !== 'YZ'
+  ) {
     throw new Error('not a whole .xz file');
   }
   if (stream[7] !== XZ_CHECK_CRC32) throw new Error('an .xz file without CRC32 is not supported');

@@ -1,0 +1,28 @@
+// The init scripts that `npm start`, tests and benchmarks boot.
+
+const MOUNTS = `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+`;
+
+const GREETING = `echo
+echo "Hello from user space: $(uname -srm)"
+grep -m 1 'model name' /proc/cpuinfo
+`;
+
+/** Says that user space is reached, then switches off. */
+export const BOOT_OK = `${MOUNTS}${GREETING}echo BOOT-OK
+poweroff -f
+`;
+
+/** The same, with a restart in place of the power switch (for machines that have none). */
+export const BOOT_OK_REBOOT = BOOT_OK.replace('poweroff -f', 'reboot -f');
+
+/** A shell on the console; leaving it switches the machine off. */
+export const SHELL = `${MOUNTS}${GREETING}echo "'exit' switches the machine off."
+cd /root
+export HOME=/root PS1='guest# '
+setsid cttyhack sh
+poweroff -f
+`;
