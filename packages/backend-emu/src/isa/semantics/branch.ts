@@ -1,0 +1,72 @@
+/**
+ * Near branches. AMD APM vol. 3, chapter 3 (CALL, Jcc, JCXZ, JMP, LOOP, RET).
+ */
+import { CONDITIONS, define } from '../define.js';
+
+const ENDS = { ends: true, modal: true, hot: true } as const;
+
+CONDITIONS.forEach((name, cc) => {
+  define(`J${name}`, { modal: true, hot: true }, (x) => {
+    x.if(x.condition(cc), () => x.branchRelative());
+  });
+});
+
+define('JMP', ENDS, (x) => {
+  x.branchRelative();
+  x.ended = true;
+});
+
+define('CALL', ENDS, (x) => {
+  x.push(x.nextRip());
+  x.branchRelative();
+  x.ended = true;
+});
+
+/** JMP and CALL through a register or memory. */
+define('JMPI', { ...ENDS, access: 'r' }, (x) => {
+  x.branchTo(x.operand(0));
+  x.ended = true;
+});
+
+define('CALLI', { ...ENDS, access: 'r' }, (x) => {
+  const target = x.operand(0);
+  x.push(x.nextRip());
+  x.branchTo(target);
+  x.ended = true;
+});
+
+define('RET', ENDS, (x) => {
+  const target = x.top();
+  x.popped(x.size >> 3);
+  x.branchTo(target);
+  x.ended = true;
+});
+
+/** RET imm16: releases bytes of arguments. */
+define('RETI', ENDS, (x) => {
+  const target = x.top();
+  const released = x.operandU(0);
+  x.popped(x.size >> 3);
+  const moved = x.add(x.stackPointer(), released);
+  x.setStackPointer(x.legacy ? x.and(moved, x.stackMask()) : moved);
+  x.branchTo(target);
+  x.ended = true;
+});
+
+/** The count register in the address size, for JCXZ and LOOP. */
+define('JCXZ', { modal: true }, (x) => {
+  const count = x.gpr(1, x.form.addressSize, false);
+  x.if(x.eqz(count), () => x.branchRelative());
+});
+
+for (const [name, cc] of [['LOOP', -1], ['LOOPZ', 4], ['LOOPNZ', 5]] as const) {
+  define(name, { modal: true }, (x) => {
+    const size = x.form.addressSize;
+    const count = x.sub(x.gpr(1, size, false), x.i64(1));
+    const cut = x.zeroExtend(count, size);
+    x.setGpr(1, cut, size);
+    const more = x.ne(cut, x.i64(0));
+    const taken = cc < 0 ? more : x.and(more, x.condition(cc));
+    x.if(taken, () => x.branchRelative());
+  });
+}

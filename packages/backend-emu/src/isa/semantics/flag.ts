@@ -1,0 +1,83 @@
+/**
+ * Instructions on RFLAGS. AMD APM vol. 3, chapter 3 (CLC, CLD, CMC, STC, STD, PUSHF, POPF) and
+ * chapter 4 (CLI, STI).
+ */
+import * as L from '../../cpu/layout.js';
+import { define } from '../define.js';
+
+const DF = 1 << 10;
+const IF = 1 << 9;
+const STATUS = 0x8d5;
+const TF = 1 << 8;
+const VM = 1 << 17;
+
+define('CLC', {}, (x) => x.setCarry(x.i32(0)));
+define('STC', {}, (x) => x.setCarry(x.i32(1)));
+define('CMC', {}, (x) => x.setCarry(x.eqz(x.flag('CF'))));
+
+define('CLD', {}, (x) => {
+  x.setState32(L.EFLAGS, x.and(x.state32(L.EFLAGS), x.i32(~DF)));
+});
+
+define('STD', {}, (x) => {
+  x.setState32(L.EFLAGS, x.or(x.state32(L.EFLAGS), x.i32(DF)));
+});
+
+define('CLI', { hot: true }, (x) => {
+  x.if(
+    x.eqz(x.state32(L.CPL)),
+    () => x.setState32(L.EFLAGS, x.and(x.state32(L.EFLAGS), x.i32(~IF))),
+    () => x.system('cli', []),
+  );
+});
+
+define('STI', { hot: true }, (x) => {
+  const flags = x.state32(L.EFLAGS);
+  const simple = x.eqz(x.or(x.state32(L.CPL), x.state32(L.INTERRUPT_PENDING)));
+  x.if(
+    simple,
+    () => {
+      // The shadow covers the next instruction if IF was clear.
+      x.if(x.eqz(x.and(flags, x.i32(IF))), () => {
+        x.setState32(L.EFLAGS, x.or(flags, x.i32(IF)));
+        x.setState64(L.SHADOW_RIP, x.nextRip());
+      });
+    },
+    () => x.system('sti', []),
+  );
+});
+
+define('PUSHF', { modal: true, hot: true }, (x) => {
+  if (!x.legacy) {
+    // RF and VM are pushed as zero.
+    const image = x.and(x.code.call(x.core.eflags, 'i32'), x.i32(~((1 << 16) | VM)));
+    x.push(x.widen(image));
+    return;
+  }
+  x.system('pushf', []);
+  x.push(x.systemResult());
+});
+
+define('POPF', { modal: true, hot: true }, (x) => {
+  const image = x.top();
+  const flags = x.state32(L.EFLAGS);
+  // Anything but status flags, DF and IF, any privilege but 0, single-stepping, and an interrupt
+  // that would now be let in are left to the system function.
+  const others = x.size === 16 ? 0x7100 : 0x277100;
+  const changed = x.and(x.xor(flags, x.wrap(image)), x.i32(others));
+  const enables = x.ne(x.and(x.wrap(image), x.i32(IF)), x.i32(0));
+  const admits = x.and(enables, x.state32(L.INTERRUPT_PENDING));
+  const modes = x.or(x.state32(L.CPL), x.and(flags, x.i32(TF | VM)));
+  const slow = x.or(x.or(changed, admits), modes);
+  x.popped(x.size >> 3);
+  x.if(
+    slow,
+    () => x.system('popf', [image, x.i64(x.size >> 3)]),
+    () => {
+      const keep = x.and(flags, x.i32(~(DF | IF)));
+      const take = x.and(x.wrap(image), x.i32(DF | IF));
+      x.setState32(L.EFLAGS, x.or(keep, take));
+      x.code.callVoid(x.core.setStatus, x.wrap(image), x.i32(STATUS));
+    },
+  );
+});

@@ -1,0 +1,87 @@
+/**
+ * The stack. AMD APM vol. 3, chapter 3 (ENTER, LEAVE, POP, POPA, PUSH, PUSHA).
+ */
+import { define } from '../define.js';
+
+define('PUSH', { access: 'r', modal: true, hot: true }, (x) => {
+  x.push(x.operand(0));
+});
+
+define('POP', { access: 'w', modal: true, hot: true }, (x) => {
+  const value = x.top();
+  if (x.kindOf(0) === 'r') {
+    // POP rSP keeps the popped value.
+    x.popped(x.size >> 3);
+    x.setOperand(0, value);
+    return;
+  }
+  // A memory operand's address uses the pointer after the pop; a fault must restore it.
+  const before = x.gpr(4);
+  x.popped(x.size >> 3);
+  const after = x.gpr(4);
+  const address = x.address(0);
+  x.setGpr(4, before);
+  x.store(address, value, x.size);
+  x.setGpr(4, after);
+});
+
+define('LEAVE', { modal: true, hot: true }, (x) => {
+  const frame = x.legacy ? x.and(x.gpr(5), x.stackMask()) : x.gpr(5);
+  const value = x.load(x.stackAddress(frame), x.size);
+  x.setStackPointer(x.movedStackPointer(frame, x.size >> 3));
+  x.setGpr(5, value, x.size);
+});
+
+/** ENTER with nesting level 0 to 31. */
+define('ENTER', { modal: true }, (x) => {
+  const bytes = x.size >> 3;
+  const level = x.and(x.shrU(x.operandU(0), x.i64(16)), x.i64(31));
+  const allocate = x.and(x.operandU(0), x.i64(0xffff));
+  const pointer = x.variable(x.movedStackPointer(x.stackPointer(), -bytes));
+  x.store(x.stackAddress(pointer), x.gpr(5, x.size), x.size);
+  const frame = x.variable(pointer);
+  const source = x.variable(x.legacy ? x.and(x.gpr(5), x.stackMask()) : x.gpr(5));
+  const left = x.variable(level);
+  x.if(x.wrap(level), () => {
+    x.code.block((done) => {
+      x.code.loop((again) => {
+        x.code.scope(() => {
+          x.set(left, x.sub(left, x.i64(1)));
+          x.code.brIf(x.eqz(left), done);
+          x.set(source, x.movedStackPointer(source, -bytes));
+          const link = x.load(x.stackAddress(source), x.size);
+          x.set(pointer, x.movedStackPointer(pointer, -bytes));
+          x.store(x.stackAddress(pointer), link, x.size);
+          x.code.br(again);
+        });
+      });
+    });
+    x.set(pointer, x.movedStackPointer(pointer, -bytes));
+    x.store(x.stackAddress(pointer), frame, x.size);
+  });
+  const moved = x.sub(pointer, allocate);
+  x.setStackPointer(x.legacy ? x.and(moved, x.stackMask()) : moved);
+  x.setGpr(5, frame, x.size);
+});
+
+define('PUSHA', { modal: true }, (x) => {
+  const bytes = x.size >> 3;
+  const start = x.stackPointer();
+  for (let i = 0; i < 8; i++) {
+    const address = x.stackAddress(x.movedStackPointer(start, -bytes * (i + 1)));
+    x.store(address, x.gpr(i, x.size), x.size);
+  }
+  x.setStackPointer(x.movedStackPointer(start, -bytes * 8));
+});
+
+define('POPA', { modal: true }, (x) => {
+  const bytes = x.size >> 3;
+  const start = x.stackPointer();
+  const values = Array.from({ length: 8 }, (_, i) =>
+    x.load(x.stackAddress(x.movedStackPointer(start, bytes * (7 - i))), x.size),
+  );
+  x.setStackPointer(x.movedStackPointer(start, bytes * 8));
+  values.forEach((value, i) => {
+    if (i !== 4) x.setGpr(i, value, x.size);
+  });
+});

@@ -1,0 +1,188 @@
+/**
+ * Instructions that are system functions in TypeScript: descriptions only hand over operands.
+ * AMD APM vol. 3, chapter 4, and the far transfers, I/O and RDRAND of chapter 3.
+ */
+import * as L from '../../cpu/layout.js';
+import { define } from '../define.js';
+import type { Emitter, Value } from '../emitter.js';
+import * as R from '../op-record.js';
+
+const ENDS = { ends: true } as const;
+
+/** A system function without operands. */
+function plain(mnemonic: string, name: string, ends = false): void {
+  define(mnemonic, { ends }, (x) => x.system(name, []));
+}
+
+/** A function of an address (LGDT, INVLPG, FXSAVE …) and a number. */
+function ofAddress(mnemonic: string, name: string, number: (x: Emitter) => number): void {
+  define(mnemonic, { access: 'r', ends: true }, (x) => {
+    x.system(name, [x.address(0), x.i64(number(x))]);
+  });
+}
+
+const tableSize = (x: Emitter): number => (x.legacy ? x.size >> 3 : 8);
+for (const name of ['LGDT', 'LIDT', 'SGDT', 'SIDT']) {
+  define(name, { access: 'r', modal: true }, (x) => {
+    x.system(name.toLowerCase(), [x.address(0), x.i64(tableSize(x))]);
+  });
+}
+ofAddress('INVLPG', 'invlpg', () => 0);
+ofAddress('FXSAVE', 'fxsave', (x) => (x.size === 64 ? 1 : 0));
+ofAddress('FXRSTOR', 'fxrstor', (x) => (x.size === 64 ? 1 : 0));
+
+/** A function of one 16-bit selector or word operand. */
+for (const name of ['LLDT', 'LTR', 'LMSW', 'VERR', 'VERW']) {
+  define(name, { access: 'r', ends: true }, (x) => {
+    x.system(name.toLowerCase(), [x.operandU(0)]);
+  });
+}
+
+/** Stores of a word; the result goes to a register in full or to 16 bits of memory. */
+for (const name of ['SLDT', 'STR', 'SMSW']) {
+  define(name, { access: 'w' }, (x) => {
+    x.system(name.toLowerCase(), []);
+    x.setOperand(0, x.systemResult());
+  });
+}
+
+for (const name of ['LAR', 'LSL']) {
+  define(name, { access: 'rw' }, (x) => {
+    x.system(name.toLowerCase(), [x.operandU(1), x.i64(x.size >> 3)]);
+    x.if(x.flag('ZF'), () => x.setOperand(0, x.systemResult()));
+    if (x.kindOf(0) === 'r') x.setOperand(0, x.operand(0));
+  });
+}
+
+/** MOV to and from control and debug registers: operands are (number, register) in either order. */
+for (const [mnemonic, name, number, register] of [
+  ['MOVTOCR', 'movToCr', 0, 1],
+  ['MOVTODR', 'movToDr', 0, 1],
+] as const) {
+  define(mnemonic, { ends: true, access: 'r' }, (x) => {
+    x.system(name, [x.operandU(number), x.operandU(register)]);
+  });
+}
+for (const [mnemonic, name] of [
+  ['MOVFROMCR', 'movFromCr'],
+  ['MOVFROMDR', 'movFromDr'],
+] as const) {
+  define(mnemonic, { access: 'w' }, (x) => {
+    x.system(name, [x.operandU(1)]);
+    x.setOperand(0, x.systemResult());
+  });
+}
+
+/** MOV to a segment register: operand 0 is its number. */
+define('MOVTOSEG', { ends: true, access: 'r', modal: true }, (x) => {
+  x.system('movToSeg', [x.operandU(0), x.and(x.operandU(1), x.i64(0xffff))]);
+});
+
+/** MOV from a segment register: zero-extended to a register, 16 bits to memory. */
+define('MOVFROMSEG', { access: 'w', modal: true }, (x) => {
+  const number = x.wrap(x.operandU(1));
+  const offset = x.shl(number, x.i32(5));
+  const selector = L.SEGMENTS + L.SEG_SELECTOR;
+  x.setOperand(0, x.code.load('i64.load16_u', x.add(x.cpu, offset), selector));
+});
+
+define('PUSHSEG', { access: 'r', modal: true }, (x) => {
+  const offset = x.shl(x.wrap(x.operandU(0)), x.i32(5));
+  const selector = L.SEGMENTS + L.SEG_SELECTOR;
+  x.push(x.code.load('i64.load16_u', x.add(x.cpu, offset), selector));
+});
+
+define('POPSEG', { ends: true, access: 'r', modal: true }, (x) => {
+  x.system('popSeg', [x.operandU(0), x.i64(x.size >> 3)]);
+});
+
+/** LDS, LES, LFS, LGS, LSS: a far pointer in memory; operand 2 is the segment's number. */
+define('LOADFAR', { ends: true, access: 'w', modal: true }, (x) => {
+  const [offset, selector] = farPointerInMemory(x, 1);
+  const segment = x.operandU(2);
+  x.system('movToSeg', [segment, selector], () => {
+    x.setOperand(0, offset);
+  });
+});
+
+function farPointerInMemory(x: Emitter, index: number): [Value, Value] {
+  const address = x.address(index);
+  const offset = x.load(address, x.size, false);
+  const next = x.add(address, x.i64(x.size >> 3));
+  return [offset, x.load(x.legacy ? x.zeroExtend(next, 32) : next, 16, false)];
+}
+
+/** Far pointer in the instruction: selector in the immediate, offset in the displacement. */
+function farPointerImmediate(x: Emitter): [Value, Value] {
+  const offset = x.code.load('i64.load', x.op, R.OP_DISPLACEMENT);
+  return [x.zeroExtend(offset, x.size), x.code.load('i64.load16_u', x.op, R.OP_IMMEDIATE)];
+}
+
+for (const [mnemonic, name, pointer] of [
+  ['JMPF', 'jmpFar', farPointerImmediate],
+  ['CALLF', 'callFar', farPointerImmediate],
+  ['JMPFI', 'jmpFar', (x: Emitter) => farPointerInMemory(x, 0)],
+  ['CALLFI', 'callFar', (x: Emitter) => farPointerInMemory(x, 0)],
+] as const) {
+  define(mnemonic, { ends: true, access: 'r', modal: true }, (x) => {
+    const [offset, selector] = pointer(x);
+    x.system(name, [selector, offset, x.i64(x.size >> 3)]);
+  });
+}
+
+define('RETF', ENDS, (x) => x.system('retFar', [x.i64(0), x.i64(x.size >> 3)]));
+define('RETFI', ENDS, (x) => x.system('retFar', [x.operandU(0), x.i64(x.size >> 3)]));
+define('IRET', ENDS, (x) => x.system('iret', [x.i64(x.size >> 3)]));
+define('SYSRET', ENDS, (x) => x.system('sysret', [x.i64(x.size >> 3)]));
+define('SYSEXIT', ENDS, (x) => x.system('sysexit', [x.i64(x.size >> 3)]));
+define('INT', { ends: true, access: 'r' }, (x) => x.system('int', [x.operandU(0)]));
+plain('INT3', 'int3', true);
+plain('INTO', 'into', true);
+plain('ICEBP', 'icebp', true);
+plain('SYSCALL', 'syscall', true);
+plain('SYSENTER', 'sysenter', true);
+plain('SWAPGS', 'swapgs', true);
+plain('CLTS', 'clts', true);
+plain('WBINVD', 'wbinvd');
+plain('INVD', 'invd');
+plain('RDMSR', 'rdmsr');
+plain('WRMSR', 'wrmsr', true);
+plain('CPUID', 'cpuid');
+plain('RDTSC', 'rdtsc');
+plain('RDTSCP', 'rdtscp');
+plain('RDPMC', 'rdpmc');
+plain('XGETBV', 'xgetbv');
+plain('XSETBV', 'xsetbv', true);
+plain('HLT', 'hlt', true);
+plain('VMMCALL', 'vmmcall', true);
+plain('MONITOR', 'monitor');
+plain('MWAIT', 'mwait');
+/** Whatever is not an instruction of this processor. */
+plain('UD', 'ud', true);
+
+define('IN', { access: 'w' }, (x) => {
+  x.system('in', [x.and(x.operandU(1), x.i64(0xffff)), x.i64(x.sizeOf(0) >> 3)]);
+  x.setOperand(0, x.systemResult());
+});
+
+define('OUT', { access: 'r' }, (x) => {
+  const port = x.and(x.operandU(0), x.i64(0xffff));
+  x.system('out', [port, x.i64(x.sizeOf(1) >> 3), x.operandU(1)]);
+});
+
+for (const name of ['RDRAND', 'RDSEED']) {
+  define(name, { access: 'w' }, (x) => {
+    x.system(name.toLowerCase(), [x.i64(x.size >> 3)]);
+    x.setOperand(0, x.systemResult());
+  });
+}
+
+/** No effect here: caches are coherent and nothing is reordered. */
+for (const name of ['NOP', 'PAUSE', 'PREFETCH', 'LFENCE', 'SFENCE', 'MFENCE', 'ENDBR']) {
+  define(name, { access: 'r', hot: name === 'NOP' || name === 'PAUSE' }, () => {});
+}
+
+/** CLFLUSH: the line must be readable. */
+define('CLFLUSH', { access: 'r' }, (x) => {
+  x.load(x.address(0), 8);
+});
