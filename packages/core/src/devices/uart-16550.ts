@@ -1,0 +1,566 @@
+/**
+ * 16550A UART.
+ *
+ * Source: National Semiconductor PC16550D, "Universal Asynchronous Receiver/Transmitter with
+ * FIFOs" (TL/C/8652), section 8, register names as there.
+ *
+ * Known inaccuracies: a byte is sent the moment it is written (no baud rate on the way out), so
+ * THRE and TEMT fall only while the sink refuses; bytes arrive as fast as the guest reads them,
+ * only the receiver's time-out counts character times; parity and framing errors never occur;
+ * 5- to 7-bit words are passed on as 8 bits; OUT1 and DMA mode have no effect.
+ */
+import type {
+  ByteSink, Clock, Device, DeviceRegion, IrqLine, Snapshot, Timer,
+} from '../interfaces/index.js'; // prettier-ignore
+import { readBytewise, writeBytewise } from './bytewise.js';
+import {
+  bool, bytes, loadState, optional, record, type StateFormat, saveState, time, u8,
+} from './state.js'; // prettier-ignore
+
+export interface Uart16550Options {
+  /** Unique name, e.g. `serial0`. */
+  readonly name: string;
+  /** I/O port of the first register. */
+  readonly base: number;
+}
+
+/** What a UART is connected to. */
+export interface Uart16550Ports {
+  readonly irq: IrqLine;
+  readonly clock: Clock;
+  /** Takes what is sent; while it refuses, the transmitter is busy. */
+  readonly output: ByteSink;
+  /** Called when bytes that wait have been taken: there is room again. */
+  readonly room?: () => void;
+}
+
+/** A UART and its receiving end. */
+export interface Uart16550 extends Device {
+  /** Bytes that `receive` would take now. */
+  readonly room: number;
+  /**
+   * Bytes that arrive at the line; they wait in a bounded queue. Returns how many were taken; a
+   * byte beyond that is lost and shows as an overrun (LSR.OE).
+   */
+  receive(data: Uint8Array): number;
+  /** Offers a refused byte again, without waiting for the next try. */
+  outputReady(): void;
+}
+
+const FIFO_DEPTH = 16;
+/** Host bytes that may wait behind the receiver FIFO. */
+const QUEUE_LIMIT = 4096;
+/** Between two offers to a sink that refused. */
+const RETRY_NS = 100_000;
+/** The crystal of a PC's serial port, divided by 16. */
+const BASE_BAUD = 115_200;
+
+// Register offsets.
+const RBR_THR_DLL = 0;
+const IER_DLM = 1;
+const IIR_FCR = 2;
+const LCR = 3;
+const MCR = 4;
+const LSR = 5;
+const MSR = 6;
+const SCR = 7;
+
+const IER_ERBFI = 0x01;
+const IER_ETBEI = 0x02;
+const IER_ELSI = 0x04;
+const IER_EDSSI = 0x08;
+
+const IIR_NONE = 0x01;
+const IIR_MODEM_STATUS = 0x00;
+const IIR_THR_EMPTY = 0x02;
+const IIR_RECEIVED_DATA = 0x04;
+const IIR_LINE_STATUS = 0x06;
+const IIR_CHARACTER_TIMEOUT = 0x0c;
+const IIR_FIFOS_ENABLED = 0xc0;
+
+const FCR_ENABLE = 0x01;
+const FCR_RCVR_RESET = 0x02;
+const FCR_XMIT_RESET = 0x04;
+const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
+
+const LCR_DLAB = 0x80;
+const LCR_BREAK = 0x40;
+
+const MCR_RTS = 0x02;
+const MCR_OUT2 = 0x08;
+const MCR_LOOP = 0x10;
+
+const LSR_DR = 0x01;
+const LSR_OE = 0x02;
+const LSR_BI = 0x10;
+const LSR_THRE = 0x20;
+const LSR_TEMT = 0x40;
+
+const MSR_CTS = 0x10;
+const MSR_DSR = 0x20;
+const MSR_RI = 0x40;
+const MSR_DCD = 0x80;
+
+interface State {
+  ier: number;
+  fcr: number;
+  lcr: number;
+  mcr: number;
+  /** OE and BI; DR, THRE and TEMT follow from the queues. */
+  lsrErrors: number;
+  /** The delta bits; the others follow from the lines. */
+  msrDeltas: number;
+  scr: number;
+  dll: number;
+  dlm: number;
+  /** The receiver FIFO (or RBR). */
+  rx: Uint8Array;
+  /** Bytes that wait outside the UART. */
+  queue: Uint8Array;
+  /** The transmitter FIFO (or THR): not empty only while the sink refuses. */
+  tx: Uint8Array;
+  /** THRE's interrupt: set when the transmitter empties, cleared by reading IIR or writing THR. */
+  threPending: boolean;
+  /** When the receiver's time-out falls due, or null. */
+  timeoutAt: number | null;
+  timedOut: boolean;
+  /** When a refused byte is offered again, or null. */
+  retryAt: number | null;
+}
+
+const FORMAT: StateFormat<State> = {
+  type: 'uart-16550a',
+  version: 1,
+  field: record<State>({
+    ier: u8, fcr: u8, lcr: u8, mcr: u8, lsrErrors: u8, msrDeltas: u8, scr: u8, dll: u8, dlm: u8,
+    rx: bytes(FIFO_DEPTH), queue: bytes(QUEUE_LIMIT), tx: bytes(FIFO_DEPTH),
+    threPending: bool, timeoutAt: optional(time), timedOut: bool, retryAt: optional(time),
+  }), // prettier-ignore
+};
+
+function powerOn(): State {
+  return {
+    ier: 0, fcr: 0, lcr: 0, mcr: 0, lsrErrors: 0, msrDeltas: 0, scr: 0, dll: 12, dlm: 0,
+    rx: new Uint8Array(0), queue: new Uint8Array(0), tx: new Uint8Array(0),
+    threPending: false, timeoutAt: null, timedOut: false, retryAt: null,
+  }; // prettier-ignore
+}
+
+/** Bytes in order, with a bound kept by the caller. */
+class ByteQueue {
+  private items: number[] = [];
+  private head = 0;
+
+  get length(): number {
+    return this.items.length - this.head;
+  }
+
+  push(byte: number): void {
+    this.items.push(byte);
+  }
+
+  peek(): number {
+    return this.items[this.head] ?? 0;
+  }
+
+  shift(): number {
+    const byte = this.peek();
+    this.head++;
+    // Rarely, so that taking a byte stays cheap and the array stays short.
+    if (this.head === this.items.length || this.head >= QUEUE_LIMIT) {
+      this.items = this.items.slice(this.head);
+      this.head = 0;
+    }
+    return byte;
+  }
+
+  clear(): void {
+    this.items = [];
+    this.head = 0;
+  }
+
+  toBytes(): Uint8Array {
+    return Uint8Array.from(this.items.slice(this.head));
+  }
+
+  load(source: Uint8Array): void {
+    this.items = Array.from(source);
+    this.head = 0;
+  }
+}
+
+type Registers = Omit<State, 'rx' | 'queue' | 'tx'>;
+
+class Uart implements Uart16550 {
+  readonly name: string;
+  readonly regions: readonly DeviceRegion[];
+  private s: Registers = powerOn();
+  private readonly rx = new ByteQueue();
+  private readonly queue = new ByteQueue();
+  private readonly tx = new ByteQueue();
+  private timeoutTimer: Timer | null = null;
+  private retryTimer: Timer | null = null;
+
+  constructor(
+    options: Uart16550Options,
+    private readonly ports: Uart16550Ports,
+  ) {
+    this.name = options.name;
+    this.regions = [{ space: 'io', base: options.base, length: 8, name: options.name }];
+  }
+
+  read(_region: number, offset: number, size: number): number {
+    return readBytewise(offset, size, (at) => this.readByte(at));
+  }
+
+  write(_region: number, offset: number, size: number, value: number): void {
+    writeBytewise(offset, size, value, (at, byte) => this.writeByte(at, byte));
+  }
+
+  private readByte(offset: number): number {
+    const s = this.s;
+    switch (offset) {
+      case RBR_THR_DLL:
+        return s.lcr & LCR_DLAB ? s.dll : this.readRbr();
+      case IER_DLM:
+        return s.lcr & LCR_DLAB ? s.dlm : s.ier;
+      case IIR_FCR:
+        return this.readIir();
+      case LCR:
+        return s.lcr;
+      case MCR:
+        return s.mcr;
+      case LSR:
+        return this.readLsr();
+      case MSR:
+        return this.readMsr();
+      case SCR:
+        return s.scr;
+      default:
+        return 0xff;
+    }
+  }
+
+  private writeByte(offset: number, value: number): void {
+    const s = this.s;
+    switch (offset) {
+      case RBR_THR_DLL:
+        if (s.lcr & LCR_DLAB) s.dll = value;
+        else this.writeThr(value);
+        break;
+      case IER_DLM:
+        if (s.lcr & LCR_DLAB) s.dlm = value;
+        else this.writeIer(value);
+        break;
+      case IIR_FCR:
+        this.writeFcr(value);
+        break;
+      case LCR:
+        this.writeLcr(value);
+        break;
+      case MCR:
+        this.writeMcr(value);
+        break;
+      case SCR:
+        s.scr = value;
+        break;
+      default:
+        // LSR and MSR are written by factory tests only.
+        break;
+    }
+  }
+
+  // --- Receiver
+
+  get room(): number {
+    return QUEUE_LIMIT - this.queue.length;
+  }
+
+  receive(data: Uint8Array): number {
+    let taken = 0;
+    for (const byte of data) {
+      if (this.room === 0) {
+        this.s.lsrErrors |= LSR_OE;
+        break;
+      }
+      this.queue.push(byte);
+      taken++;
+    }
+    this.fillRx();
+    this.updateIrq();
+    return taken;
+  }
+
+  private get fifosEnabled(): boolean {
+    return (this.s.fcr & FCR_ENABLE) !== 0;
+  }
+
+  private get rxDepth(): number {
+    return this.fifosEnabled ? FIFO_DEPTH : 1;
+  }
+
+  private get triggerLevel(): number {
+    return this.fifosEnabled ? (TRIGGER_LEVELS[this.s.fcr >> 6] ?? 1) : 1;
+  }
+
+  /** Moves waiting bytes into the receiver. In loopback the line in is disconnected. */
+  private fillRx(): void {
+    if (this.s.mcr & MCR_LOOP) return;
+    let moved = false;
+    while (this.queue.length > 0 && this.rx.length < this.rxDepth) {
+      this.rx.push(this.queue.shift());
+      moved = true;
+    }
+    if (!moved) return;
+    this.startTimeout();
+    this.ports.room?.();
+  }
+
+  private readRbr(): number {
+    if (this.rx.length === 0) return 0;
+    const byte = this.rx.shift();
+    this.s.timedOut = false;
+    this.fillRx();
+    // Reading restarts the time-out of what is left.
+    this.startTimeout();
+    this.updateIrq();
+    return byte;
+  }
+
+  /** Four character times after the last arrival or read (PC16550D, 8.9). */
+  private startTimeout(): void {
+    if (!this.fifosEnabled || this.rx.length === 0) {
+      this.s.timedOut = false;
+      this.setTimeoutAt(null);
+      return;
+    }
+    if (this.s.timedOut) return;
+    const divisor = Math.max(1, this.s.dll | (this.s.dlm << 8));
+    const bits = 7 + (this.s.lcr & 3) + ((this.s.lcr >> 2) & 1) + ((this.s.lcr >> 3) & 1);
+    const wait = Math.round((4 * bits * divisor * 1e9) / BASE_BAUD);
+    this.setTimeoutAt(this.ports.clock.now() + wait);
+  }
+
+  private setTimeoutAt(at: number | null): void {
+    this.timeoutTimer?.cancel();
+    this.timeoutTimer = null;
+    this.s.timeoutAt = at;
+    if (at === null) return;
+    this.timeoutTimer = this.ports.clock.at(at, () => {
+      this.timeoutTimer = null;
+      this.s.timeoutAt = null;
+      this.s.timedOut = this.rx.length > 0;
+      this.updateIrq();
+    });
+  }
+
+  // --- Transmitter
+
+  private writeThr(value: number): void {
+    this.s.threPending = false;
+    if (this.s.mcr & MCR_LOOP) this.loop(value);
+    else this.send(value);
+    this.updateIrq();
+  }
+
+  private loop(value: number): void {
+    if (this.rx.length < this.rxDepth) {
+      this.rx.push(value);
+      this.startTimeout();
+    } else {
+      this.s.lsrErrors |= LSR_OE;
+    }
+    this.s.threPending = true;
+  }
+
+  private send(value: number): void {
+    const depth = this.fifosEnabled ? FIFO_DEPTH : 1;
+    if (this.tx.length === 0 && this.ports.output.put(value)) {
+      this.s.threPending = true;
+      return;
+    }
+    // A guest that writes without looking at THRE loses bytes, as on the chip.
+    if (this.tx.length < depth) this.tx.push(value);
+    this.retryLater();
+  }
+
+  outputReady(): void {
+    while (this.tx.length > 0 && this.ports.output.put(this.tx.peek())) this.tx.shift();
+    if (this.tx.length > 0) {
+      this.retryLater();
+      return;
+    }
+    if (this.s.retryAt === null) return;
+    this.setRetryAt(null);
+    this.s.threPending = true;
+    this.updateIrq();
+  }
+
+  private retryLater(): void {
+    this.setRetryAt(this.ports.clock.now() + RETRY_NS);
+  }
+
+  private setRetryAt(at: number | null): void {
+    this.retryTimer?.cancel();
+    this.s.retryAt = at;
+    this.retryTimer = at === null ? null : this.ports.clock.at(at, () => this.outputReady());
+  }
+
+  // --- Control
+
+  private writeIer(value: number): void {
+    const before = this.s.ier;
+    this.s.ier = value & 0x0f;
+    // Enabling THRE's interrupt with the transmitter empty raises it; drivers rely on it.
+    if ((value & IER_ETBEI) !== 0 && (before & IER_ETBEI) === 0 && this.tx.length === 0) {
+      this.s.threPending = true;
+    }
+    this.updateIrq();
+  }
+
+  private writeFcr(value: number): void {
+    const toggled = ((value ^ this.s.fcr) & FCR_ENABLE) !== 0;
+    this.s.fcr = value & FCR_ENABLE ? value & 0xc9 : 0;
+    if (toggled || (value & FCR_ENABLE && value & FCR_RCVR_RESET)) this.clearRx();
+    if (toggled || (value & FCR_ENABLE && value & FCR_XMIT_RESET)) this.clearTx();
+    this.fillRx();
+    this.updateIrq();
+  }
+
+  private clearRx(): void {
+    this.rx.clear();
+    this.s.timedOut = false;
+    this.setTimeoutAt(null);
+  }
+
+  private clearTx(): void {
+    this.setRetryAt(null);
+    if (this.tx.length > 0) this.s.threPending = true;
+    this.tx.clear();
+  }
+
+  private writeLcr(value: number): void {
+    const broke = (value & LCR_BREAK) !== 0 && (this.s.lcr & LCR_BREAK) === 0;
+    this.s.lcr = value;
+    if (broke && this.s.mcr & MCR_LOOP) {
+      // A break that the UART sends to itself arrives as a zero byte with BI.
+      this.s.lsrErrors |= LSR_BI;
+      if (this.rx.length < this.rxDepth) this.rx.push(0);
+      this.startTimeout();
+    }
+    this.updateIrq();
+  }
+
+  private writeMcr(value: number): void {
+    const before = this.modemLines();
+    this.s.mcr = value & 0x1f;
+    const after = this.modemLines();
+    const changed = before ^ after;
+    // DCTS, DDSR and DDCD follow any change, TERI only the trailing edge of RI.
+    let deltas = (changed >> 4) & 0x0b;
+    if (before & MSR_RI && !(after & MSR_RI)) deltas |= 0x04;
+    this.s.msrDeltas |= deltas;
+    this.fillRx();
+    this.updateIrq();
+  }
+
+  /** CTS, DSR, RI and DCD: a connected terminal, or in loopback RTS, DTR, OUT1 and OUT2. */
+  private modemLines(): number {
+    const { mcr } = this.s;
+    if ((mcr & MCR_LOOP) === 0) return MSR_CTS | MSR_DSR | MSR_DCD;
+    const swapped = ((mcr & MCR_RTS) >> 1) | ((mcr & 1) << 1) | (mcr & 0x0c);
+    return swapped << 4;
+  }
+
+  private readMsr(): number {
+    const value = this.modemLines() | this.s.msrDeltas;
+    this.s.msrDeltas = 0;
+    this.updateIrq();
+    return value;
+  }
+
+  private readLsr(): number {
+    let value = this.s.lsrErrors;
+    if (this.rx.length > 0) value |= LSR_DR;
+    if (this.tx.length === 0) value |= LSR_THRE | LSR_TEMT;
+    this.s.lsrErrors = 0;
+    this.updateIrq();
+    return value;
+  }
+
+  // --- Interrupts
+
+  /** The highest-priority pending interrupt, as IIR shows it (PC16550D, table 4). */
+  private pending(): number {
+    const { s } = this;
+    if (s.ier & IER_ELSI && s.lsrErrors !== 0) return IIR_LINE_STATUS;
+    if (s.ier & IER_ERBFI) {
+      if (this.rx.length >= this.triggerLevel) return IIR_RECEIVED_DATA;
+      if (s.timedOut) return IIR_CHARACTER_TIMEOUT;
+    }
+    if (s.ier & IER_ETBEI && s.threPending) return IIR_THR_EMPTY;
+    if (s.ier & IER_EDSSI && s.msrDeltas !== 0) return IIR_MODEM_STATUS;
+    return IIR_NONE;
+  }
+
+  private readIir(): number {
+    const pending = this.pending();
+    if (pending === IIR_THR_EMPTY) {
+      this.s.threPending = false;
+      this.updateIrq();
+    }
+    return pending | (this.fifosEnabled ? IIR_FIFOS_ENABLED : 0);
+  }
+
+  /** On a PC, OUT2 gates the interrupt onto the bus; loopback takes OUT2 away. */
+  private updateIrq(): void {
+    const connected = (this.s.mcr & (MCR_OUT2 | MCR_LOOP)) === MCR_OUT2;
+    this.ports.irq.set(connected && this.pending() !== IIR_NONE);
+  }
+
+  // --- Life
+
+  drain(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  reset(): void {
+    this.load(powerOn());
+    this.ports.room?.();
+  }
+
+  snapshot(): Snapshot {
+    const state: State = {
+      ...this.s,
+      rx: this.rx.toBytes(),
+      queue: this.queue.toBytes(),
+      tx: this.tx.toBytes(),
+    };
+    return saveState(FORMAT, state);
+  }
+
+  restore(snapshot: Snapshot): void {
+    this.load(loadState(FORMAT, snapshot));
+  }
+
+  private load(state: State): void {
+    const { rx, queue, tx, ...registers } = state;
+    this.s = registers;
+    this.rx.load(rx);
+    this.queue.load(queue);
+    this.tx.load(tx);
+    this.setTimeoutAt(registers.timeoutAt);
+    this.setRetryAt(registers.retryAt);
+    this.updateIrq();
+  }
+
+  dispose(): void {
+    this.timeoutTimer?.cancel();
+    this.retryTimer?.cancel();
+  }
+}
+
+/** A 16550A at `options.base`. */
+export function uart16550(options: Uart16550Options): (ports: Uart16550Ports) => Uart16550 {
+  return (ports) => new Uart(options, ports);
+}
