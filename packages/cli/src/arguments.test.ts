@@ -1,0 +1,129 @@
+// The command line: what each way of writing it means, and what mistakes are told.
+import { VmmError } from '@cloister/core';
+import { describe, expect, test } from 'vitest';
+import { parseArguments } from './arguments.js';
+import { DEFAULTS, resolveOptions } from './run-options.js';
+
+const about = { version: '1.2.3', cwd: '/home' };
+const parse = (...args: string[]) => parseArguments(args, about);
+
+function flags(...args: string[]) {
+  const invocation = parse('run', ...args);
+  if (invocation.command !== 'run') throw new Error('not a run');
+  return invocation;
+}
+
+const options = (...args: string[]) => resolveOptions([flags(...args).flags]).options;
+
+function mistake(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    expect(error).toBeInstanceOf(VmmError);
+    return (error as VmmError).describe();
+  }
+  throw new Error('nothing was thrown');
+}
+
+test('help and version are results', () => {
+  expect(parse('--version')).toEqual({ command: 'text', text: 'cloister 1.2.3\n' });
+  for (const args of [['--help'], ['help'], ['-h']]) {
+    expect(parse(...args)).toMatchObject({ text: expect.stringContaining('Usage: cloister') });
+  }
+  const runHelp = { text: expect.stringContaining('--on-reset') };
+  expect(parse('run', '--help')).toMatchObject(runHelp);
+  expect(parse('help', 'run')).toMatchObject(runHelp);
+});
+
+test('the help of a run names every option and every exit status', () => {
+  const { text } = parse('run', '--help') as { text: string };
+  const words = 'backend memory cpus kernel initrd append entry clock seed record replay timeout';
+  for (const word of `${words} exits on-reset save save-at restore config debug`.split(' ')) {
+    expect(text).toContain(`--${word} `);
+  }
+  for (const status of [0, 2, 3, 4, 5, 6, 130]) {
+    expect(text).toMatch(new RegExp(`^  ${status} `, 'm'));
+  }
+  expect(text.split('\n').filter((line) => line.length > 100)).toEqual([]);
+});
+
+test('probe takes nothing', () => {
+  expect(parse('probe')).toEqual({ command: 'probe' });
+  expect(mistake(() => parse('probe', 'kvm'))).toContain('too many arguments');
+});
+
+describe('run', () => {
+  test('has defaults', () => {
+    expect(options('--kernel', 'k')).toEqual({ ...DEFAULTS, kernel: '/home/k' });
+    expect(DEFAULTS).toMatchObject({ backend: 'emu', memory: 268435456, cpus: 1, onReset: 'stop' });
+  });
+
+  test('reads every option', () => {
+    const line =
+      '--backend kvm --memory 1G --cpus 2 --kernel k --initrd /i --entry flat --clock wall ' +
+      '--seed 0x10 --record r --timeout 2.5 --exits e.jsonl --on-reset reboot --save s ' +
+      '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b';
+    expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
+      backend: 'kvm',
+      memory: 2 ** 30,
+      cpus: 2,
+      kernel: '/home/k',
+      initrd: '/i',
+      append: 'a=1 b',
+      entry: 'flat',
+      flatMode: 'real',
+      loadAddress: 0x7c00,
+      clock: 'wall',
+      seed: 16,
+      timeout: 2.5,
+      onReset: 'reboot',
+      exits: '/home/e.jsonl',
+      record: '/home/r',
+      replay: undefined,
+      save: '/home/s',
+      saveAt: 1000,
+      restore: '/home/t',
+      plugins: [
+        { module: 'a', options: {}, from: '/home' },
+        { module: './b', options: {}, from: '/home' },
+      ],
+    });
+  });
+
+  test('"summary" is no file name', () => {
+    expect(options('--kernel', 'k', '--exits', 'summary').exits).toBe('summary');
+  });
+
+  test('quiet and config are of the command', () => {
+    const given = flags('--quiet', '--config', 'vm.json', '--debug');
+    expect(given).toMatchObject({ quiet: true, config: 'vm.json' });
+  });
+});
+
+test.each([
+  [['--memory', '0'], '--memory: "0" is not a size above 0 such as 256M or 1G'],
+  [['--memory', 'lots'], '--memory: "lots" is not a size above 0 such as 256M or 1G'],
+  [['--cpus', '0'], '--cpus: "0" is not a whole number above 0'],
+  [['--seed', 'x'], '--seed: "x" is not a whole number'],
+  [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],
+  [['--load-address', '-1'], '--load-address: "-1" is not a whole number'],
+  [['--save-at', '1', '--kernel', 'k'], '--save-at needs --save FILE'],
+  [['--record', 'a', '--replay', 'b'], '--record and --replay exclude each other'],
+  [['--kernel', 'k', '--entry', '64', '--flat-mode', 'real'], 'need --entry flat'],
+  [[], 'no kernel (give --kernel FILE, or --restore FILE to go on with a saved VM)'],
+  [['--entry', 'uefi'], 'is invalid. Allowed choices are 64, 32, pvh, multiboot, flat.'],
+  [['--memroy', '1G'], "unknown option '--memroy' (Did you mean --memory?)"],
+  [['--kernel'], "option '--kernel <file>' argument missing"],
+  [['extra'], 'too many arguments'],
+] as const)('run %j is refused', (args, text) => {
+  const message = mistake(() => options(...args));
+  expect(message).toContain(text);
+  expect(message).toMatch(/^invalid-argument: /);
+});
+
+test.each([
+  [['rnu'], "unknown command 'rnu'"],
+  [[], 'no command (see cloister --help)'],
+] as const)('%j is no command', (args, text) => {
+  expect(mistake(() => parse(...args))).toContain(text);
+});

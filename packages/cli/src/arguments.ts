@@ -1,0 +1,200 @@
+/**
+ * The command line: what the words after `cloister` ask for. Parsing and help are commander's.
+ */
+import { resolve } from 'node:path';
+import { VmmError } from '@cloister/core';
+import { Command, CommanderError, Option } from 'commander';
+import { ESCAPE_HELP } from './escape-filter.js';
+import {
+  BACKENDS,
+  CLOCKS,
+  ENTRIES,
+  FLAT_MODES,
+  ON_RESET,
+  type OptionSource,
+  type RawOptions,
+} from './run-options.js';
+
+export type Invocation =
+  | { readonly command: 'text'; readonly text: string }
+  | { readonly command: 'probe' }
+  | {
+      readonly command: 'run';
+      readonly flags: OptionSource;
+      readonly config: string | undefined;
+      readonly quiet: boolean;
+    };
+
+/** Commander's result for `run`: the long options' names in camel case. */
+type RunFlags = Omit<RawOptions, 'flat' | 'plugins'> & {
+  readonly flatMode?: 'real' | 'protected' | 'long';
+  readonly loadAddress?: string;
+  readonly plugin?: readonly string[];
+  readonly config?: string;
+  readonly quiet?: boolean;
+};
+
+/** Reads the words after the command's name. `VmmError('invalid-argument')` on any mistake. */
+export function parseArguments(
+  args: readonly string[],
+  about: { readonly version: string; readonly cwd: string; readonly columns?: number },
+): Invocation {
+  let invocation: Invocation | undefined;
+  let text = '';
+  const program = new Command('cloister')
+    .description('Runs virtual machines assembled from plugins.')
+    .version(`cloister ${about.version}`, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .exitOverride()
+    .showSuggestionAfterError()
+    .configureOutput({
+      writeOut: (chunk) => {
+        text += chunk;
+      },
+      writeErr: () => {},
+      getOutHelpWidth: () => about.columns ?? 80,
+      getOutHasColors: () => false,
+    })
+    .addHelpText('after', EPILOGUE);
+  addRun(program, (flags) => {
+    invocation = {
+      command: 'run',
+      flags: flagSource(flags, about.cwd),
+      config: flags.config,
+      quiet: flags.quiet ?? false,
+    };
+  });
+  addProbe(program, () => {
+    invocation = { command: 'probe' };
+  });
+  try {
+    program.parse(args, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { command: 'text', text };
+    throw usageError(error);
+  }
+  if (invocation === undefined) throw new VmmError('internal', 'no command was taken');
+  return invocation;
+}
+
+function usageError(error: CommanderError): VmmError {
+  const remedy = 'see cloister --help';
+  if (error.code === 'commander.help') {
+    return new VmmError('invalid-argument', 'no command', { remedy });
+  }
+  const message = error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' ');
+  return new VmmError('invalid-argument', message, { remedy });
+}
+
+function addProbe(program: Command, take: () => void): void {
+  program
+    .command('probe')
+    .description('say which backends this machine has, and what they can do')
+    .option('--debug', 'print stacks of errors')
+    .allowExcessArguments(false)
+    .action(take);
+}
+
+function addRun(program: Command, take: (flags: RunFlags) => void): void {
+  const run = program
+    .command('run')
+    .description('run a virtual machine; its serial port is the terminal')
+    .usage('--kernel FILE [options]')
+    .allowExcessArguments(false);
+
+  run
+    .optionsGroup('Machine:')
+    .addOption(choice('--backend <name>', 'what runs instructions (default: emu)', BACKENDS))
+    .option('--memory <size>', 'guest RAM in bytes, or with K, M, G (default: 256M)')
+    .option('--cpus <n>', 'number of virtual CPUs (default: 1)')
+    .addOption(
+      choice('--clock <mode>', 'time by instruction count or by the host', CLOCKS).helpGroup(
+        'Machine:',
+      ),
+    )
+    .option('--seed <n>', 'seed of all that is random; fixes the date (default: fresh)')
+    .addOption(choice('--on-reset <what>', 'when the guest resets (default: stop)', ON_RESET))
+    .option('--plugin <module>', 'use a plugin: a path or a package; repeatable', collect)
+    .option('--config <file>', 'read options from a JSON file; options here win');
+
+  run
+    .optionsGroup('Guest:')
+    .option('--kernel <file>', 'Linux bzImage, ELF or flat binary')
+    .option('--initrd <file>', 'initial RAM disk (the module of a Multiboot guest)')
+    .option('--append <text>', 'kernel command line')
+    .addOption(choice('--entry <how>', 'how to enter it (default: by file type)', ENTRIES))
+    .addOption(choice('--flat-mode <mode>', 'flat binary: processor mode', FLAT_MODES))
+    .option('--load-address <n>', 'flat binary: guest-physical address of its first byte');
+
+  run
+    .optionsGroup('Run:')
+    .option('--timeout <seconds>', 'give up after this much of the host’s time (status 4)')
+    .option('--exits <what>', '"summary", or a file: one JSON object per exit')
+    .option('--record <file>', 'record all input')
+    .option('--replay <file>', 'take all input from a recording')
+    .option('--save <file>', 'save the VM when the run ends before the guest, see below')
+    .option('--save-at <n>', 'end the run when n instructions have run, and save')
+    .option('--restore <file>', 'go on with a saved VM')
+    .option('--quiet', 'no summary')
+    .option('--debug', 'print stacks of errors')
+    .addHelpText('after', RUN_EPILOGUE)
+    .action(take);
+}
+
+function choice(flags: string, text: string, choices: readonly string[]): Option {
+  return new Option(flags, text).choices(choices);
+}
+
+const collect = (value: string, list: readonly string[] = []) => [...list, value];
+
+function flagSource(flags: RunFlags, cwd: string): OptionSource {
+  const { flatMode, loadAddress, plugin, config: _config, quiet: _quiet, ...rest } = flags;
+  const flat = {
+    ...(flatMode === undefined ? {} : { mode: flatMode }),
+    ...(loadAddress === undefined ? {} : { loadAddress }),
+  };
+  return {
+    raw: { ...rest, flat, ...(plugin === undefined ? {} : { plugins: plugin }) },
+    code: 'invalid-argument',
+    nameOf: flagName,
+    resolvePath: (value) => resolve(cwd, value),
+    folder: cwd,
+  };
+}
+
+/** `flat.loadAddress` is `--load-address`. */
+function flagName(field: string): string {
+  const last = field.split('.').at(-1)!;
+  return `--${last.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+const EPILOGUE = `
+Example:
+  cloister run --kernel vmlinuz --initrd initrd.img --append "console=ttyS0"
+
+"cloister run --help" lists every option of a run.`;
+
+const RUN_EPILOGUE = `
+Standard output carries the guest's serial port only; the summary, warnings and
+errors go to standard error.
+
+Keys, where standard input is a terminal:
+${ESCAPE_HELP.map((line) => `  ${line}`).join('\n')}
+
+The clock is instruction-counted unless a terminal is attached; the same seed then
+gives the same run, bit for bit.
+
+--save FILE writes the VM when --timeout, --save-at, Ctrl-A x or a signal ends the
+run, and at once on SIGUSR1 or Ctrl-A s.
+
+Exit status:
+  0        the guest powered off, or the run ended at --save-at
+  (v<<1)|1 the guest wrote v to the debug-exit port
+  2        wrong usage, or a bad file
+  3        the guest reset or had a triple fault (unless --on-reset reboot)
+  4        --timeout
+  5        a requested protection is not active
+  6        internal error
+  130      ended by Ctrl-A x or SIGINT; 129 SIGHUP, 143 SIGTERM, 141 output closed`;

@@ -1,0 +1,41 @@
+/**
+ * The backends that the command knows, by name. A package that is not installed is no error until
+ * its backend is asked for.
+ */
+import { type CpuBackend, VmmError, type VmPlugin } from '@cloister/core';
+import { isMissingModule } from './module-loader.js';
+import type { BackendChoice } from './probe.js';
+import type { BackendName } from './run-options.js';
+
+/** What a backend's package exports to the command. */
+interface KvmPackage {
+  kvm(): VmPlugin;
+  kvmBackend(): CpuBackend;
+}
+
+const KVM_MODULE = '@cloister/backend-kvm';
+
+const loadKvm = async (): Promise<KvmPackage> => (await import(KVM_MODULE)) as KvmPackage;
+
+export const BACKEND_CHOICES: readonly BackendChoice[] = [
+  {
+    name: 'emu',
+    module: '@cloister/backend-emu',
+    load: async () => (await import('@cloister/backend-emu')).emulatedBackend(),
+  },
+  { name: 'kvm', module: KVM_MODULE, load: async () => (await loadKvm()).kvmBackend() },
+];
+
+/** The plugin that brings the backend. */
+export async function backendPlugin(name: BackendName): Promise<VmPlugin> {
+  if (name === 'emu') return (await import('@cloister/backend-emu')).emulated();
+  try {
+    return (await loadKvm()).kvm();
+  } catch (cause) {
+    if (!isMissingModule(cause, KVM_MODULE)) throw cause;
+    throw new VmmError('unavailable', `backend kvm: the ${KVM_MODULE} package is not installed`, {
+      remedy: 'use --backend emu',
+      cause,
+    });
+  }
+}

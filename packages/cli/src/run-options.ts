@@ -1,0 +1,208 @@
+/**
+ * What a run is: options of the command line laid over those of a configuration file, laid over
+ * the defaults. Both sources speak the same raw form (that of vm.schema.json), so that each value
+ * is read in one place and an error names it as the user wrote it.
+ */
+import { VmmError } from '@cloister/core';
+import { parseInteger, parseSeconds, parseSize } from './quantity.js';
+
+export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
+export type EntryKind = (typeof ENTRIES)[number];
+
+export const FLAT_MODES = ['real', 'protected', 'long'] as const;
+export type FlatMode = (typeof FLAT_MODES)[number];
+
+export const CLOCKS = ['icount', 'wall'] as const;
+export type ClockMode = (typeof CLOCKS)[number];
+
+export const ON_RESET = ['stop', 'reboot'] as const;
+export type OnReset = (typeof ON_RESET)[number];
+
+export const BACKENDS = ['emu', 'kvm'] as const;
+export type BackendName = (typeof BACKENDS)[number];
+
+export interface PluginChoice {
+  /** A path or package name. */
+  readonly module: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Folder that a relative module is relative to. */
+  readonly from: string;
+}
+
+/** One source's values before they are read; the JSON of the configuration has this shape. */
+export interface RawOptions {
+  readonly backend?: BackendName;
+  readonly memory?: string | number;
+  readonly cpus?: string | number;
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly append?: string;
+  readonly entry?: EntryKind;
+  readonly flat?: { readonly mode?: FlatMode; readonly loadAddress?: string | number };
+  readonly clock?: ClockMode;
+  readonly seed?: string | number;
+  readonly timeout?: string | number;
+  readonly onReset?: OnReset;
+  readonly exits?: string;
+  readonly record?: string;
+  readonly replay?: string;
+  readonly save?: string;
+  readonly saveAt?: string | number;
+  readonly restore?: string;
+  readonly plugins?: readonly (
+    | string
+    | { readonly module: string; readonly options?: Readonly<Record<string, unknown>> }
+  )[];
+}
+
+/** Where raw options come from: how to name a field of theirs, and what paths are relative to. */
+export interface OptionSource {
+  readonly raw: RawOptions;
+  readonly code: 'invalid-argument' | 'invalid-config';
+  nameOf(field: string): string;
+  resolvePath(path: string): string;
+  /** Folder of relative plugin modules. */
+  readonly folder: string;
+}
+
+export interface RunOptions {
+  readonly backend: BackendName;
+  readonly memory: number;
+  readonly cpus: number;
+  readonly kernel: string | undefined;
+  readonly initrd: string | undefined;
+  readonly append: string;
+  readonly entry: EntryKind | undefined;
+  readonly flatMode: FlatMode | undefined;
+  readonly loadAddress: number | undefined;
+  readonly clock: ClockMode | undefined;
+  readonly seed: number | undefined;
+  readonly timeout: number | undefined;
+  readonly onReset: OnReset;
+  readonly exits: string | undefined;
+  readonly record: string | undefined;
+  readonly replay: string | undefined;
+  readonly save: string | undefined;
+  readonly saveAt: number | undefined;
+  readonly restore: string | undefined;
+  readonly plugins: readonly PluginChoice[];
+}
+
+export const DEFAULTS: RunOptions = {
+  backend: 'emu',
+  memory: 256 * 2 ** 20,
+  cpus: 1,
+  kernel: undefined,
+  initrd: undefined,
+  append: '',
+  entry: undefined,
+  flatMode: undefined,
+  loadAddress: undefined,
+  clock: undefined,
+  seed: undefined,
+  timeout: undefined,
+  onReset: 'stop',
+  exits: undefined,
+  record: undefined,
+  replay: undefined,
+  save: undefined,
+  saveAt: undefined,
+  restore: undefined,
+  plugins: [],
+};
+
+/** The given fields of one source, read. */
+type Layer = { [Key in keyof RunOptions]?: RunOptions[Key] };
+
+/** Later sources win; lists of plugins are joined. Then what contradicts itself is refused. */
+export function resolveOptions(sources: readonly OptionSource[]): {
+  readonly options: RunOptions;
+  /** Fields that some source gave. */
+  readonly given: ReadonlySet<keyof RunOptions>;
+} {
+  const layers = sources.map(readLayer);
+  const plugins = layers.flatMap((layer) => layer.plugins ?? []);
+  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, { plugins });
+  refuseContradictions(options);
+  const given = new Set(layers.flatMap((layer) => Object.keys(layer) as (keyof RunOptions)[]));
+  return { options, given };
+}
+
+function readLayer(source: OptionSource): Layer {
+  const { raw } = source;
+  const path = (value: string | undefined) =>
+    value === undefined ? undefined : source.resolvePath(value);
+  const read = <T>(
+    field: string,
+    value: string | number | undefined,
+    parse: (value: string | number) => T | undefined,
+    expected: string,
+  ): T | undefined => {
+    if (value === undefined) return undefined;
+    const parsed = parse(value);
+    if (parsed !== undefined) return parsed;
+    const shown = JSON.stringify(value);
+    const name = source.nameOf(field);
+    throw new VmmError(source.code, `${shown} is not ${expected}`, { path: name });
+  };
+  const integer = (field: string, value: string | number | undefined) =>
+    read(field, value, parseInteger, 'a whole number');
+  const count = (value: string | number) => parseInteger(value) || undefined;
+  const size = (value: string | number) => parseSize(value) || undefined;
+  return withoutUndefined<Layer>({
+    backend: raw.backend,
+    memory: read('memory', raw.memory, size, 'a size above 0 such as 256M or 1G'),
+    cpus: read('cpus', raw.cpus, count, 'a whole number above 0'),
+    kernel: path(raw.kernel),
+    initrd: path(raw.initrd),
+    append: raw.append,
+    entry: raw.entry,
+    flatMode: raw.flat?.mode,
+    loadAddress: integer('flat.loadAddress', raw.flat?.loadAddress),
+    clock: raw.clock,
+    seed: integer('seed', raw.seed),
+    timeout: read('timeout', raw.timeout, parseSeconds, 'a number of seconds above 0'),
+    onReset: raw.onReset,
+    exits: raw.exits === 'summary' ? raw.exits : path(raw.exits),
+    record: path(raw.record),
+    replay: path(raw.replay),
+    save: path(raw.save),
+    saveAt: integer('saveAt', raw.saveAt),
+    restore: path(raw.restore),
+    plugins: raw.plugins?.map((plugin) => ({
+      module: typeof plugin === 'string' ? plugin : plugin.module,
+      options: typeof plugin === 'string' ? {} : (plugin.options ?? {}),
+      from: source.folder,
+    })),
+  });
+}
+
+function refuseContradictions(options: RunOptions): void {
+  const refuse = (message: string): never => {
+    throw new VmmError('invalid-argument', message);
+  };
+  if (options.record !== undefined && options.replay !== undefined) {
+    refuse('--record and --replay exclude each other');
+  }
+  if (options.saveAt !== undefined && options.save === undefined) {
+    refuse('--save-at needs --save FILE');
+  }
+  if (options.kernel === undefined && options.restore === undefined) {
+    throw new VmmError('invalid-argument', 'no kernel', {
+      remedy: 'give --kernel FILE, or --restore FILE to go on with a saved VM',
+    });
+  }
+  const flatGiven = options.flatMode !== undefined || options.loadAddress !== undefined;
+  if (flatGiven && options.entry !== 'flat' && options.entry !== undefined) {
+    refuse(`--flat-mode and --load-address need --entry flat, not --entry ${options.entry}`);
+  }
+}
+
+function withoutUndefined<T extends object>(
+  record: {
+    [Key in keyof T]: T[Key] | undefined;
+  },
+): T {
+  const entries = Object.entries(record).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as T;
+}

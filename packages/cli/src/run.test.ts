@@ -1,0 +1,403 @@
+// One run of a fake machine: statuses, the terminal given back, signals, saving, the summary.
+import { EventEmitter } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type FaultEvent, type VmEnd, type VmExit, VmmError } from '@cloister/core';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Host, HostSignal } from './host.js';
+import type { Machine } from './machine.js';
+import { type MachinePorts, run } from './run.js';
+import { DEFAULTS, type RunOptions } from './run-options.js';
+
+class FakeStdin extends EventEmitter {
+  isTTY = false;
+  rawHistory: boolean[] = [];
+  setRawMode(raw: boolean) {
+    this.rawHistory.push(raw);
+  }
+  pause() {}
+  resume() {}
+}
+
+class FakeHost implements Host {
+  readonly cwd = '/';
+  readonly stdin = new FakeStdin();
+  output = '';
+  readonly lines: string[] = [];
+  time = 0;
+  exited: number | undefined;
+  readonly signals = new Map<HostSignal, () => void>();
+  readonly timers = new Map<number, () => void>();
+  readonly atExit = new Set<() => void>();
+  stdoutError: (error: Error) => void = () => {};
+  readonly stdout = {
+    write: (chunk: Uint8Array, done: () => void) => {
+      this.output += Buffer.from(chunk).toString();
+      setImmediate(done);
+    },
+    on: (_event: 'error', listener: (error: Error) => void) => {
+      this.stdoutError = listener;
+    },
+  };
+  warn(line: string) {
+    this.lines.push(line);
+  }
+  now() {
+    return (this.time += 1000);
+  }
+  epochSeconds() {
+    return 0;
+  }
+  freshSeed() {
+    return 1;
+  }
+  after(milliseconds: number, callback: () => void) {
+    this.timers.set(milliseconds, callback);
+    return () => this.timers.delete(milliseconds);
+  }
+  soon(callback: () => void) {
+    setImmediate(callback);
+  }
+  onSignal(signal: HostSignal, listener: () => void) {
+    this.signals.set(signal, listener);
+    return () => this.signals.delete(signal);
+  }
+  onExit(listener: () => void) {
+    this.atExit.add(listener);
+    return () => this.atExit.delete(listener);
+  }
+  exit(status: number) {
+    this.exited = status;
+  }
+}
+
+const POWER_OFF: VmEnd = {
+  reason: 'power-off',
+  status: 0,
+  message: 'the guest powered off',
+  instructions: 100,
+};
+
+type Body = (machine: FakeMachine) => VmEnd | undefined | Promise<VmEnd | undefined>;
+
+/** A machine that does what `body` says, and ends when stopped. */
+class FakeMachine implements Machine {
+  readonly clock = 'icount';
+  readonly seed = 42;
+  typed = '';
+  saved: string[] = [];
+  disposed = 0;
+  paused = 0;
+  listeners: ((exit: VmExit) => void)[] = [];
+  faultListeners: ((fault: FaultEvent) => void)[] = [];
+  readonly ports: MachinePorts;
+  readonly #body: Body;
+  #end: (end: VmEnd) => void = () => {};
+  #stopped: VmEnd | undefined;
+
+  constructor(ports: MachinePorts, body: Body) {
+    this.ports = ports;
+    this.#body = body;
+  }
+  readonly input = {
+    push: (bytes: Uint8Array) => {
+      this.typed += Buffer.from(bytes).toString();
+      return true;
+    },
+    onRoom: () => {},
+    setLive: () => {},
+  };
+  exits = (listener: (exit: VmExit) => void) => {
+    this.listeners.push(listener);
+    return () => {};
+  };
+  faults = (listener: (fault: FaultEvent) => void) => {
+    this.faultListeners.push(listener);
+    return () => {};
+  };
+  async run() {
+    const end = await this.#body(this);
+    if (end !== undefined) return end;
+    return this.#stopped ?? new Promise<VmEnd>((resolve) => (this.#end = resolve));
+  }
+  stop(reason: string) {
+    this.#stopped = { reason: 'stopped', status: 0, message: reason, instructions: 100 };
+    this.#end(this.#stopped);
+  }
+  pause() {
+    this.paused++;
+  }
+  resume() {}
+  async save(path: string) {
+    this.saved.push(path);
+  }
+  instructions() {
+    return 100;
+  }
+  summary(): [string, string][] {
+    return [['protection', 'none']];
+  }
+  async dispose() {
+    this.disposed++;
+  }
+  print(text: string) {
+    for (const byte of Buffer.from(text)) this.ports.output.put(byte);
+  }
+}
+
+let host: FakeHost;
+let machine: FakeMachine;
+beforeEach(() => {
+  host = new FakeHost();
+});
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+function start(body: Body, options: Partial<RunOptions> = {}, quiet = false): Promise<number> {
+  return run({
+    host,
+    options: { ...DEFAULTS, kernel: 'k', ...options },
+    quiet,
+    debug: false,
+    assemble: async (_options, ports) => (machine = new FakeMachine(ports, body)),
+  });
+}
+
+/** Nothing of the run is left behind. */
+function expectCleanEnd() {
+  expect(machine.disposed).toBe(1);
+  expect(host.signals.size).toBe(0);
+  expect(host.timers.size).toBe(0);
+  expect(host.atExit.size).toBe(0);
+  expect(host.stdin.listenerCount('data')).toBe(0);
+  expect(host.stdin.rawHistory.at(-1) ?? false).toBe(false);
+}
+
+test('the guest’s bytes go to standard output, the summary elsewhere', async () => {
+  const status = await start((vm) => {
+    vm.print('BOOT-OK\n');
+    return POWER_OFF;
+  });
+  expect(status).toBe(0);
+  expect(host.output).toBe('BOOT-OK\n');
+  expect(host.lines.join('\n')).toContain('ended         the guest powered off');
+  expect(host.lines.join('\n')).toContain('protection    none');
+  expectCleanEnd();
+});
+
+test('quiet leaves out the summary', async () => {
+  expect(await start(() => POWER_OFF, {}, true)).toBe(0);
+  expect(host.lines).toEqual([]);
+});
+
+test.each([
+  ['debug-exit', 3, 7],
+  ['triple-fault', 0, 3],
+  ['error', 0, 6],
+] as const)('%s decides the status', async (reason, value, status) => {
+  const end = { reason, status: value, message: 'm', instructions: 1 };
+  expect(await start(() => end)).toBe(status);
+});
+
+test('the timeout ends the run with its status', async () => {
+  const status = start(() => undefined, { timeout: 2 });
+  await turn();
+  host.timers.get(2000)!();
+  expect(await status).toBe(4);
+  expect(host.lines.join('\n')).toContain('timeout after 2 s');
+  expectCleanEnd();
+});
+
+describe('signals', () => {
+  test.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const)('%s ends the run', async (signal, status) => {
+    const result = start(() => undefined);
+    await turn();
+    host.signals.get(signal)!();
+    expect(await result).toBe(status);
+    expectCleanEnd();
+  });
+
+  test('one that comes during assembly is not lost', async () => {
+    const status = run({
+      host,
+      options: { ...DEFAULTS, kernel: 'k' },
+      quiet: true,
+      debug: false,
+      assemble: async (_options, ports) => {
+        host.signals.get('SIGINT')!();
+        return (machine = new FakeMachine(ports, () => undefined));
+      },
+    });
+    expect(await status).toBe(130);
+    expectCleanEnd();
+  });
+
+  test('a second one leaves at once, the terminal given back', async () => {
+    host.stdin.isTTY = true;
+    const result = start(() => new Promise(() => {}));
+    void result;
+    await turn();
+    host.signals.get('SIGTERM')!();
+    host.signals.get('SIGINT')!();
+    expect(host.exited).toBe(130);
+    expect(host.stdin.rawHistory).toEqual([true, false]);
+  });
+});
+
+describe('the terminal', () => {
+  beforeEach(() => {
+    host.stdin.isTTY = true;
+  });
+
+  test('typed text reaches the guest; Ctrl-A x ends the run', async () => {
+    const status = start(() => undefined);
+    await turn();
+    host.stdin.emit('data', Buffer.from('ls\r'));
+    expect(machine.typed).toBe('ls\r');
+    expect(machine.ports.live).toBe(true);
+    host.stdin.emit('data', Buffer.from('\x01x'));
+    expect(await status).toBe(130);
+    expectCleanEnd();
+  });
+
+  test('is given back when the assembly fails', async () => {
+    const status = await run({
+      host,
+      options: DEFAULTS,
+      quiet: false,
+      debug: false,
+      assemble: () => Promise.reject(new VmmError('invalid-file', 'kernel: bad magic')),
+    });
+    expect(status).toBe(2);
+    expect(host.lines.filter((line) => line !== '')).toEqual([
+      'cloister: invalid-file: kernel: bad magic',
+    ]);
+    expect(host.stdin.rawHistory).toEqual([true, false]);
+  });
+
+  test('is left alone in a replay, which is not live', async () => {
+    await start(() => POWER_OFF, { replay: 'r' });
+    expect(host.stdin.rawHistory).toEqual([]);
+    expect(machine.ports.live).toBe(false);
+  });
+});
+
+test('output that nobody reads any more ends the run', async () => {
+  const status = start(() => undefined);
+  await turn();
+  host.stdoutError(new Error('EPIPE'));
+  expect(await status).toBe(141);
+});
+
+test('a slow reader pauses the machine', async () => {
+  await start((vm) => {
+    vm.print('x'.repeat(100_000));
+    return POWER_OFF;
+  });
+  expect(machine.paused).toBe(1);
+  expect(host.output.length).toBe(100_000);
+});
+
+describe('saving', () => {
+  test('when the host ends the run', async () => {
+    const status = start(() => undefined, { save: 's' });
+    await turn();
+    host.signals.get('SIGTERM')!();
+    expect(await status).toBe(143);
+    expect(machine.saved).toEqual(['s']);
+  });
+
+  test('at the given instruction, with status 0', async () => {
+    const options = { save: 's', saveAt: 100 };
+    const status = await start((vm) => {
+      vm.ports.reachedSavePoint();
+      return undefined;
+    }, options);
+    expect(status).toBe(0);
+    expect(machine.saved).toEqual(['s']);
+  });
+
+  test('on SIGUSR1, and the guest goes on', async () => {
+    const status = await start(
+      async () => {
+        host.signals.get('SIGUSR1')!();
+        await turn();
+        return POWER_OFF;
+      },
+      { save: 's' },
+    );
+    expect(status).toBe(0);
+    expect(machine.saved).toEqual(['s']);
+    expect(host.lines).toContain('cloister: saved at instruction 100');
+  });
+
+  test('not when the guest ended before the instruction', async () => {
+    await start(() => POWER_OFF, { save: 's', saveAt: 1000 });
+    expect(machine.saved).toEqual([]);
+    expect(host.lines).toContain('cloister: not saved: the guest has ended');
+  });
+});
+
+const hlt: VmExit = { kind: 'hlt', vcpu: 0, instructions: 5, interruptible: true };
+
+test('exits are logged to a file, and counted', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'cloister-run-'));
+  try {
+    const exits = join(folder, 'e.jsonl');
+    await start(
+      (vm) => {
+        for (const listener of vm.listeners) listener(hlt);
+        return POWER_OFF;
+      },
+      { exits },
+    );
+    expect(readFileSync(exits, 'utf8')).toBe(
+      '{"instructions":5,"vcpu":0,"kind":"hlt","interruptible":true}\n',
+    );
+    expect(host.lines.join('\n')).toContain('exits         1: hlt 1');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('an exit log that cannot be made is a bad file; the guest never starts', async () => {
+  const status = await start(() => POWER_OFF, { exits: '/no/such/folder/e.jsonl' });
+  expect(status).toBe(2);
+  expect(host.lines.length).toBe(1);
+  expectCleanEnd();
+});
+
+test('faults are shown up to a bound', async () => {
+  await start((vm) => {
+    for (let n = 0; n < 50; n++) {
+      for (const listener of vm.faultListeners) {
+        listener({ kind: 'unclaimed', message: `port ${n}`, instructions: n });
+      }
+    }
+    return POWER_OFF;
+  });
+  const shown = host.lines.filter((line) => line.includes('unclaimed at instruction'));
+  expect(shown.length).toBe(20);
+  expect(host.lines).toContain('cloister: 30 further faults are not shown');
+});
+
+test('an error at the end does not hide behind status 0', async () => {
+  const status = await run({
+    host,
+    options: DEFAULTS,
+    quiet: true,
+    debug: false,
+    assemble: async (_options, ports) => {
+      machine = new FakeMachine(ports, () => POWER_OFF);
+      machine.dispose = () => Promise.reject(new Error('left open'));
+      return machine;
+    },
+  });
+  expect(status).toBe(6);
+  expect(host.lines).toEqual(['cloister: internal: Error: left open']);
+});

@@ -1,0 +1,261 @@
+/**
+ * `cloister run`: one run of one machine, from raw mode to the summary. Whatever happens, the
+ * terminal is given back and every file is closed.
+ */
+import type { VmEnd } from '@cloister/core';
+import { ConsoleOutput } from './console-output.js';
+import { errorLines } from './error-report.js';
+import type { EscapeAction } from './escape-filter.js';
+import { ESCAPE_HELP } from './escape-filter.js';
+import { ExitCounts } from './exit-counts.js';
+import { blockFile, ExitLog } from './exit-log.js';
+import {
+  type EndingSignal,
+  EXIT,
+  SIGNAL_STATUS,
+  statusOfEnd,
+  statusOfError,
+} from './exit-status.js';
+import type { Host } from './host.js';
+import type { Machine } from './machine.js';
+import type { RunOptions } from './run-options.js';
+import { summaryLines } from './summary.js';
+import { Terminal } from './terminal.js';
+
+/** What the assembly of a machine gets from the run. */
+export interface MachinePorts {
+  /** Takes the serial port's output. */
+  readonly output: ConsoleOutput;
+  /** Whether somebody may type while the guest runs. */
+  readonly live: boolean;
+  /** Called when `--save-at` is reached, between two instructions. */
+  readonly reachedSavePoint: () => void;
+}
+
+export type Assemble = (options: RunOptions, ports: MachinePorts) => Promise<Machine>;
+
+export interface RunContext {
+  readonly host: Host;
+  readonly options: RunOptions;
+  readonly quiet: boolean;
+  readonly debug: boolean;
+  readonly assemble: Assemble;
+}
+
+/** Faults are printed up to this many; the rest is counted. */
+const FAULTS_SHOWN = 20;
+
+/** Returns the exit status. Never throws. */
+export async function run(context: RunContext): Promise<number> {
+  const session = new Session(context);
+  let status: number;
+  try {
+    status = await session.run();
+  } catch (error) {
+    session.report(error);
+    status = statusOfError(error);
+  }
+  await session.close();
+  return session.status(status);
+}
+
+/** Who ended the run, where it was not the guest. */
+interface HostEnd {
+  readonly reason: string;
+  readonly status: number;
+}
+
+class Session {
+  readonly #context: RunContext;
+  readonly #terminal: Terminal;
+  readonly #output: ConsoleOutput;
+  readonly #counts = new ExitCounts();
+  /** Undone in reverse order. */
+  readonly #undo: (() => void)[] = [];
+  #machine: Machine | undefined;
+  #hostEnd: HostEnd | undefined;
+  #faults = 0;
+  #errors = 0;
+  #firstError: unknown;
+  #saving: Promise<void> = Promise.resolve();
+  #ended = false;
+
+  constructor(context: RunContext) {
+    const { host } = context;
+    this.#context = context;
+    this.#terminal = new Terminal(host.stdin, (action) => this.#act(action));
+    this.#output = new ConsoleOutput(host.stdout, (flush) => host.soon(flush), {
+      failed: () => this.#end('standard output was closed', SIGNAL_STATUS.SIGPIPE),
+      full: () => this.#machine?.pause(),
+      room: () => this.#machine?.resume(),
+    });
+  }
+
+  async run(): Promise<number> {
+    const { host, options, assemble } = this.#context;
+    this.#undo.push(host.onExit(() => this.#terminal.close()));
+    this.#listenForSignals();
+    host.stdout.on('error', (error) => this.#output.fail(error));
+    if (options.replay === undefined) this.#terminal.open();
+    const machine = await assemble(options, {
+      output: this.#output,
+      live: this.#terminal.live && options.replay === undefined,
+      reachedSavePoint: () => this.#end('reached --save-at', EXIT.ok),
+    });
+    this.#machine = machine;
+    this.#observe(machine, options);
+    if (options.replay === undefined) this.#terminal.connect(machine.input);
+    if (options.timeout !== undefined) {
+      const expire = () => this.#end(`timeout after ${options.timeout} s`, EXIT.timeout);
+      this.#undo.push(host.after(options.timeout * 1000, expire));
+    }
+    if (this.#terminal.live && !this.#context.quiet) this.#say('Ctrl-A x ends the run');
+    const start = host.now();
+    // A signal may have come during assembly.
+    const end = this.#hostEnd === undefined ? await machine.run() : undefined;
+    const seconds = (host.now() - start) / 1000;
+    this.#ended = true;
+    await this.#saveAtEnd(machine, end);
+    this.#terminal.close();
+    await this.#output.drained();
+    this.#summarize(machine, end, seconds);
+    return this.#hostEnd?.status ?? (end ? statusOfEnd(end) : EXIT.internal);
+  }
+
+  /** `status`, unless it is 0 although something went wrong on the way. */
+  status(status: number): number {
+    if (this.#errors === 0 || status !== EXIT.ok) return status;
+    return statusOfError(this.#firstError);
+  }
+
+  report(error: unknown): void {
+    if (this.#errors++ === 0) this.#firstError = error;
+    this.#ownLine();
+    for (const line of errorLines(error, this.#context)) this.#context.host.warn(line);
+  }
+
+  async close(): Promise<void> {
+    this.#ended = true;
+    this.#terminal.close();
+    for (const undo of this.#undo.reverse()) this.#attempt(undo);
+    try {
+      await this.#machine?.dispose();
+    } catch (error) {
+      this.report(error);
+    }
+  }
+
+  #attempt(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.report(error);
+    }
+  }
+
+  #observe(machine: Machine, options: RunOptions): void {
+    this.#undo.push(machine.exits((exit) => this.#counts.add(exit)));
+    this.#undo.push(
+      machine.faults((fault) => {
+        if (++this.#faults > FAULTS_SHOWN) return;
+        this.#say(`${fault.kind} at instruction ${fault.instructions}: ${fault.message}`);
+      }),
+    );
+    if (options.exits === undefined || options.exits === 'summary') return;
+    const log = new ExitLog(blockFile('exit log', options.exits), (error) => {
+      this.report(error);
+      this.#end('the exit log could not be written', EXIT.usage);
+    });
+    this.#undo.push(() => log.close());
+    this.#undo.push(machine.exits((exit) => log.add(exit)));
+  }
+
+  #listenForSignals(): void {
+    const { host, options } = this.#context;
+    for (const signal of Object.keys(SIGNAL_STATUS) as EndingSignal[]) {
+      const listener = () => {
+        // The second one finds a run that does not end: leave at once.
+        if (this.#hostEnd !== undefined) {
+          this.#terminal.close();
+          host.exit(SIGNAL_STATUS[signal]);
+        }
+        this.#end(signal, SIGNAL_STATUS[signal]);
+      };
+      this.#undo.push(host.onSignal(signal, listener));
+    }
+    if (options.save !== undefined) {
+      this.#undo.push(host.onSignal('SIGUSR1', () => this.#saveNow()));
+    }
+  }
+
+  #act(action: EscapeAction): void {
+    if (action === 'quit') this.#end('Ctrl-A x', SIGNAL_STATUS.SIGINT);
+    else if (action === 'save') this.#saveNow();
+    else for (const line of ESCAPE_HELP) this.#say(line);
+  }
+
+  #end(reason: string, status: number): void {
+    this.#hostEnd ??= { reason, status };
+    this.#machine?.stop(reason);
+  }
+
+  /** Saves while the guest goes on afterwards. */
+  #saveNow(): void {
+    const { save } = this.#context.options;
+    const machine = this.#machine;
+    if (save === undefined) this.#say('not saved: --save FILE was not given');
+    if (save === undefined || machine === undefined || this.#ended) return;
+    this.#saving = this.#saving.then(async () => {
+      try {
+        await machine.save(save);
+        this.#say(`saved at instruction ${machine.instructions()}`);
+      } catch (error) {
+        this.report(error);
+      }
+    });
+  }
+
+  /** Saves a guest that the host stopped. */
+  async #saveAtEnd(machine: Machine, end: VmEnd | undefined): Promise<void> {
+    await this.#saving;
+    const { save } = this.#context.options;
+    if (save === undefined) return;
+    if (end === undefined || end.reason !== 'stopped') {
+      if (this.#context.options.saveAt !== undefined) this.#say('not saved: the guest has ended');
+      return;
+    }
+    await machine.save(save);
+  }
+
+  #summarize(machine: Machine, end: VmEnd | undefined, seconds: number): void {
+    if (this.#context.quiet) return;
+    const { host, options } = this.#context;
+    this.#ownLine();
+    if (this.#faults > FAULTS_SHOWN) {
+      this.#say(`${this.#faults - FAULTS_SHOWN} further faults are not shown`);
+    }
+    const lines = summaryLines({
+      ended: this.#hostEnd?.reason ?? end?.message ?? 'before the first instruction',
+      instructions: machine.instructions(),
+      seconds,
+      exits: this.#counts.byKind(),
+      clock: machine.clock,
+      seed: machine.seed,
+      facts: machine.summary(),
+    });
+    if (options.exits === 'summary') lines.push(...this.#counts.table());
+    for (const line of lines) host.warn(line);
+  }
+
+  #say(message: string): void {
+    this.#ownLine();
+    this.#context.host.warn(`cloister: ${message}`);
+  }
+
+  /** In raw mode, and after a guest's prompt, the cursor is not at the start of a line. */
+  #ownLine(): void {
+    if (!this.#terminal.live || this.#output.lastByte === 0x0a) return;
+    this.#output.lastByte = 0x0a;
+    this.#context.host.warn('');
+  }
+}
