@@ -9,16 +9,39 @@
  * events; SCI_EN is always 1, as there is no SMI to hand over from.
  */
 import {
-  PM1_CNT_SCI_EN, PM1_CNT_SLP_EN, PM1_CNT_SLP_TYP_MASK, PM1_CNT_SLP_TYP_SHIFT, PM1_GBL, PM1_PWRBTN,
-  PM1_RTC, PM1_SLPBTN, PM1_TMR, PM1_WAK_STS, PM1A_CNT_LENGTH, PM1A_CNT_PORT, PM1A_EVT_LENGTH,
-  PM1A_EVT_PORT, PM_TMR_BITS, PM_TMR_HZ, PM_TMR_LENGTH, PM_TMR_PORT, RESET_PORT, S5_SLP_TYP,
-} from '../acpi/fixed-hardware.js'; // prettier-ignore
+  PM_TMR_BITS,
+  PM_TMR_HZ,
+  PM_TMR_LENGTH,
+  PM_TMR_PORT,
+  PM1_CNT_SCI_EN,
+  PM1_CNT_SLP_EN,
+  PM1_CNT_SLP_TYP_MASK,
+  PM1_CNT_SLP_TYP_SHIFT,
+  PM1_GBL,
+  PM1_PWRBTN,
+  PM1_RTC,
+  PM1_SLPBTN,
+  PM1_TMR,
+  PM1_WAK_STS,
+  PM1A_CNT_LENGTH,
+  PM1A_CNT_PORT,
+  PM1A_EVT_LENGTH,
+  PM1A_EVT_PORT,
+  RESET_PORT,
+  S5_SLP_TYP,
+} from '../acpi/fixed-hardware.js';
 import type {
-  Clock, Device, DeviceRegion, IrqLine, MachineControl, Snapshot, Timer,
-} from '../interfaces/index.js'; // prettier-ignore
+  Clock,
+  Device,
+  DeviceRegion,
+  IrqLine,
+  MachineControl,
+  Snapshot,
+  Timer,
+} from '../interfaces/index.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
 import { ticksAt, timeOfTick } from './frequency.js';
-import { loadState, record, type StateFormat, saveState, time, u16, u8 } from './state.js';
+import { loadState, record, type StateFormat, saveState, time, u8, u16 } from './state.js';
 
 export interface AcpiPmOptions {
   readonly name?: string;
@@ -62,8 +85,12 @@ const FORMAT: StateFormat<State> = {
   type: 'acpi-pm',
   version: 1,
   field: record<State>({
-    status: u16, enable: u16, control: u16, resetControl: u8, halves: time,
-  }), // prettier-ignore
+    status: u16,
+    enable: u16,
+    control: u16,
+    resetControl: u8,
+    halves: time,
+  }),
 };
 
 class PowerManagement implements AcpiPm {

@@ -6,8 +6,13 @@
  * give zero. Marks beyond `MARK_LIMIT` are counted only.
  */
 import type {
-  Clock, Device, DeviceRegion, ServiceToken, Snapshot, VmPlugin,
-} from '../interfaces/index.js'; // prettier-ignore
+  Clock,
+  Device,
+  DeviceRegion,
+  ServiceToken,
+  Snapshot,
+  VmPlugin,
+} from '../interfaces/index.js';
 import { listUpTo, loadState, record, type StateFormat, saveState, time, u8 } from './state.js';
 
 export interface BootMark {

@@ -5,9 +5,7 @@
  * Source: QEMU's isa-debug-exit device, `docs/` and `-device isa-debug-exit,help`: iobase 0x501 and
  * iosize 2 by default, used by the kvm-unit-tests at 0xf4 with 4 ports.
  */
-import type {
-  Device, DeviceRegion, MachineControl, VmPlugin,
-} from '../interfaces/index.js'; // prettier-ignore
+import type { Device, DeviceRegion, MachineControl, VmPlugin } from '../interfaces/index.js';
 import { loadState, record, type StateFormat, saveState } from './state.js';
 
 export interface DebugExitOptions {
@@ -23,9 +21,7 @@ export interface DebugExitPorts {
 const FORMAT: StateFormat<object> = { type: 'debug-exit', version: 1, field: record<object>({}) };
 
 /** The device. Its reads are all zeros; it has no state. */
-export function debugExitDevice(
-  options: DebugExitOptions = {},
-): (ports: DebugExitPorts) => Device {
+export function debugExitDevice(options: DebugExitOptions = {}): (ports: DebugExitPorts) => Device {
   const name = options.name ?? 'debug-exit';
   const regions: readonly DeviceRegion[] = [
     { space: 'io', base: options.base ?? 0xf4, length: 4, name },

@@ -9,11 +9,22 @@
  * never masks an address; the controller answers in no time.
  */
 import type {
-  Device, DeviceRegion, IrqLine, MachineControl, Snapshot,
-} from '../interfaces/index.js'; // prettier-ignore
+  Device,
+  DeviceRegion,
+  IrqLine,
+  MachineControl,
+  Snapshot,
+} from '../interfaces/index.js';
 import {
-  bool, bytes, loadState, optional, record, type StateFormat, saveState, u8,
-} from './state.js'; // prettier-ignore
+  bool,
+  bytes,
+  loadState,
+  optional,
+  record,
+  type StateFormat,
+  saveState,
+  u8,
+} from './state.js';
 
 export interface I8042Options {
   readonly name?: string;
@@ -80,9 +91,13 @@ const FORMAT: StateFormat<State> = {
   type: 'i8042',
   version: 1,
   field: record<State>({
-    ram: bytes(32, true), output: optional(u8), outputTimedOut: bool, lastWasCommand: bool,
-    pending: optional(u8), outputPort: u8,
-  }), // prettier-ignore
+    ram: bytes(32, true),
+    output: optional(u8),
+    outputTimedOut: bool,
+    lastWasCommand: bool,
+    pending: optional(u8),
+    outputPort: u8,
+  }),
 };
 
 function powerOn(): State {

@@ -6,7 +6,7 @@
  * loaded, so a channel costs nothing between accesses. Ticks are CLK edges since time 0; a write at
  * tick t acts on CLK edge t + 1.
  */
-import { bool, type Field, int, optional, record, time, u16, u8 } from './state.js';
+import { bool, type Field, int, optional, record, time, u8, u16 } from './state.js';
 
 export interface Channel {
   /** 0 to 5; null until the first control word. */
@@ -38,18 +38,41 @@ export interface Channel {
 }
 
 export const CHANNEL: Field<Channel> = record<Channel>({
-  mode: optional(int(0, 5)), bcd: bool, access: int(1, 3), cr: u16, writeLow: optional(u8),
-  readHighNext: bool, latchedCount: optional(u16), latchedStatus: optional(u8), gate: bool,
-  written: bool, nullCount: bool, n: int(1, 65536), origin: optional(time), paused: optional(time),
+  mode: optional(int(0, 5)),
+  bcd: bool,
+  access: int(1, 3),
+  cr: u16,
+  writeLow: optional(u8),
+  readHighNext: bool,
+  latchedCount: optional(u16),
+  latchedStatus: optional(u8),
+  gate: bool,
+  written: bool,
+  nullCount: bool,
+  n: int(1, 65536),
+  origin: optional(time),
+  paused: optional(time),
   reloadAt: optional(time),
-}); // prettier-ignore
+});
 
 export function powerOnChannel(gate: boolean): Channel {
   return {
-    mode: null, bcd: false, access: 3, cr: 0, writeLow: null, readHighNext: false,
-    latchedCount: null, latchedStatus: null, gate, written: false, nullCount: false, n: 65536,
-    origin: null, paused: null, reloadAt: null,
-  }; // prettier-ignore
+    mode: null,
+    bcd: false,
+    access: 3,
+    cr: 0,
+    writeLow: null,
+    readHighNext: false,
+    latchedCount: null,
+    latchedStatus: null,
+    gate,
+    written: false,
+    nullCount: false,
+    n: 65536,
+    origin: null,
+    paused: null,
+    reloadAt: null,
+  };
 }
 
 function decode(raw: number, bcd: boolean): number {
@@ -63,7 +86,7 @@ function encode(value: number, bcd: boolean): number {
   if (!bcd) return value & 0xffff;
   let raw = 0;
   for (let shift = 0, rest = value % 10000; shift < 16; shift += 4, rest = Math.floor(rest / 10)) {
-    raw |= rest % 10 << shift;
+    raw |= (rest % 10) << shift;
   }
   return raw;
 }

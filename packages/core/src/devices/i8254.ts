@@ -8,9 +8,7 @@
  * two-edge load is not split in its halves; a host clock that is late (wall mode) may merge output
  * edges; NMI sources of port 0x61 never occur.
  */
-import type {
-  Clock, Device, DeviceRegion, IrqLine, Snapshot, Timer,
-} from '../interfaces/index.js'; // prettier-ignore
+import type { Clock, Device, DeviceRegion, IrqLine, Snapshot, Timer } from '../interfaces/index.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
 import { ticksAt, timeOfTick } from './frequency.js';
 import { CHANNEL, type Channel, PitChannel, powerOnChannel } from './i8254-channel.js';

@@ -9,12 +9,14 @@
  * edge mode (the chip would answer with a spurious 7), and gives a spurious 7 in level mode.
  */
 import type {
-  Device, DeviceRegion, ExternalInterruptSource, IrqLine, Snapshot,
-} from '../interfaces/index.js'; // prettier-ignore
+  Device,
+  DeviceRegion,
+  ExternalInterruptSource,
+  IrqLine,
+  Snapshot,
+} from '../interfaces/index.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
-import {
-  bool, int, list, loadState, record, type StateFormat, saveState, u8,
-} from './state.js'; // prettier-ignore
+import { bool, int, list, loadState, record, type StateFormat, saveState, u8 } from './state.js';
 
 export interface I8259Options {
   readonly name?: string;
@@ -72,10 +74,23 @@ interface Chip {
 }
 
 const CHIP = record<Chip>({
-  irr: u8, imr: u8, isr: u8, lines: u8, elcr: u8, base: u8, lowest: int(0, 7), awaiting: int(0, 4),
-  needsIcw4: bool, single: bool, autoEoi: bool, rotateOnAutoEoi: bool, specialFullyNested: bool,
-  specialMask: bool, poll: bool, readIsr: bool,
-}); // prettier-ignore
+  irr: u8,
+  imr: u8,
+  isr: u8,
+  lines: u8,
+  elcr: u8,
+  base: u8,
+  lowest: int(0, 7),
+  awaiting: int(0, 4),
+  needsIcw4: bool,
+  single: bool,
+  autoEoi: bool,
+  rotateOnAutoEoi: bool,
+  specialFullyNested: bool,
+  specialMask: bool,
+  poll: bool,
+  readIsr: bool,
+});
 
 interface State {
   chips: Chip[];
@@ -89,10 +104,23 @@ const FORMAT: StateFormat<State> = {
 
 function powerOnChip(elcr: number): Chip {
   return {
-    irr: 0, imr: 0, isr: 0, lines: 0, elcr, base: 0, lowest: 7, awaiting: 0, needsIcw4: false,
-    single: false, autoEoi: false, rotateOnAutoEoi: false, specialFullyNested: false,
-    specialMask: false, poll: false, readIsr: false,
-  }; // prettier-ignore
+    irr: 0,
+    imr: 0,
+    isr: 0,
+    lines: 0,
+    elcr,
+    base: 0,
+    lowest: 7,
+    awaiting: 0,
+    needsIcw4: false,
+    single: false,
+    autoEoi: false,
+    rotateOnAutoEoi: false,
+    specialFullyNested: false,
+    specialMask: false,
+    poll: false,
+    readIsr: false,
+  };
 }
 
 /** Of the bits in `set`, the IR that comes first in the present rotation, or -1. */
@@ -144,10 +172,7 @@ class Pair implements I8259Pair {
 
   private powerOn(): [Chip, Chip] {
     const elcr = this.options.elcr ?? 0;
-    return [
-      powerOnChip(elcr & ELCR_MASK[0]),
-      powerOnChip((elcr >> 8) & ELCR_MASK[1]),
-    ];
+    return [powerOnChip(elcr & ELCR_MASK[0]), powerOnChip((elcr >> 8) & ELCR_MASK[1])];
   }
 
   read(region: number, offset: number, size: number): number {

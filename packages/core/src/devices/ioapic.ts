@@ -8,7 +8,7 @@
  * to the receiver; polarity inverts nothing, as lines here are active, not high.
  */
 import type { Device, DeviceRegion, Snapshot } from '../interfaces/index.js';
-import { int, list, loadState, record, type StateFormat, saveState, u32, u8 } from './state.js';
+import { int, list, loadState, record, type StateFormat, saveState, u8, u32 } from './state.js';
 
 export const IOAPIC_PINS = 24;
 
@@ -67,9 +67,12 @@ const FORMAT: StateFormat<State> = {
   type: 'ioapic-82093aa',
   version: 1,
   field: record<State>({
-    select: u8, id: int(0, 15), low: list(u32, IOAPIC_PINS), high: list(u32, IOAPIC_PINS),
+    select: u8,
+    id: int(0, 15),
+    low: list(u32, IOAPIC_PINS),
+    high: list(u32, IOAPIC_PINS),
     lines: int(0, 0xffffff),
-  }), // prettier-ignore
+  }),
 };
 
 class Controller implements IoApic {

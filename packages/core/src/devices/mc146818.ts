@@ -12,9 +12,7 @@ import type { Clock, Device, DeviceRegion, IrqLine, Snapshot, Timer } from '../i
 import { readBytewise, writeBytewise } from './bytewise.js';
 import { fromSeconds, toSeconds } from './calendar.js';
 import { ticksAt, timeOfTick } from './frequency.js';
-import {
-  bytes, loadState, record, type StateFormat, saveState, time, u8,
-} from './state.js'; // prettier-ignore
+import { bytes, loadState, record, type StateFormat, saveState, time, u8 } from './state.js';
 
 export interface Mc146818Options {
   readonly name?: string;
@@ -81,15 +79,17 @@ const FORMAT: StateFormat<State> = {
   type: 'mc146818',
   version: 1,
   field: record<State>({
-    index: u8, ram: bytes(128, true), updatedAt: time, periodFrom: time, checkedAt: time,
-  }), // prettier-ignore
+    index: u8,
+    ram: bytes(128, true),
+    updatedAt: time,
+    periodFrom: time,
+    checkedAt: time,
+  }),
 };
 
 class Rtc implements Device {
   readonly name: string;
-  readonly regions: readonly DeviceRegion[] = [
-    { space: 'io', base: 0x70, length: 2, name: 'rtc' },
-  ];
+  readonly regions: readonly DeviceRegion[] = [{ space: 'io', base: 0x70, length: 2, name: 'rtc' }];
   private s: State;
   private timer: Timer | null = null;
 
@@ -377,7 +377,8 @@ function clamp(value: number, min: number, max: number): number {
 /** The time in the registers, as seconds since 1970; impossible fields count as the nearest. */
 function loadTime(ram: Uint8Array): number {
   const number = (index: number): number => loadNumber(ram, ram[index] ?? 0);
-  const century = clamp((ram[CENTURY] ?? 0) >> 4, 0, 9) * 10 + clamp((ram[CENTURY] ?? 0) & 15, 0, 9);
+  const century =
+    clamp((ram[CENTURY] ?? 0) >> 4, 0, 9) * 10 + clamp((ram[CENTURY] ?? 0) & 15, 0, 9);
   return toSeconds({
     year: century * 100 + clamp(number(YEAR), 0, 99),
     month: clamp(number(MONTH), 1, 12),

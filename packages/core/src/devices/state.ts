@@ -74,7 +74,9 @@ export function listUpTo<T>(field: Field<T>, max: number): Field<T[]> {
 }
 
 /** A record with exactly these members. */
-export function record<T extends object>(fields: { readonly [K in keyof T]: Field<T[K]> }): Field<T> {
+export function record<T extends object>(
+  fields: { readonly [K in keyof T]: Field<T[K]> },
+): Field<T> {
   const names = Object.keys(fields) as (keyof T & string)[];
   return (value, path) => {
     if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) {

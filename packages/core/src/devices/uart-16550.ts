@@ -10,12 +10,26 @@
  * 5- to 7-bit words are passed on as 8 bits; OUT1 and DMA mode have no effect.
  */
 import type {
-  ByteSink, Clock, Device, DeviceRegion, IrqLine, Snapshot, Timer,
-} from '../interfaces/index.js'; // prettier-ignore
+  ByteSink,
+  Clock,
+  Device,
+  DeviceRegion,
+  IrqLine,
+  Snapshot,
+  Timer,
+} from '../interfaces/index.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
 import {
-  bool, bytes, loadState, optional, record, type StateFormat, saveState, time, u8,
-} from './state.js'; // prettier-ignore
+  bool,
+  bytes,
+  loadState,
+  optional,
+  record,
+  type StateFormat,
+  saveState,
+  time,
+  u8,
+} from './state.js';
 
 export interface Uart16550Options {
   /** Unique name, e.g. `serial0`. */
@@ -30,7 +44,7 @@ export interface Uart16550Ports {
   readonly clock: Clock;
   /** Takes what is sent; while it refuses, the transmitter is busy. */
   readonly output: ByteSink;
-  /** Called when bytes that wait have been taken: there is room again. */
+  /** Called when `waiting` became less. */
   readonly room?: () => void;
 }
 
@@ -38,6 +52,8 @@ export interface Uart16550Ports {
 export interface Uart16550 extends Device {
   /** Bytes that `receive` would take now. */
   readonly room: number;
+  /** Bytes that wait behind the receiver FIFO. */
+  readonly waiting: number;
   /**
    * Bytes that arrive at the line; they wait in a bounded queue. Returns how many were taken; a
    * byte beyond that is lost and shows as an overrun (LSR.OE).
@@ -132,18 +148,44 @@ const FORMAT: StateFormat<State> = {
   type: 'uart-16550a',
   version: 1,
   field: record<State>({
-    ier: u8, fcr: u8, lcr: u8, mcr: u8, lsrErrors: u8, msrDeltas: u8, scr: u8, dll: u8, dlm: u8,
-    rx: bytes(FIFO_DEPTH), queue: bytes(QUEUE_LIMIT), tx: bytes(FIFO_DEPTH),
-    threPending: bool, timeoutAt: optional(time), timedOut: bool, retryAt: optional(time),
-  }), // prettier-ignore
+    ier: u8,
+    fcr: u8,
+    lcr: u8,
+    mcr: u8,
+    lsrErrors: u8,
+    msrDeltas: u8,
+    scr: u8,
+    dll: u8,
+    dlm: u8,
+    rx: bytes(FIFO_DEPTH),
+    queue: bytes(QUEUE_LIMIT),
+    tx: bytes(FIFO_DEPTH),
+    threPending: bool,
+    timeoutAt: optional(time),
+    timedOut: bool,
+    retryAt: optional(time),
+  }),
 };
 
 function powerOn(): State {
   return {
-    ier: 0, fcr: 0, lcr: 0, mcr: 0, lsrErrors: 0, msrDeltas: 0, scr: 0, dll: 12, dlm: 0,
-    rx: new Uint8Array(0), queue: new Uint8Array(0), tx: new Uint8Array(0),
-    threPending: false, timeoutAt: null, timedOut: false, retryAt: null,
-  }; // prettier-ignore
+    ier: 0,
+    fcr: 0,
+    lcr: 0,
+    mcr: 0,
+    lsrErrors: 0,
+    msrDeltas: 0,
+    scr: 0,
+    dll: 12,
+    dlm: 0,
+    rx: new Uint8Array(0),
+    queue: new Uint8Array(0),
+    tx: new Uint8Array(0),
+    threPending: false,
+    timeoutAt: null,
+    timedOut: false,
+    retryAt: null,
+  };
 }
 
 /** Bytes in order, with a bound kept by the caller. */
@@ -274,6 +316,10 @@ class Uart implements Uart16550 {
 
   get room(): number {
     return QUEUE_LIMIT - this.queue.length;
+  }
+
+  get waiting(): number {
+    return this.queue.length;
   }
 
   receive(data: Uint8Array): number {
