@@ -58,8 +58,9 @@ async function guestArguments(shell) {
 /** Runs the command on this terminal and returns its exit status. */
 function cloister(args) {
   const child = spawn(process.execPath, [CLOISTER, ...args], { stdio: 'inherit' });
-  // The terminal sends these to the child too; it decides, and this process outlives it.
-  for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+  // An interrupt typed at the terminal reaches the child as well; it decides what to do with it.
+  process.on('SIGINT', () => {});
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (status, signal) => resolve(status ?? 128 + constants.signals[signal]));

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 const ENTRY_BYTES_MAX = 512 * 1024 * 1024;
 
 /**
- * Hands each regular file of an archive to `visit(path, read, size)`; `read()` returns its bytes.
+ * Hands each regular file of an archive to `visit(path, read)`; `read()` returns its bytes.
  * The library is loaded here and not at the top: most runs find everything unpacked already.
  */
 async function eachFile(bytes, visit) {
@@ -23,8 +23,11 @@ async function eachFile(bytes, visit) {
       if (entry.getFiletype() !== 'File') continue;
       const size = entry.getSize();
       if (size > ENTRY_BYTES_MAX) throw new Error(`an entry of ${size} bytes is too large`);
-      visit(entry.getPathname(), () => readEntry(entry, size), size);
+      visit(entry.getPathname(), () => readEntry(entry, size));
     }
+    // The iteration ends the same way at the end of an archive and at damage.
+    const problem = library.error_string(reader.archive);
+    if (problem) throw new Error(problem);
   } finally {
     reader.free();
   }
@@ -32,7 +35,7 @@ async function eachFile(bytes, visit) {
 
 function readEntry(entry, size) {
   const data = size === 0 ? new Int8Array(0) : entry.readData();
-  if (data.length !== size) throw new Error(`an entry holds ${data.length} of ${size} bytes`);
+  if (data?.length !== size) throw new Error(`an entry does not hold its ${size} bytes`);
   return Buffer.from(data.buffer, data.byteOffset, data.length);
 }
 

@@ -12,8 +12,8 @@ const run = promisify(execFile);
 export const DEBIAN_KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 /**
- * One good signature is enough (a release is signed by several keys, some perhaps newer than the
- * keyring), a bad one is too much. gpgv's status lines tell the two apart; its exit status does not.
+ * One good signature is enough: a release is signed by several keys, some perhaps newer than the
+ * keyring. A bad one is too much. gpgv tells the two apart in its status lines only.
  */
 const VERIFIERS = [
   {
