@@ -12,5 +12,5 @@ export * from './pc.js';
 export * from './port-92.js';
 export * from './post-port.js';
 export * from './serial.js';
-export * from './state.js';
+export * as state from './state.js';
 export * from './uart-16550.js';

@@ -79,7 +79,8 @@ export function record<T extends object>(
 ): Field<T> {
   const names = Object.keys(fields) as (keyof T & string)[];
   return (value, path) => {
-    if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) {
+    const isList = Array.isArray(value) || ArrayBuffer.isView(value);
+    if (typeof value !== 'object' || value === null || isList) {
       throw mismatch(path, 'a record');
     }
     for (const name of Object.keys(value)) {
