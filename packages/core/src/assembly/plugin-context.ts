@@ -1,0 +1,46 @@
+/**
+ * What one plugin sees of the VM under assembly: the assembly under the plugin's name.
+ */
+import type { PluginContext } from '../interfaces/index.js';
+import type { Assembly } from './assembly.js';
+
+/** The context of plugin `name`. */
+export function pluginContext(assembly: Assembly, name: string): PluginContext {
+  const { options, clock, input, events, control, router, lines, container, lifecycle } =
+    assembly.parts;
+  return {
+    clock,
+    random: assembly.random(`plugin:${name}`),
+    input,
+    events: events.viewOf(name),
+    control,
+    ramSize: options.memory,
+    cpus: options.cpus,
+    dma: assembly.dma,
+    get memory() {
+      return assembly.backendVm.memory;
+    },
+    get interrupts() {
+      return assembly.backendVm.interrupts;
+    },
+    get vcpus() {
+      return assembly.backendVm.vcpus;
+    },
+    addDevice: (device) => assembly.addDevice(device, name),
+    addExitHandler: (handler) => router.add(handler, name),
+    irq: (gsi) => lines.line(gsi),
+    consoleOutput: (source, byte) => events.console.put(source, byte),
+    addAcpiNode: (node) => void assembly.acpiNodes.push(node),
+    setBackend: (backend) => assembly.setSingle('backend', backend, name),
+    setBootSource: (source) => assembly.setSingle('boot source', source, name),
+    setMemoryEncryption: (encryption) => assembly.setSingle('memory encryption', encryption, name),
+    setInstructionAssist: (assist) => assembly.setSingle('instruction assist', assist, name),
+    addCpuExtension: (extension) => void assembly.extensions.push(extension),
+    addSummary: (run) => void assembly.summaries.push({ plugin: name, run }),
+    provide: (token, value) => container.provide(token, value, name),
+    get: (token) => container.get(token, name),
+    onStart: (run) => void assembly.startHooks.push({ plugin: name, run }),
+    onReset: (run) => void assembly.resetHooks.push({ plugin: name, run }),
+    onDispose: (dispose) => lifecycle.onDispose(dispose),
+  };
+}

@@ -1,0 +1,219 @@
+/**
+ * The input port of a machine: one queue over all sources, delivered between two instructions,
+ * recorded with its stamps or replayed from them.
+ *
+ * At a boundary timers fire first, then input is delivered; a replay keeps that order, therefore
+ * instruction count and virtual time together say exactly where an input belongs.
+ */
+import type { InputPort, InputRecord, InputSource, Snapshot } from '../interfaces/index.js';
+import { VmmError } from '../interfaces/index.js';
+
+const DEFAULT_BOUND = 65_536;
+const TYPE = 'input-port';
+
+class Source implements InputSource {
+  queued = 0;
+  full = false;
+  live = false;
+  held = false;
+  readonly listeners: (() => void)[] = [];
+
+  constructor(
+    readonly name: string,
+    readonly deliver: (data: Uint8Array) => void,
+    readonly bound: number,
+    private readonly port: MachineInput,
+  ) {}
+
+  push(data: Uint8Array): boolean {
+    return this.port.push(this, data);
+  }
+
+  onRoom(listener: () => void): void {
+    this.listeners.push(listener);
+  }
+
+  setLive(live: boolean): void {
+    if (this.live === live) return;
+    this.live = live;
+    this.port.changed();
+  }
+
+  hold(on: boolean): void {
+    if (this.held === on) return;
+    this.held = on;
+    if (!on && this.queued > 0) this.port.changed();
+  }
+}
+
+interface Pending {
+  readonly source: Source;
+  readonly data: Uint8Array;
+}
+
+/** What the machine does when input arrives or a source changes: wake up, end the slice. */
+export interface InputHooks {
+  changed(): void;
+  fault(source: string, error: unknown): void;
+}
+
+export class MachineInput implements InputPort {
+  private readonly sources = new Map<string, Source>();
+  private queue: Pending[] = [];
+  private replay: readonly InputRecord[] | null = null;
+  private replayed = 0;
+  private record: ((input: InputRecord) => void) | null = null;
+
+  constructor(private readonly hooks: InputHooks) {}
+
+  get live(): boolean {
+    if (this.replay !== null) return false;
+    for (const source of this.sources.values()) if (source.live) return true;
+    return false;
+  }
+
+  source(
+    name: string,
+    deliver: (data: Uint8Array) => void,
+    bound: number = DEFAULT_BOUND,
+  ): InputSource {
+    if (this.sources.has(name)) {
+      throw new VmmError('plugin-conflict', `there are two input sources named ${name}`, {
+        remedy: 'give one of the devices another name',
+      });
+    }
+    if (!Number.isSafeInteger(bound) || bound <= 0) {
+      throw new VmmError('invalid-argument', `the bound of input source ${name} is no count`);
+    }
+    const source = new Source(name, deliver, bound, this);
+    this.sources.set(name, source);
+    return source;
+  }
+
+  /** Hands over every input from now on, just before it is delivered. */
+  startRecording(record: (input: InputRecord) => void): void {
+    this.record = record;
+  }
+
+  /** Delivers these and nothing else from now on. */
+  startReplay(inputs: readonly InputRecord[]): void {
+    this.replay = inputs;
+    this.replayed = 0;
+    this.queue = [];
+  }
+
+  /** The next input of a replay, null when there is none (left). */
+  get nextReplayed(): InputRecord | null {
+    return this.replay?.[this.replayed] ?? null;
+  }
+
+  /** Whether `deliver` would deliver something that is not part of a replay. */
+  get pending(): boolean {
+    return this.queue.some(({ source }) => !source.held);
+  }
+
+  push(source: Source, data: Uint8Array): boolean {
+    if (this.replay !== null) return true;
+    if (source.queued > 0 && source.queued + data.length > source.bound) {
+      source.full = true;
+      return false;
+    }
+    source.queued += data.length;
+    this.queue.push({ source, data: data.slice() });
+    this.hooks.changed();
+    return true;
+  }
+
+  changed(): void {
+    this.hooks.changed();
+  }
+
+  /** Delivers what is due before instruction `at` at virtual time `time`. */
+  deliver(at: number, time: number): void {
+    if (this.replay !== null) this.deliverReplayed(at, time);
+    else if (this.queue.length > 0) this.deliverQueued(at, time);
+  }
+
+  snapshot(): Snapshot {
+    return {
+      type: TYPE,
+      version: 1,
+      state: {
+        queue: this.queue.map(({ source, data }) => ({ source: source.name, data: data.slice() })),
+      },
+    };
+  }
+
+  restore({ type, version, state }: Snapshot): void {
+    if (type !== TYPE || version !== 1) {
+      throw new VmmError('snapshot-mismatch', `not the state of an input port: ${type}`);
+    }
+    const queue: Pending[] = [];
+    const list = (state as { readonly queue?: unknown } | null)?.queue;
+    if (!Array.isArray(list)) throw new VmmError('snapshot-mismatch', 'the input queue is damaged');
+    for (const item of list as readonly { source?: unknown; data?: unknown }[]) {
+      const source = this.sources.get(String(item?.source));
+      if (source === undefined || !(item.data instanceof Uint8Array)) {
+        throw new VmmError(
+          'snapshot-mismatch',
+          `the snapshot has input for ${String(item?.source)}, which this VM lacks`,
+        );
+      }
+      queue.push({ source, data: item.data.slice() });
+    }
+    for (const source of this.sources.values()) source.queued = 0;
+    for (const { source, data } of queue) source.queued += data.length;
+    this.queue = queue;
+  }
+
+  private deliverQueued(at: number, time: number): void {
+    // Only what is there now: a source that pushes while it is told of room waits for its turn.
+    const due = this.queue;
+    this.queue = [];
+    const kept: Pending[] = [];
+    for (const item of due) {
+      const { source, data } = item;
+      if (source.held) {
+        kept.push(item);
+        continue;
+      }
+      source.queued -= data.length;
+      this.record?.({ at, time, source: source.name, data });
+      this.hand(source, data);
+    }
+    if (kept.length > 0) this.queue = [...kept, ...this.queue];
+    for (const source of this.sources.values()) {
+      if (!source.full || source.queued >= source.bound) continue;
+      source.full = false;
+      for (const listener of source.listeners) listener();
+    }
+  }
+
+  private deliverReplayed(at: number, time: number): void {
+    for (;;) {
+      const next = this.nextReplayed;
+      if (next === null || next.at > at || (next.at === at && next.time > time)) return;
+      const source = this.sources.get(next.source);
+      if (next.at !== at || next.time !== time || source === undefined) {
+        throw new VmmError(
+          'replay-diverged',
+          source === undefined
+            ? `the recording has input for ${next.source}, which this VM lacks`
+            : `input ${this.replayed} was recorded at instruction ${next.at}, time ${next.time};` +
+                ` the replay is at ${at}, ${time}`,
+          { remedy: 'replay with the same kernel, devices and options as the recording' },
+        );
+      }
+      this.replayed++;
+      this.hand(source, next.data);
+    }
+  }
+
+  private hand(source: Source, data: Uint8Array): void {
+    try {
+      source.deliver(data);
+    } catch (error) {
+      this.hooks.fault(source.name, error);
+    }
+  }
+}

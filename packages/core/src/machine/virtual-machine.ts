@@ -1,0 +1,353 @@
+/**
+ * A VM's life: created, running, paused, stopped, disposed, and what may be asked when.
+ */
+import type { Assembly } from '../assembly/assembly.js';
+import type { InputRecording } from '../input/recording.js';
+import type {
+  Clock,
+  GuestMemory,
+  InputRecord,
+  LaunchPlan,
+  ServiceToken,
+  Snapshot,
+  Vcpu,
+  VmEnd,
+  VmEvents,
+  VmStatus,
+} from '../interfaces/index.js';
+import { INTERRUPT_ROUTER, VmmError } from '../interfaces/index.js';
+import type { ExitCounters } from '../summary/exit-counters.js';
+import { summarize } from '../summary/summary.js';
+import { clearRam, launch, makePlan } from './launch.js';
+import type { Machine } from './machine.js';
+import type { Vm, VmSummary } from './vm.js';
+import { restoreVm, saveVm } from './vm-record.js';
+
+/** What the VM is made of. */
+export interface VmParts {
+  readonly assembly: Assembly;
+  readonly counters: ExitCounters;
+  /** Made by the builder, which hands `reboot` to it. */
+  readonly machine: Machine;
+}
+
+export class VirtualMachine implements Vm {
+  status: VmStatus = 'created';
+  readonly events: VmEvents;
+  private readonly machine: Machine;
+  private readonly inputs: InputRecord[] = [];
+  private plan: LaunchPlan | null = null;
+  private hooksDone = false;
+  private resets = 0;
+  private end: VmEnd | null = null;
+  private loop: Promise<VmEnd | null> | null = null;
+  private readonly ended: Promise<VmEnd>;
+  private settle!: { resolve: (end: VmEnd) => void; reject: (error: unknown) => void };
+  private starting: Promise<void> | null = null;
+  private stopWanted: { readonly reason: VmEnd['reason']; readonly message: string } | null = null;
+  private clockWhy = 'not started';
+
+  constructor(private readonly parts: VmParts) {
+    this.machine = parts.machine;
+    this.events = parts.assembly.parts.events.viewOf();
+    this.ended = new Promise((resolve, reject) => {
+      this.settle = { resolve, reject };
+    });
+    // Whoever awaits `run` sees a failure; nobody has to.
+    this.ended.catch(() => {});
+  }
+
+  get clock(): Clock {
+    return this.parts.assembly.parts.clock;
+  }
+
+  get memory(): GuestMemory {
+    return this.parts.assembly.backendVm.memory;
+  }
+
+  get vcpus(): readonly Vcpu[] {
+    return this.parts.assembly.backendVm.vcpus;
+  }
+
+  get seed(): string {
+    return String(this.parts.assembly.parts.options.seed);
+  }
+
+  get instructions(): number {
+    return Math.max(0, this.parts.assembly.backendVm.instructions());
+  }
+
+  async run(): Promise<VmEnd> {
+    if (this.status === 'paused') this.resume();
+    else if (this.status === 'created') await this.start();
+    return this.ended;
+  }
+
+  start(): Promise<void> {
+    this.starting ??= this.startOnce();
+    return this.starting;
+  }
+
+  async pause(options: { readonly at?: number } = {}): Promise<void> {
+    if (this.status === 'created') this.fail('pause', 'start it first');
+    if (this.status !== 'running') return;
+    this.machine.requestPause(options.at);
+    // A failure of the run is told to whoever awaits its end.
+    await this.loop?.catch(() => null);
+  }
+
+  resume(): void {
+    if (this.status === 'running') return this.machine.cancelPause();
+    if (this.status !== 'paused') this.fail('resume', 'only a paused VM can go on');
+    this.machine.cancelPause();
+    this.setStatus('running');
+    this.go();
+  }
+
+  async stop(
+    reason: 'stopped' | 'timeout' = 'stopped',
+    message = `ended by the host (${reason})`,
+  ): Promise<VmEnd> {
+    if (this.end !== null) return this.end;
+    if (this.status === 'disposed') this.fail('stop', 'it is gone already');
+    if (this.status === 'running') {
+      const { control } = this.parts.assembly.parts;
+      control.ask({ kind: 'end', end: { reason, status: 0, message } });
+      return this.ended;
+    }
+    this.stopWanted = { reason, message };
+    if (this.starting === null || this.status === 'paused') this.finishStopped();
+    return this.ended;
+  }
+
+  reset(): void {
+    const { control } = this.parts.assembly.parts;
+    control.ask({ kind: 'reset', reason: 'reset by the host', byHost: true });
+  }
+
+  async save(): Promise<Snapshot> {
+    const wasRunning = this.status === 'running';
+    if (this.status === 'created' || this.status === 'disposed') {
+      this.fail('save', 'save a VM that has been started');
+    }
+    if (wasRunning) await this.pause();
+    await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
+    const record = saveVm(this.parts.assembly, this.machine);
+    if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
+    return record;
+  }
+
+  async restore(snapshot: Snapshot): Promise<void> {
+    if (this.status !== 'created' || this.starting !== null) {
+      this.fail('restore', 'build a new VM and restore that');
+    }
+    this.starting = this.restoreOnce(snapshot);
+    return this.starting;
+  }
+
+  recording(): InputRecording {
+    const { options, clock } = this.parts.assembly.parts;
+    if (options.record !== true) {
+      throw new VmmError('invalid-state', 'this VM does not keep its input', {
+        remedy: 'create it with record: true',
+      });
+    }
+    const reason = this.end?.reason ?? 'stopped';
+    return {
+      seed: this.seed,
+      epochSeconds: clock.epochSeconds,
+      memory: options.memory,
+      cpus: options.cpus,
+      inputs: [...this.inputs],
+      end: { at: this.instructions, time: clock.now(), reason },
+    };
+  }
+
+  get<T>(token: ServiceToken<T>): T {
+    return this.parts.assembly.parts.container.get(token);
+  }
+
+  summary(): VmSummary {
+    const { assembly, counters, machine } = this.parts;
+    const { plan, clockWhy, resets, end } = this;
+    return summarize({ assembly, counters, plan, clockWhy, resets, end, busyMs: machine.busyMs });
+  }
+
+  async dispose(): Promise<void> {
+    if (this.status === 'disposed') return this.parts.assembly.parts.lifecycle.dispose();
+    if (this.status !== 'stopped')
+      await this.stop('stopped', 'the VM was disposed').catch(() => {});
+    this.setStatus('disposed');
+    const { lifecycle, events } = this.parts.assembly.parts;
+    try {
+      await lifecycle.dispose();
+    } finally {
+      events.complete();
+    }
+  }
+
+  /** Puts the guest back to its first instruction: the machine calls it between two slices. */
+  async reboot(): Promise<void> {
+    const { assembly } = this.parts;
+    const { lines } = assembly.parts;
+    if (assembly.single('memory encryption') !== null) {
+      throw new VmmError('unsupported', 'a protected guest cannot start again in place', {
+        remedy: 'run it with onReset: stop and launch it anew',
+      });
+    }
+    const plan = this.plan ?? makePlan(assembly);
+    const vm = assembly.backendVm;
+    this.resets++;
+    lines.hold();
+    for (const device of assembly.devices) device.reset();
+    for (const hook of assembly.resetHooks) this.guarded(hook.plugin, hook.run);
+    vm.reset();
+    lines.release();
+    clearRam(vm);
+    await launch(assembly, plan);
+  }
+
+  private async startOnce(): Promise<void> {
+    if (this.status !== 'created') this.fail('start', 'it was started before');
+    try {
+      await this.runStartHooks();
+      this.plan = makePlan(this.parts.assembly);
+      await launch(this.parts.assembly, this.plan);
+    } catch (error) {
+      this.failed(error);
+      throw error;
+    }
+    this.begin();
+  }
+
+  private async restoreOnce(snapshot: Snapshot): Promise<void> {
+    try {
+      await this.runStartHooks();
+      restoreVm(snapshot, this.parts.assembly, this.machine);
+    } catch (error) {
+      this.failed(error);
+      throw error;
+    }
+    if (this.stopWanted !== null) return this.finishStopped();
+    this.setStatus('paused');
+  }
+
+  /** Everything up to the point where guest state is needed. */
+  private async runStartHooks(): Promise<void> {
+    const { assembly } = this.parts;
+    const { lines, container } = assembly.parts;
+    for (const { plugin, run } of assembly.startHooks) {
+      try {
+        await run();
+      } catch (error) {
+        if (error instanceof VmmError) throw error;
+        throw new VmmError('plugin-failed', `could not start: ${textOf(error)}`, {
+          plugin,
+          cause: error,
+        });
+      }
+    }
+    const { interrupts } = assembly.backendVm;
+    if (container.has(INTERRUPT_ROUTER)) lines.connect(container.get(INTERRUPT_ROUTER));
+    else if (interrupts.irqchip === 'internal') lines.connect(interrupts);
+    this.chooseClock();
+    this.prepareInput();
+    this.hooksDone = true;
+  }
+
+  private chooseClock(): void {
+    const { options, clock, input } = this.parts.assembly.parts;
+    const counts = this.parts.assembly.backendVm.instructions() >= 0;
+    if (options.clock === 'icount' && !counts) {
+      throw new VmmError('unsupported', 'this backend cannot count instructions', {
+        path: 'clock',
+        remedy: 'use the wall clock',
+      });
+    }
+    if (options.clock !== 'auto') {
+      clock.mode = options.clock;
+      this.clockWhy = 'as asked';
+    } else if (!counts) {
+      clock.mode = 'wall';
+      this.clockWhy = 'this backend does not count instructions';
+    } else {
+      clock.mode = input.live ? 'wall' : 'icount';
+      this.clockWhy = input.live ? 'live input is attached' : 'no live input is attached';
+    }
+  }
+
+  private prepareInput(): void {
+    const { options, input } = this.parts.assembly.parts;
+    const { record, replay } = options;
+    if (replay !== null) {
+      input.startReplay(replay.inputs);
+      if (replay.end !== undefined) this.machine.endReplayAt(replay.end);
+    }
+    if (typeof record === 'function') input.startRecording(record);
+    else if (record) input.startRecording((each) => this.inputs.push(each));
+  }
+
+  private begin(): void {
+    if (this.stopWanted !== null) return this.finishStopped();
+    this.setStatus('running');
+    this.go();
+  }
+
+  private go(): void {
+    const loop = this.machine.run();
+    this.loop = loop;
+    loop.then(
+      (end) => {
+        if (end === null) this.setStatus('paused');
+        else this.finish(end);
+      },
+      (error: unknown) => this.failed(error),
+    );
+  }
+
+  private finishStopped(): void {
+    const { reason, message } = this.stopWanted!;
+    const instructions = this.hooksDone ? this.instructions : 0;
+    this.finish(Object.freeze({ reason, status: 0, message, instructions }));
+  }
+
+  private finish(end: VmEnd): void {
+    this.end = end;
+    this.setStatus('stopped', end.message);
+    this.settle.resolve(end);
+  }
+
+  private failed(error: unknown): void {
+    const failure = asVmmError(error);
+    if (this.status !== 'disposed') this.setStatus('stopped', failure.message);
+    this.settle.reject(failure);
+  }
+
+  private guarded(plugin: string, run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.parts.assembly.parts.events.pluginFault(plugin, 'a reset hook', error);
+    }
+  }
+
+  private setStatus(status: VmStatus, reason?: string): void {
+    if (this.status === status) return;
+    this.status = status;
+    this.parts.assembly.parts.events.status(status, reason);
+  }
+
+  private fail(what: string, remedy: string): never {
+    throw new VmmError('invalid-state', `cannot ${what} a VM that is ${this.status}`, { remedy });
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** What went wrong in the host while the guest ran: a bug unless it says otherwise. */
+function asVmmError(error: unknown): VmmError {
+  if (error instanceof VmmError) return error;
+  return new VmmError('internal', textOf(error), { cause: error });
+}

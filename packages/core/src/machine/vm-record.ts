@@ -1,0 +1,125 @@
+/**
+ * The record of a saved VM: every part under its name, and enough of the configuration to refuse a
+ * VM that is built differently.
+ */
+import type { Assembly } from '../assembly/assembly.js';
+import type { Clock, Snapshot, Snapshotable, SnapshotValue } from '../interfaces/index.js';
+import { VmmError } from '../interfaces/index.js';
+import type { Machine } from './machine.js';
+
+export const VM_RECORD_TYPE = 'cloister-vm';
+const VERSION = 1;
+
+type Fields = { readonly [key: string]: SnapshotValue | undefined };
+
+/** What a VM must have in common with the saved one. */
+function configuration(assembly: Assembly): Fields {
+  const { options } = assembly.parts;
+  const backend = assembly.single('backend');
+  return {
+    memory: options.memory,
+    cpus: options.cpus,
+    backend: backend?.name ?? '',
+    protection: assembly.single('memory encryption')?.name ?? 'none',
+    devices: assembly.devices.map(({ name }) => name),
+  };
+}
+
+function named(parts: Iterable<readonly [string, Snapshotable]>): Fields {
+  return Object.fromEntries([...parts].map(([name, part]) => [name, plain(part.snapshot())]));
+}
+
+function plain({ type, version, state }: Snapshot): Fields {
+  return { type, version, state };
+}
+
+/** The record of a VM that stands still. */
+export function saveVm(assembly: Assembly, machine: Machine): Snapshot {
+  const { clock, input, options } = assembly.parts;
+  return {
+    type: VM_RECORD_TYPE,
+    version: VERSION,
+    state: {
+      configuration: configuration(assembly),
+      seed: String(options.seed),
+      epochSeconds: clock.epochSeconds,
+      clock: { ...clock.save() },
+      backend: plain(assembly.backendVm.snapshot()),
+      machine: plain(machine.snapshot()),
+      input: plain(input.snapshot()),
+      randoms: named(assembly.randoms),
+      devices: named(assembly.devices.map((device) => [device.name, device] as const)),
+    },
+  };
+}
+
+function mismatch(message: string): never {
+  throw new VmmError('snapshot-mismatch', message, {
+    remedy: 'restore with the options and plugins with which the VM was saved',
+  });
+}
+
+function fields(value: unknown, what: string): Fields {
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) {
+    mismatch(`the saved VM has no ${what}`);
+  }
+  return value as Fields;
+}
+
+function snapshotOf(value: unknown, what: string): Snapshot {
+  const { type, version, state } = fields(value, what);
+  if (typeof type !== 'string' || typeof version !== 'number' || state === undefined) {
+    mismatch(`the saved state of ${what} is damaged`);
+  }
+  return { type, version, state };
+}
+
+function checkConfiguration(saved: Fields, present: Fields): void {
+  for (const [name, value] of Object.entries(present)) {
+    const [before, now] = [JSON.stringify(saved[name]), JSON.stringify(value)];
+    if (before !== now) mismatch(`the VM was saved with ${name} ${before}; this one has ${now}`);
+  }
+}
+
+function restoreNamed(
+  saved: Fields,
+  parts: Iterable<readonly [string, Snapshotable]>,
+  what: string,
+): void {
+  for (const [name, part] of parts) {
+    part.restore(snapshotOf(saved[name], `${what} ${name}`));
+  }
+}
+
+/**
+ * Puts the record into a VM that has not run yet. Memory and counters first, then time, then
+ * devices, which set their timers by it; interrupt lines are held until all are there.
+ */
+export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine): void {
+  const { clock, input, lines, options } = assembly.parts;
+  if (record.type !== VM_RECORD_TYPE) mismatch(`this is a ${record.type}, not a saved VM`);
+  if (record.version !== VERSION) mismatch(`version ${record.version} of a saved VM is not known`);
+  const state = fields(record.state, 'state');
+  checkConfiguration(fields(state['configuration'], 'configuration'), configuration(assembly));
+  const { mode, now } = fields(state['clock'], 'clock');
+  const { epochSeconds } = state;
+  if ((mode !== 'icount' && mode !== 'wall') || typeof now !== 'number') {
+    mismatch('the saved clock is damaged');
+  }
+  if (typeof epochSeconds !== 'number') mismatch('the saved date is damaged');
+  lines.hold();
+  assembly.backendVm.restore(snapshotOf(state['backend'], 'backend'));
+  clock.epochSeconds = epochSeconds;
+  clock.load(chosenMode(options.clock, mode), now);
+  restoreNamed(fields(state['randoms'], 'randoms'), assembly.randoms, 'random generator');
+  const devices = assembly.devices.map((device) => [device.name, device] as const);
+  restoreNamed(fields(state['devices'], 'devices'), devices, 'device');
+  input.restore(snapshotOf(state['input'], 'input'));
+  machine.restore(snapshotOf(state['machine'], 'machine'));
+  lines.release();
+}
+
+/** A clock that was asked for wins over the saved one. */
+function chosenMode(asked: Clock['mode'] | 'auto', saved: Clock['mode']): Clock['mode'] {
+  return asked === 'auto' ? saved : asked;
+}

@@ -1,0 +1,236 @@
+/**
+ * Guest memory over the system-physical bytes that a backend keeps.
+ *
+ * Everything goes page by page through `MemoryBacking.locate`, because neighbouring guest pages
+ * need not be neighbours in system memory and each may be kept under its own key. Where a page is
+ * kept under a key the host sees ciphertext: reads decode nothing, and a partial write re-encodes
+ * the whole page, as a hypervisor's write to private memory garbles what the guest reads there.
+ */
+import type { DmaView, GuestMemory, MemoryBacking, MemorySlot } from '../interfaces/index.js';
+import { VmmError } from '../interfaces/index.js';
+import { PAGE_SIZE, SlotTable } from './slot-table.js';
+
+/** Guest memory whose slots can change. */
+export interface SlotMemory extends GuestMemory {
+  /** Adds a slot; `VmmError('invalid-argument')` if it is not page-aligned or overlaps. */
+  addSlot(slot: MemorySlot): void;
+  /** Removes and returns a slot; `VmmError('invalid-argument')` if there is none. */
+  removeSlot(id: number): MemorySlot;
+  /** The slot that holds `gpa`. */
+  slotAt(gpa: number): MemorySlot | undefined;
+}
+
+function isRange(gpa: number, length: number): boolean {
+  return Number.isSafeInteger(gpa) && gpa >= 0 && Number.isSafeInteger(length) && length >= 0;
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+class PagedMemory implements SlotMemory {
+  private readonly table = new SlotTable();
+
+  constructor(private readonly backing: MemoryBacking) {}
+
+  get slots(): readonly MemorySlot[] {
+    return this.table.slots;
+  }
+
+  get ramSize(): number {
+    return this.table.ramSize;
+  }
+
+  addSlot(slot: MemorySlot): void {
+    this.table.add(slot);
+  }
+
+  removeSlot(id: number): MemorySlot {
+    return this.table.remove(id);
+  }
+
+  slotAt(gpa: number): MemorySlot | undefined {
+    return this.table.find(gpa);
+  }
+
+  covers(gpa: number, length: number): boolean {
+    return isRange(gpa, length) && this.table.covers(gpa, length, false);
+  }
+
+  read(gpa: number, target: Uint8Array): void {
+    this.require(gpa, target.length);
+    this.copyOut(gpa, target);
+  }
+
+  write(gpa: number, source: Uint8Array): void {
+    this.require(gpa, source.length);
+    this.copyIn(gpa, source);
+  }
+
+  tryRead(gpa: number, target: Uint8Array): boolean {
+    if (!this.covers(gpa, target.length)) return false;
+    this.copyOut(gpa, target);
+    return true;
+  }
+
+  tryWrite(gpa: number, source: Uint8Array): boolean {
+    if (!isRange(gpa, source.length)) return false;
+    if (!this.table.covers(gpa, source.length, true)) return false;
+    this.copyIn(gpa, source);
+    return true;
+  }
+
+  fill(gpa: number, length: number, byte: number): void {
+    this.require(gpa, length);
+    this.eachPage(gpa, length, (offset, inPage, size) => {
+      this.change(offset, inPage, size, (frame, from) => frame.fill(byte, from, from + size));
+    });
+  }
+
+  scan(gpa: number, length: number, needle: Uint8Array): number {
+    this.require(gpa, length);
+    if (needle.length === 0) return gpa;
+    if (needle.length > length) return -1;
+    // Pieces overlap by the needle's length less one, so that no place is missed.
+    const piece = new Uint8Array(Math.min(length, Math.max(16 * PAGE_SIZE, 2 * needle.length)));
+    const step = piece.length - needle.length + 1;
+    for (let done = 0; done + needle.length <= length; done += step) {
+      const part = piece.subarray(0, Math.min(piece.length, length - done));
+      this.copyOut(gpa + done, part);
+      const found = indexOf(part, needle);
+      if (found >= 0) return gpa + done + found;
+    }
+    return -1;
+  }
+
+  withSpan(
+    gpa: number,
+    length: number,
+    access: 'read' | 'write',
+    fn: (span: Uint8Array, gpa: number) => void,
+  ): void {
+    this.require(gpa, length);
+    this.eachPage(gpa, length, (offset, inPage, size, at) => {
+      const lend = (frame: Uint8Array, from: number) => fn(frame.subarray(from, from + size), at);
+      if (access === 'write') this.change(offset, inPage, size, lend);
+      // What is lent for reading is a copy: the buffer itself never leaves this file.
+      else lend(this.view(offset).slice(inPage, inPage + size), 0);
+    });
+  }
+
+  convert(gpa: number, length: number, to: 'private' | 'shared'): void {
+    this.require(gpa, length);
+    if (gpa % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0) {
+      throw new VmmError('invalid-argument', `${hex(gpa)}+${hex(length)} is not whole pages`);
+    }
+    for (let at = gpa; at < gpa + length; ) {
+      const slot = this.table.find(at)!;
+      if (!slot.encryptable) {
+        throw new VmmError('invalid-argument', `memory slot ${slot.name} cannot be private`);
+      }
+      at = slot.gpa + slot.size;
+    }
+    this.backing.convert(gpa, length, to);
+  }
+
+  discard(gpa: number, length: number): void {
+    this.fill(gpa, length, 0);
+  }
+
+  takeDirty(): Uint32Array {
+    return this.backing.takeDirty();
+  }
+
+  private require(gpa: number, length: number): void {
+    if (this.covers(gpa, length)) return;
+    throw new VmmError(
+      'invalid-argument',
+      `guest memory ${hex(gpa)}+${hex(length)} is not backed by any slot`,
+    );
+  }
+
+  /** The host's view of the frame at `offset`: 4096 bytes, ciphertext where it is private. */
+  private view(offset: number): Uint8Array {
+    return (
+      this.backing.ciphertext(offset) ?? this.backing.bytes.subarray(offset, offset + PAGE_SIZE)
+    );
+  }
+
+  private change(
+    offset: number,
+    inPage: number,
+    size: number,
+    edit: (frame: Uint8Array, from: number) => void,
+  ): void {
+    const cipher = this.backing.ciphertext(offset);
+    if (cipher === null) {
+      edit(this.backing.bytes.subarray(offset, offset + PAGE_SIZE), inPage);
+    } else {
+      edit(cipher, inPage);
+      this.backing.storeCiphertext(offset, cipher);
+    }
+    this.backing.written(offset + inPage, size);
+  }
+
+  private copyOut(gpa: number, target: Uint8Array): void {
+    let done = 0;
+    this.eachPage(gpa, target.length, (offset, inPage, size) => {
+      target.set(this.view(offset).subarray(inPage, inPage + size), done);
+      done += size;
+    });
+  }
+
+  private copyIn(gpa: number, source: Uint8Array): void {
+    let done = 0;
+    this.eachPage(gpa, source.length, (offset, inPage, size) => {
+      this.change(offset, inPage, size, (frame, from) =>
+        frame.set(source.subarray(done, done + size), from),
+      );
+      done += size;
+    });
+  }
+
+  private eachPage(
+    gpa: number,
+    length: number,
+    visit: (offset: number, inPage: number, size: number, gpa: number) => void,
+  ): void {
+    let at = gpa;
+    const end = gpa + length;
+    while (at < end) {
+      const inPage = at % PAGE_SIZE;
+      const size = Math.min(PAGE_SIZE - inPage, end - at);
+      const offset = this.backing.locate(at - inPage);
+      if (offset < 0) {
+        throw new VmmError('internal', `the backend has no memory for slot address ${hex(at)}`);
+      }
+      visit(offset, inPage, size, at);
+      at += size;
+    }
+  }
+}
+
+function indexOf(haystack: Uint8Array, needle: Uint8Array): number {
+  const first = needle[0]!;
+  const last = haystack.length - needle.length;
+  for (let at = haystack.indexOf(first); at >= 0 && at <= last; ) {
+    let same = 1;
+    while (same < needle.length && haystack[at + same] === needle[same]) same++;
+    if (same === needle.length) return at;
+    at = haystack.indexOf(first, at + 1);
+  }
+  return -1;
+}
+
+/** Guest memory over `backing`, without slots at first. */
+export function slotMemory(backing: MemoryBacking): SlotMemory {
+  return new PagedMemory(backing);
+}
+
+/** What a DMA-capable device sees of `memory`: no error but `false`. */
+export function dmaView(memory: () => GuestMemory): DmaView {
+  return {
+    read: (gpa, target) => memory().tryRead(gpa, target),
+    write: (gpa, source) => memory().tryWrite(gpa, source),
+  };
+}

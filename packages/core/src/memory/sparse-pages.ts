@@ -1,0 +1,88 @@
+/**
+ * Memory in a snapshot record: the pages that are not all zeros, and which ones they are.
+ *
+ * Record: `size` in bytes, `runs` as little-endian pairs of u32 (first page, pages), `data` the
+ * bytes of all runs one after the other.
+ */
+import type { SnapshotValue } from '../interfaces/index.js';
+import { VmmError } from '../interfaces/index.js';
+import { PAGE_SIZE } from './slot-table.js';
+
+function isZero(page: Uint8Array): boolean {
+  const words = new BigUint64Array(page.buffer, page.byteOffset, page.length / 8);
+  for (const word of words) if (word !== 0n) return false;
+  return true;
+}
+
+/** The record of `bytes` (page-aligned in its buffer, whole pages); copies what is not zero. */
+export function packPages(bytes: Uint8Array): SnapshotValue {
+  if (bytes.length % PAGE_SIZE !== 0 || bytes.byteOffset % 8 !== 0) {
+    throw new VmmError('invalid-argument', 'memory to save must be whole aligned pages');
+  }
+  const runs: number[] = [];
+  let pages = 0;
+  for (let page = 0; page * PAGE_SIZE < bytes.length; page++) {
+    if (isZero(bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE))) continue;
+    pages++;
+    const last = runs.length - 2;
+    if (last >= 0 && runs[last]! + runs[last + 1]! === page) runs[last + 1]!++;
+    else runs.push(page, 1);
+  }
+  const data = new Uint8Array(pages * PAGE_SIZE);
+  const index = new Uint8Array(runs.length * 4);
+  const view = new DataView(index.buffer);
+  runs.forEach((value, i) => view.setUint32(4 * i, value, true));
+  let done = 0;
+  for (let i = 0; i < runs.length; i += 2) {
+    const from = runs[i]! * PAGE_SIZE;
+    const size = runs[i + 1]! * PAGE_SIZE;
+    data.set(bytes.subarray(from, from + size), done);
+    done += size;
+  }
+  return { size: bytes.length, runs: index, data };
+}
+
+interface PackedPages {
+  readonly size: number;
+  readonly runs: Uint8Array;
+  readonly data: Uint8Array;
+}
+
+function isPacked(value: unknown): value is PackedPages {
+  const record = value as Partial<PackedPages> | null;
+  return (
+    typeof record === 'object' &&
+    record !== null &&
+    typeof record.size === 'number' &&
+    record.runs instanceof Uint8Array &&
+    record.runs.length % 8 === 0 &&
+    record.data instanceof Uint8Array
+  );
+}
+
+/** Fills `target` from a record; `VmmError('snapshot-mismatch')` and nothing changed if damaged. */
+export function unpackPages(value: unknown, target: Uint8Array): void {
+  if (!isPacked(value) || value.size !== target.length) {
+    throw new VmmError('snapshot-mismatch', 'the saved memory is not of this size and form');
+  }
+  const { runs, data } = value;
+  const view = new DataView(runs.buffer, runs.byteOffset, runs.byteLength);
+  const moves: { from: number; to: number; size: number }[] = [];
+  let from = 0;
+  let reached = 0;
+  for (let i = 0; i < runs.length; i += 8) {
+    const to = view.getUint32(i, true) * PAGE_SIZE;
+    const size = view.getUint32(i + 4, true) * PAGE_SIZE;
+    if (to < reached || to + size > target.length || from + size > data.length) {
+      throw new VmmError('snapshot-mismatch', 'the saved memory names pages out of range');
+    }
+    moves.push({ from, to, size });
+    from += size;
+    reached = to + size;
+  }
+  if (from !== data.length) {
+    throw new VmmError('snapshot-mismatch', 'the saved memory has bytes of no page');
+  }
+  target.fill(0);
+  for (const move of moves) target.set(data.subarray(move.from, move.from + move.size), move.to);
+}

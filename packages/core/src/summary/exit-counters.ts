@@ -1,0 +1,58 @@
+/**
+ * Counts of exits: by kind, by port, by what nobody answered.
+ */
+import type { VmExit, VmExitKind } from '../interfaces/index.js';
+
+const PORTS = 0x10000;
+
+/** Accesses to one port. */
+export interface PortCount {
+  readonly port: number;
+  readonly count: number;
+}
+
+export class ExitCounters {
+  private readonly kinds: Record<VmExitKind, number> = {
+    io: 0,
+    mmio: 0,
+    hlt: 0,
+    cpuid: 0,
+    msr: 0,
+    hypercall: 0,
+    'memory-fault': 0,
+    shutdown: 0,
+    vmgexit: 0,
+    'system-event': 0,
+    interrupted: 0,
+    debug: 0,
+    error: 0,
+  }; // prettier-ignore
+  private readonly ports = new Float64Array(PORTS);
+  unclaimedIo = 0;
+  unclaimedMmio = 0;
+
+  count(exit: VmExit): void {
+    this.kinds[exit.kind]++;
+    if (exit.kind === 'io') this.ports[exit.port]!++;
+  }
+
+  get total(): number {
+    return this.byKind().reduce((sum, [, count]) => sum + count, 0);
+  }
+
+  /** Kinds that occurred, most frequent first. */
+  byKind(): [VmExitKind, number][] {
+    return (Object.entries(this.kinds) as [VmExitKind, number][])
+      .filter(([, count]) => count > 0)
+      .sort(([, a], [, b]) => b - a);
+  }
+
+  /** The `limit` busiest ports, busiest first. */
+  byPort(limit: number): PortCount[] {
+    const busy: PortCount[] = [];
+    this.ports.forEach((count, port) => {
+      if (count > 0) busy.push({ port, count });
+    });
+    return busy.sort((a, b) => b.count - a.count || a.port - b.port).slice(0, limit);
+  }
+}
