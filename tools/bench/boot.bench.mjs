@@ -1,0 +1,132 @@
+// Debian's cloud kernel from its first instruction to user space, beside QEMU's TCG: the same
+// kernel, initial root file system and command line, in turns, so that what else the machine does
+// meets both alike. Measured is the processor time of the whole process, all threads, user and
+// system, at the moment its console shows the line BOOT-OK.
+//
+// Source: proc_pid_stat(5). Linux only; a clock tick is 10 ms.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { cacheDirectory, image, initramfs, publishFile, sha256 } from '../guest-image/index.mjs';
+import { BOOT_OK } from '../guest-image/init-scripts.mjs';
+import { root } from '../lib/workspace.mjs';
+
+export const name = 'boot';
+export const description = 'CPU seconds of a Debian cloud kernel boot, up to the line BOOT-OK';
+
+const PAIRS = 3;
+const RUN_MS_MAX = 900_000;
+const TAIL_CHARS = 4096;
+const COMMAND_LINE = 'console=ttyS0 panic=-1';
+const READY = /^BOOT-OK\r?$/m;
+const QEMU = 'qemu-system-x86_64';
+const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
+
+export async function run(report) {
+  const why = unmeasurable();
+  if (why !== undefined) return void report.note(`skipped: ${why}`);
+  const guest = await image({ log: report.progress });
+  const boot = { kernel: guest.kernelPath, initrd: await bootOkPath(guest) };
+  const machines = [
+    { title: 'cloister', program: process.execPath, args: cloisterArguments(boot), seconds: [] },
+    { title: 'qemu tcg', program: QEMU, args: qemuArguments(boot), seconds: [] },
+  ];
+  for (let pair = 1; pair <= PAIRS; pair++) {
+    for (const { title, program, args, seconds } of machines) {
+      seconds.push(await cpuSecondsToReady(title, program, args));
+      report.progress(`${title} ${pair} of ${PAIRS}: ${seconds.at(-1).toFixed(2)} s`);
+    }
+  }
+  for (const { title, seconds } of machines) report.row(row(title, seconds));
+  const [ours, theirs] = machines.map(({ seconds }) => median(seconds));
+  const version = execFileSync(QEMU, ['--version'], { encoding: 'utf8' }).split('\n')[0];
+  report.note(`ratio of medians: ${(ours / theirs).toFixed(2)}`);
+  report.note(`kernel ${guest.version}; ${version}`);
+}
+
+function unmeasurable() {
+  if (!existsSync('/proc/self/stat')) return 'processor time is read from /proc, which is not here';
+  try {
+    execFileSync(QEMU, ['--version']);
+    return undefined;
+  } catch {
+    return `${QEMU} is not installed`;
+  }
+}
+
+async function bootOkPath(guest) {
+  const bytes = await initramfs({ init: BOOT_OK, busybox: guest.busyboxPath });
+  const file = `initramfs-${sha256(bytes).slice(0, 16)}.cpio`;
+  return publishFile(join(cacheDirectory(), 'bench', file), bytes);
+}
+
+const cloisterArguments = ({ kernel, initrd }) => [
+  ...[CLOISTER, 'run', '--memory', '256M', '--kernel', kernel, '--initrd', initrd],
+  ...['--append', COMMAND_LINE],
+];
+
+/** With ACPI on, a direct boot of this machine type hangs. */
+const qemuArguments = ({ kernel, initrd }) => [
+  ...['-M', 'microvm,acpi=off', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic'],
+  ...['-no-reboot', '-kernel', kernel, '-initrd', initrd, '-append', COMMAND_LINE],
+];
+
+/** Runs a program until its output has the line BOOT-OK; the time it used by then. */
+function cpuSecondsToReady(title, program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    let errors = '';
+    let seconds;
+    const tooLate = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      output = (output + text).slice(-TAIL_CHARS);
+      if (seconds !== undefined || !READY.test(output)) return;
+      try {
+        seconds = cpuSeconds(child.pid);
+      } catch (error) {
+        reject(new Error(`${title} was gone before it could be measured: ${error.message}`));
+      }
+      child.kill('SIGKILL');
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      errors = (errors + text).slice(-TAIL_CHARS);
+    });
+    child.on('error', reject);
+    child.on('close', (status) => {
+      clearTimeout(tooLate);
+      if (seconds !== undefined) return resolve(seconds);
+      const last = (errors.trim() || output.trim()).split('\n').at(-1);
+      reject(new Error(`${title} ended (status ${status}) without BOOT-OK: ${last}`));
+    });
+  });
+}
+
+const TICKS_PER_SECOND = 100; // USER_HZ, the same on every Linux of these architectures
+
+/** User and system time of a process, its threads and its living children. */
+function cpuSeconds(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  // The program's name, in parentheses, may hold anything: count fields after it.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // Four fields from utime on: user and system, its own and those of children it waited for.
+  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
+  return childrenOf(pid).reduce((sum, child) => sum + cpuSeconds(child), ticks / TICKS_PER_SECOND);
+}
+
+function childrenOf(pid) {
+  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
+  );
+}
+
+const row = (title, seconds) => ({
+  machine: title,
+  'median s': median(seconds),
+  'min s': Math.min(...seconds),
+  'max s': Math.max(...seconds),
+  'spread %': Math.round((100 * (Math.max(...seconds) - Math.min(...seconds))) / median(seconds)),
+});
+
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
