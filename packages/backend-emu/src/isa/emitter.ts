@@ -98,7 +98,7 @@ export class Emitter extends FlagEmitter {
   // Registers --------------------------------------------------------------------------------
 
   /** Address of the register that operand `index` names. Overridden by a translator. */
-  protected registerAddress(index: number): Value {
+  registerAddress(index: number): Value {
     const offset = this.code.load('i32.load16_u', this.op, R.OP_REG[index]);
     return this.add(this.cpu, offset);
   }

@@ -186,3 +186,9 @@ for (const name of ['NOP', 'PAUSE', 'PREFETCH', 'LFENCE', 'SFENCE', 'MFENCE', 'E
 define('CLFLUSH', { access: 'r' }, (x) => {
   x.load(x.address(0), 8);
 });
+
+/** An instruction of more than 15 bytes. */
+define('TOOLONG', { ends: true }, (x) => {
+  x.raise(13, 0);
+  x.ended = true;
+});

@@ -10,11 +10,12 @@
  * the instruction; `S` segment register by ModRM.reg; `C`, `D` control and debug register by
  * ModRM.reg; `V` XMM register by ModRM.reg; `W` XMM register or memory; `U` XMM register by
  * ModRM.rm; `P`, `Q`, `N` the same three for MMX registers; `F` x87 stack register in the low three
- * bits. Fixed: `AL`, `CL`, `rAX`, `DX`, `1`, `es` … `gs`.
+ * bits. Fixed: `AL`, `CL`, `rAX`, `eAX` (at most 32 bits), `DX`, `1`, `es` … `gs`.
  *
  * Size: `b` 8, `w` 16, `d` 32, `q` 64, `o` 128 bits, `t` 80; `v` operand size; `z` operand size,
- * at most 32; `y` 64 with REX.W or in 64-bit mode as the row says, else 32; `s` (immediates only)
- * 8 bits, sign-extended to the operand size; `p` no size (an address).
+ * at most 32; `y` 64 with REX.W, else 32; `n` 64 in 64-bit mode, else 32; `s` (immediates only)
+ * 8 bits, sign-extended to the operand size; `e` (immediates only) the 16 and 8 bits of ENTER; `p`
+ * no size (an address). `EvMw` is a register of the operand size, or 16 bits of memory.
  */
 export interface Row {
   readonly mnemonic: string;
@@ -43,6 +44,8 @@ export type RowFlag =
   | 'addr'
   /** Operand size is 32 bits, 64 with REX.W; the 66 prefix does not count. */
   | 'w32'
+  /** Operand size is at most 32 bits. */
+  | 'z'
   /** Undefined in real and virtual-8086 mode. */
   | 'prot';
 

@@ -1,0 +1,456 @@
+/**
+ * The core module: the interpreter's loop and everything that emitted code calls, generated at
+ * start-up from the instruction descriptions.
+ *
+ * `run()` executes op records until the budget is used up, a fault is pending, or a system function
+ * says so. One loop with one br_table; cases for the hot forms, a table of functions for the rest.
+ */
+import * as L from '../cpu/layout.js';
+import { type CoreFunctions, Emitter, type Flow, OUTCOME } from '../isa/emitter.js';
+import type { FormInfo } from '../decode/variant.js';
+import { FlagEmitter } from '../isa/flag-emitter.js';
+import * as R from '../isa/op-record.js';
+import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
+import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
+import {
+  enumerateHandlers,
+  firstCold,
+  HANDLER_CROSS,
+  HANDLER_FALL,
+  HANDLER_FALL_LEGACY,
+  HANDLER_STALE,
+  HANDLER_STOP,
+  type HandlerSet,
+} from './handlers.js';
+
+/** What `run` returns. */
+export const RUN_STOP = 0;
+export const RUN_FAULT = 1;
+export const RUN_LEAVE = 2;
+
+/** Functions that the core module imports, all with i32 parameters and result. */
+export interface CoreImports {
+  loadSlow(bytes: number): number;
+  storeSlow(bytes: number): number;
+  prepareRmw(bytes: number): number;
+  commitRmw(): void;
+  /** Offset in ARG0; 1 if a fault is pending. */
+  checkSegment(op: number, bytes: number, write: number): number;
+  /** Calls system function `number`; see `system/outcome.ts`. */
+  system(number: number): number;
+  /** Record of the target (RIP) of the branch `op`, linked to it; 0 if a fault is pending. */
+  link(op: number): number;
+  /** Record of the block at RIP, decoded if need be; 0 if a fault is pending. */
+  lookup(): number;
+  /** The budget does not cover the block at `op`: 1 to stop now, 0 to go on. */
+  deadline(op: number): number;
+  /** Whether the second page of the instruction after `op` is where it was: 1 if so. */
+  crossing(op: number): number;
+}
+
+export interface CoreModule {
+  readonly bytes: Uint8Array;
+  readonly handlers: HandlerSet;
+}
+
+/** Flow of a handler that is a function of its own. */
+class FunctionFlow implements Flow {
+  constructor(
+    readonly code: CodeEmitter,
+    readonly cpu: Value,
+  ) {}
+
+  fault(): void {
+    this.code.return(this.code.i32(OUTCOME.fault));
+  }
+
+  jump(target: Value): void {
+    this.code.store('i64.store', this.cpu, target, L.RIP);
+    this.redispatch();
+  }
+
+  enter(record: Value): void {
+    this.code.return(record);
+  }
+
+  redispatch(): void {
+    this.code.return(this.code.i32(OUTCOME.redispatch));
+  }
+
+  leave(): void {
+    this.code.return(this.code.i32(OUTCOME.leave));
+  }
+}
+
+/** Locals and labels of the loop. */
+interface LoopContext {
+  readonly code: CodeEmitter;
+  readonly cpu: Value;
+  readonly op: Value;
+  readonly tlb: Value;
+  readonly target: Value;
+  readonly refund: Value;
+  dispatch: Label;
+  enter: Label;
+  next: Label;
+}
+
+/** Flow of a case in the loop. */
+class CaseFlow implements Flow {
+  constructor(readonly loop: LoopContext) {}
+
+  /** Instructions of the block that will not run after the current one. */
+  #refund(): void {
+    const { code, op, refund } = this.loop;
+    const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
+    code.set(refund, code.op('i32.sub', remaining, code.i32(1)));
+  }
+
+  fault(): void {
+    this.loop.code.return(this.loop.code.i32(RUN_FAULT));
+  }
+
+  jump(target: Value): void {
+    const { code } = this.loop;
+    code.set(this.loop.target, target);
+    this.#refund();
+    code.br(this.loop.dispatch);
+  }
+
+  enter(record: Value): void {
+    const { code } = this.loop;
+    this.#refund();
+    code.set(this.loop.op, record);
+    code.br(this.loop.enter);
+  }
+
+  redispatch(): void {
+    const { code, cpu } = this.loop;
+    this.jump(code.load('i64.load', cpu, L.RIP));
+  }
+
+  leave(): void {
+    const { code, cpu, refund } = this.loop;
+    this.#refund();
+    const budget = code.load('i32.load', cpu, L.BUDGET);
+    code.store('i32.store', cpu, code.op('i32.add', budget, refund), L.BUDGET);
+    code.return(code.i32(RUN_LEAVE));
+  }
+}
+
+/** In the loop the TLB's address is kept in a local. */
+class CaseEmitter extends Emitter {
+  tlbLocal: Value | null = null;
+
+  protected override tlb(): Value {
+    return this.tlbLocal ?? super.tlb();
+  }
+}
+
+class CoreModuleBuilder {
+  readonly #module: ModuleBuilder;
+  readonly #cpuBase: number;
+  readonly #functions: CoreFunctions;
+  readonly #lookup: number;
+  readonly #deadline: number;
+  readonly #crossing: number;
+  readonly #checkSegment: number;
+  readonly #handlerType: number;
+
+  constructor(
+    memory: MemoryLimits,
+    readonly handlers: HandlerSet,
+    readonly systemNumber: (name: string) => number,
+  ) {
+    const module = new ModuleBuilder(memory);
+    this.#module = module;
+    this.#cpuBase = module.importGlobal('cpuBase');
+    const i32 = (count: number) => Array.from({ length: count }, () => 'i32' as const);
+    const imported = (name: keyof CoreImports, params: number): number =>
+      module.importFunction(name, {
+        params: i32(params),
+        results: name === 'commitRmw' ? [] : ['i32'],
+      });
+    const imports = {
+      loadSlow: imported('loadSlow', 1),
+      storeSlow: imported('storeSlow', 1),
+      prepareRmw: imported('prepareRmw', 1),
+      commitRmw: imported('commitRmw', 0),
+      system: imported('system', 1),
+      link: imported('link', 1),
+    };
+    this.#lookup = imported('lookup', 0);
+    this.#deadline = imported('deadline', 1);
+    this.#crossing = imported('crossing', 1);
+    this.#checkSegment = imported('checkSegment', 3);
+    this.#handlerType = module.typeIndex({ params: ['i32'], results: ['i32'] });
+    this.#functions = {
+      ...imports,
+      addressSlow: module.declare('addressSlow', { params: i32(3), results: ['i64'] }),
+      eflags: module.declare('eflags', { params: [], results: ['i32'] }),
+      setStatus: module.declare('setStatus', { params: i32(2), results: [] }),
+    };
+  }
+
+  build(): Uint8Array {
+    this.#buildAddressSlow();
+    this.#buildEflags();
+    this.#buildSetStatus();
+    for (const info of this.handlers.cold) this.#buildCold(info);
+    this.#buildRun();
+    return this.#module.build();
+  }
+
+  #buildAddressSlow(): void {
+    const code = new CodeEmitter(['i32', 'i32', 'i32']);
+    const cpu = code.globalGet(this.#cpuBase);
+    const x = new FlagEmitter(code, cpu);
+    const op = code.param(0);
+    const register = (field: number): Value =>
+      code.load('i64.load', x.add(cpu, code.load('i32.load16_u', op, field)));
+    const scale = code.load('i64.load8_u', op, R.OP_SCALE);
+    const displacement = code.load('i64.load', op, R.OP_DISPLACEMENT);
+    const sum = x.add(x.add(register(R.OP_BASE), displacement), x.shl(register(R.OP_INDEX), scale));
+    const address = code.variable(sum);
+    const kind = code.load('i32.load8_u', op, R.OP_EA);
+    const cut = (bit: number, size: number): void =>
+      x.if(x.and(kind, x.i32(bit)), () => code.set(address, x.zeroExtend(address, size)));
+    cut(R.EA_32, 32);
+    cut(R.EA_16, 16);
+    x.if(x.and(kind, x.i32(R.EA_CHECKED)), () => {
+      code.store('i64.store', cpu, address, L.ARG0);
+      const faulted = code.call(this.#checkSegment, 'i32', op, code.param(1), code.param(2));
+      x.if(faulted, () => code.return(address));
+    });
+    code.set(address, x.add(address, register(R.OP_SEGMENT)));
+    cut(R.EA_LINEAR_32, 32);
+    code.return(address);
+    code.unreachable();
+    this.#module.setBody(this.#functions.addressSlow, code.finish());
+  }
+
+  #buildEflags(): void {
+    const code = new CodeEmitter([]);
+    const x = new FlagEmitter(code, code.globalGet(this.#cpuBase));
+    let image = x.state32(L.EFLAGS);
+    const bits = { CF: 0, PF: 2, AF: 4, ZF: 6, SF: 7, OF: 11 } as const;
+    for (const name of ['CF', 'PF', 'AF', 'ZF', 'SF', 'OF'] as const) {
+      image = x.or(image, x.shl(x.flag(name), x.i32(bits[name])));
+    }
+    code.return(image);
+    code.unreachable();
+    this.#module.setBody(this.#functions.eflags, code.finish());
+    this.#module.exportFunction('eflags', this.#functions.eflags);
+  }
+
+  #buildSetStatus(): void {
+    const code = new CodeEmitter(['i32', 'i32']);
+    const x = new FlagEmitter(code, code.globalGet(this.#cpuBase));
+    const old = code.call(this.#functions.eflags, 'i32');
+    const mask = code.param(1);
+    const image = x.or(x.andNot(old, mask), x.and(code.param(0), mask));
+    const bit = (number: number): Value =>
+      x.widen(x.and(x.shrU(image, x.i32(number)), x.i32(1)));
+    const [cf, pf, af, zf, sf, of] = [bit(0), bit(2), bit(4), bit(6), bit(7), bit(11)];
+    // Result 0 (even parity) if ZF, else 1 (odd parity); sign and parity are put right.
+    const result = x.xor(zf, x.i64(1));
+    const parity = x.shl(x.xor(pf, zf), x.i64(8));
+    const adjust = x.or(x.or(x.shl(af, x.i64(4)), parity), x.shl(sf, x.i64(63)));
+    const carries = x.or(x.shl(cf, x.i64(63)), x.shl(x.xor(cf, of), x.i64(62)));
+    x.setFlagWords(result, carries, adjust);
+    this.#module.setBody(this.#functions.setStatus, code.finish());
+  }
+
+  #buildCold(info: FormInfo): void {
+    const index = this.#module.declare(info.key, { params: ['i32'], results: ['i32'] });
+    this.#module.addToTable(index);
+    const code = new CodeEmitter(['i32']);
+    const cpu = code.globalGet(this.#cpuBase);
+    const x = this.#emitter(info, code, cpu, code.param(0), new FunctionFlow(code, cpu));
+    info.description.emit(x);
+    code.return(code.i32(OUTCOME.next));
+    code.unreachable();
+    this.#module.setBody(index, code.finish());
+  }
+
+  #emitter(info: FormInfo, code: CodeEmitter, cpu: Value, op: Value, flow: Flow): CaseEmitter {
+    const access = info.description.access ?? 'rw';
+    const { form } = info;
+    return new CaseEmitter(
+      code, cpu, op, form, this.#functions, flow, this.systemNumber, access,
+    ); // biome-ignore format: one line of arguments
+  }
+
+  #buildRun(): void {
+    const index = this.#module.declare('run', { params: [], results: ['i32'] });
+    this.#module.exportFunction('run', index);
+    const code = new CodeEmitter([]);
+    const cpu = code.variable(code.globalGet(this.#cpuBase));
+    const label = { depth: 0 };
+    const loop: LoopContext = {
+      code,
+      cpu,
+      op: code.newLocal('i32'),
+      tlb: code.newLocal('i32'),
+      target: code.variable(code.load('i64.load', cpu, L.RIP)),
+      refund: code.variable(code.i32(0)),
+      dispatch: label,
+      enter: label,
+      next: label,
+    };
+    code.loop((dispatch) => {
+      loop.dispatch = dispatch;
+      code.scope(() => this.#dispatch(loop));
+      code.loop((enter) => {
+        loop.enter = enter;
+        code.scope(() => this.#enterBlock(loop));
+        code.loop((next) => {
+          loop.next = next;
+          this.#switch(loop);
+        });
+      });
+    });
+    code.unreachable();
+    this.#module.setBody(index, code.finish());
+  }
+
+  /** Finds the record of `target` in the jump cache, or has it looked up. */
+  #dispatch(loop: LoopContext): void {
+    const { code, cpu, op, tlb, target } = loop;
+    const x = new FlagEmitter(code, cpu);
+    code.set(tlb, x.add(cpu, x.state32(L.TLB)));
+    const low = x.wrap(target);
+    const hash = x.xor(low, x.shrU(low, x.i32(12)));
+    const offset = x.shl(x.and(hash, x.i32(L.JUMP_ENTRIES - 1)), x.i32(4));
+    const entry = x.add(x.add(cpu, x.state32(L.JUMP_CACHE)), offset);
+    const same = x.eq(code.load('i64.load', entry), target);
+    const current = x.eq(code.load('i32.load', entry, 8), x.state32(L.GENERATION));
+    x.if(
+      x.and(same, current),
+      () => code.set(op, code.load('i32.load', entry, 12)),
+      () => {
+        x.setState64(L.RIP, target);
+        code.set(op, code.call(this.#lookup, 'i32'));
+        x.if(x.eqz(op), () => {
+          const budget = x.add(x.state32(L.BUDGET), loop.refund);
+          x.setState32(L.BUDGET, budget);
+          code.return(code.i32(RUN_FAULT));
+        });
+      },
+    );
+    const next = code.load('i64.load16_u', op, R.OP_NEXT);
+    const length = code.load('i64.load8_u', op, R.OP_LENGTH);
+    x.setState64(L.RIP_PAGE, x.sub(target, x.sub(next, length)));
+  }
+
+  /** Charges the block and stops where the budget does not cover it. */
+  #enterBlock(loop: LoopContext): void {
+    const { code, cpu, op, refund } = loop;
+    const x = new FlagEmitter(code, cpu);
+    const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
+    const budget = x.sub(x.add(x.state32(L.BUDGET), refund), remaining);
+    x.setState32(L.BUDGET, budget);
+    x.if(x.ltS(budget, x.i32(0)), () => {
+      x.if(code.call(this.#deadline, 'i32', op), () => code.return(code.i32(RUN_STOP)));
+    });
+  }
+
+  #switch(loop: LoopContext): void {
+    const { code, op } = loop;
+    const special = [HANDLER_STALE, HANDLER_STOP, HANDLER_FALL, HANDLER_FALL_LEGACY, HANDLER_CROSS];
+    const count = special.length + this.handlers.hot.length;
+    const otherwise = code.openBlock();
+    const labels = Array.from({ length: count }, () => code.openBlock()).reverse();
+    code.scope(() => {
+      const handler = code.load('i32.load16_u', op, R.OP_HANDLER);
+      code.brTable(handler, labels, otherwise);
+    });
+    for (const number of special) {
+      code.close();
+      code.scope(() => this.#special(loop, number));
+    }
+    for (const info of this.handlers.hot) {
+      code.close();
+      code.scope(() => {
+        const x = this.#emitter(info, code, loop.cpu, op, new CaseFlow(loop));
+        x.tlbLocal = loop.tlb;
+        info.description.emit(x);
+        if (!x.ended) this.#advance(loop);
+      });
+    }
+    code.close();
+    code.scope(() => this.#callCold(loop));
+  }
+
+  #advance({ code, op, next }: LoopContext): void {
+    code.set(op, code.op('i32.add', op, code.i32(R.OP_SIZE)));
+    code.br(next);
+  }
+
+  #special(loop: LoopContext, number: number): void {
+    const { code, cpu, op } = loop;
+    const x = new FlagEmitter(code, cpu);
+    const next = code.load('i64.load16_u', op, R.OP_NEXT);
+    const length = code.load('i64.load8_u', op, R.OP_LENGTH);
+    const page = x.state64(L.RIP_PAGE);
+    switch (number) {
+      case HANDLER_STALE:
+      case HANDLER_STOP: {
+        const rip = x.add(page, x.sub(next, length));
+        const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
+        if (number === HANDLER_STALE) {
+          code.set(loop.target, rip);
+          code.set(loop.refund, remaining);
+          code.br(loop.dispatch);
+        } else {
+          x.setState64(L.RIP, rip);
+          x.setState32(L.BUDGET, x.add(x.state32(L.BUDGET), remaining));
+          code.return(code.i32(RUN_STOP));
+        }
+        return;
+      }
+      case HANDLER_FALL:
+      case HANDLER_FALL_LEGACY: {
+        const link = code.load('i32.load', op, R.OP_LINK);
+        code.set(loop.refund, x.i32(0));
+        x.if(x.gtU(link, x.i32(R.LINK_UNRESOLVED)), () => {
+          code.set(op, link);
+          code.br(loop.enter);
+        });
+        const rip = x.add(page, next);
+        code.set(loop.target, number === HANDLER_FALL ? rip : x.zeroExtend(rip, 32));
+        code.br(loop.dispatch);
+        return;
+      }
+      default: {
+        x.if(code.call(this.#crossing, 'i32', op), () => this.#advance(loop));
+        code.set(loop.target, x.add(page, x.sub(next, length)));
+        code.set(loop.refund, code.load('i32.load8_u', op, R.OP_REMAINING));
+        code.br(loop.dispatch);
+      }
+    }
+  }
+
+  #callCold(loop: LoopContext): void {
+    const { code, op } = loop;
+    const flow = new CaseFlow(loop);
+    const handler = code.load('i32.load16_u', op, R.OP_HANDLER);
+    const slot = code.op('i32.sub', handler, code.i32(firstCold(this.handlers)));
+    const outcome = code.callIndirect(this.#handlerType, 'i32', slot, op);
+    code.if(code.op('i32.eqz', outcome), () => this.#advance(loop));
+    const is = (value: number): Value => code.op('i32.eq', outcome, code.i32(value));
+    code.if(is(OUTCOME.fault), () => flow.fault());
+    code.if(is(OUTCOME.leave), () => flow.leave());
+    code.if(is(OUTCOME.redispatch), () => flow.redispatch());
+    flow.enter(outcome);
+  }
+}
+
+/** Generates the core module for a memory of the given limits. */
+export function buildCoreModule(
+  memory: MemoryLimits,
+  systemNumber: (name: string) => number,
+): CoreModule {
+  const handlers = enumerateHandlers();
+  return { bytes: new CoreModuleBuilder(memory, handlers, systemNumber).build(), handlers };
+}

@@ -1,0 +1,16 @@
+/** The instruction table and its descriptions, for tools: coverage, disassembly, fuzzers. */
+import './semantics/alu.js';
+import './semantics/bit.js';
+import './semantics/branch.js';
+import './semantics/flag.js';
+import './semantics/move.js';
+import './semantics/multiply.js';
+import './semantics/shift.js';
+import './semantics/stack.js';
+import './semantics/string.js';
+import './semantics/system.js';
+
+export { describe, describedMnemonics, type Description } from './define.js';
+export { type Form, formKey, type FormOperand, type OperandKind } from './form.js';
+export { allRows, OPCODE_MAPS, type OpcodeMaps, rowsOf } from './table/index.js';
+export type { Entry, Row, RowFlag } from './table/row.js';

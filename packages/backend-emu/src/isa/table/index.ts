@@ -1,0 +1,49 @@
+/**
+ * The whole instruction table: three opcode maps, and the x87 escapes.
+ */
+import { PRIMARY } from './primary.js';
+import { type Entry, isRow, type Row } from './row.js';
+import { SECONDARY } from './secondary.js';
+
+/** Entries of the one-byte, 0F, 0F 38 and 0F 3A maps, 256 each; D8 to DF lie in the first. */
+export interface OpcodeMaps {
+  readonly primary: readonly Entry[];
+  readonly secondary: readonly Entry[];
+  readonly map38: readonly Entry[];
+  readonly map3a: readonly Entry[];
+}
+
+function full(...sparse: Readonly<Record<number, Entry>>[]): Entry[] {
+  const entries: Entry[] = Array.from({ length: 256 }, () => null);
+  for (const map of sparse) {
+    for (const [opcode, entry] of Object.entries(map)) entries[Number(opcode)] = entry;
+  }
+  return entries;
+}
+
+export const OPCODE_MAPS: OpcodeMaps = {
+  primary: full(Object.fromEntries(PRIMARY.entries())),
+  secondary: full(SECONDARY),
+  map38: full(),
+  map3a: full(),
+};
+
+/** Rows under an entry, in the order of the manual. */
+export function rowsOf(entry: Entry): Row[] {
+  if (entry === null) return [];
+  if (isRow(entry)) return [entry];
+  switch (entry.by) {
+    case 'mod':
+      return [...rowsOf(entry.memory), ...rowsOf(entry.register)];
+    case 'mode':
+      return [...rowsOf(entry.legacy), ...rowsOf(entry.long)];
+    default:
+      return entry.entries.flatMap(rowsOf);
+  }
+}
+
+/** Every row of the table once. */
+export function allRows(maps: OpcodeMaps = OPCODE_MAPS): Row[] {
+  const { primary, secondary, map38, map3a } = maps;
+  return [...new Set([...primary, ...secondary, ...map38, ...map3a].flatMap(rowsOf))];
+}
