@@ -18,18 +18,53 @@ import type {
   Snapshot,
   Timer,
 } from '../interfaces/index.js';
+import { ByteQueue } from './byte-queue.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
+import { loadState, saveState } from './state.js';
 import {
-  bool,
-  bytes,
-  loadState,
-  optional,
-  record,
-  type StateFormat,
-  saveState,
-  time,
-  u8,
-} from './state.js';
+  FCR_ENABLE,
+  FCR_RCVR_RESET,
+  FCR_XMIT_RESET,
+  FIFO_DEPTH,
+  FORMAT,
+  IER_DLM,
+  IER_EDSSI,
+  IER_ELSI,
+  IER_ERBFI,
+  IER_ETBEI,
+  IIR_CHARACTER_TIMEOUT,
+  IIR_FCR,
+  IIR_FIFOS_ENABLED,
+  IIR_LINE_STATUS,
+  IIR_MODEM_STATUS,
+  IIR_NONE,
+  IIR_RECEIVED_DATA,
+  IIR_THR_EMPTY,
+  LCR,
+  LCR_BREAK,
+  LCR_DLAB,
+  LSR,
+  LSR_BI,
+  LSR_DR,
+  LSR_OE,
+  LSR_TEMT,
+  LSR_THRE,
+  MCR,
+  MCR_LOOP,
+  MCR_OUT2,
+  MCR_RTS,
+  MSR,
+  MSR_CTS,
+  MSR_DCD,
+  MSR_DSR,
+  MSR_RI,
+  powerOn,
+  QUEUE_LIMIT,
+  RBR_THR_DLL,
+  SCR,
+  type State,
+  TRIGGER_LEVELS,
+} from './uart-16550-registers.js';
 
 export interface Uart16550Options {
   /** Unique name, e.g. `serial0`. */
@@ -63,173 +98,10 @@ export interface Uart16550 extends Device {
   outputReady(): void;
 }
 
-const FIFO_DEPTH = 16;
-/** Host bytes that may wait behind the receiver FIFO. */
-const QUEUE_LIMIT = 4096;
 /** Between two offers to a sink that refused. */
 const RETRY_NS = 100_000;
 /** The crystal of a PC's serial port, divided by 16. */
 const BASE_BAUD = 115_200;
-
-// Register offsets.
-const RBR_THR_DLL = 0;
-const IER_DLM = 1;
-const IIR_FCR = 2;
-const LCR = 3;
-const MCR = 4;
-const LSR = 5;
-const MSR = 6;
-const SCR = 7;
-
-const IER_ERBFI = 0x01;
-const IER_ETBEI = 0x02;
-const IER_ELSI = 0x04;
-const IER_EDSSI = 0x08;
-
-const IIR_NONE = 0x01;
-const IIR_MODEM_STATUS = 0x00;
-const IIR_THR_EMPTY = 0x02;
-const IIR_RECEIVED_DATA = 0x04;
-const IIR_LINE_STATUS = 0x06;
-const IIR_CHARACTER_TIMEOUT = 0x0c;
-const IIR_FIFOS_ENABLED = 0xc0;
-
-const FCR_ENABLE = 0x01;
-const FCR_RCVR_RESET = 0x02;
-const FCR_XMIT_RESET = 0x04;
-const TRIGGER_LEVELS = [1, 4, 8, 14] as const;
-
-const LCR_DLAB = 0x80;
-const LCR_BREAK = 0x40;
-
-const MCR_RTS = 0x02;
-const MCR_OUT2 = 0x08;
-const MCR_LOOP = 0x10;
-
-const LSR_DR = 0x01;
-const LSR_OE = 0x02;
-const LSR_BI = 0x10;
-const LSR_THRE = 0x20;
-const LSR_TEMT = 0x40;
-
-const MSR_CTS = 0x10;
-const MSR_DSR = 0x20;
-const MSR_RI = 0x40;
-const MSR_DCD = 0x80;
-
-interface State {
-  ier: number;
-  fcr: number;
-  lcr: number;
-  mcr: number;
-  /** OE and BI; DR, THRE and TEMT follow from the queues. */
-  lsrErrors: number;
-  /** The delta bits; the others follow from the lines. */
-  msrDeltas: number;
-  scr: number;
-  dll: number;
-  dlm: number;
-  /** The receiver FIFO (or RBR). */
-  rx: Uint8Array;
-  /** Bytes that wait outside the UART. */
-  queue: Uint8Array;
-  /** The transmitter FIFO (or THR): not empty only while the sink refuses. */
-  tx: Uint8Array;
-  /** THRE's interrupt: set when the transmitter empties, cleared by reading IIR or writing THR. */
-  threPending: boolean;
-  /** When the receiver's time-out falls due, or null. */
-  timeoutAt: number | null;
-  timedOut: boolean;
-  /** When a refused byte is offered again, or null. */
-  retryAt: number | null;
-}
-
-const FORMAT: StateFormat<State> = {
-  type: 'uart-16550a',
-  version: 1,
-  field: record<State>({
-    ier: u8,
-    fcr: u8,
-    lcr: u8,
-    mcr: u8,
-    lsrErrors: u8,
-    msrDeltas: u8,
-    scr: u8,
-    dll: u8,
-    dlm: u8,
-    rx: bytes(FIFO_DEPTH),
-    queue: bytes(QUEUE_LIMIT),
-    tx: bytes(FIFO_DEPTH),
-    threPending: bool,
-    timeoutAt: optional(time),
-    timedOut: bool,
-    retryAt: optional(time),
-  }),
-};
-
-function powerOn(): State {
-  return {
-    ier: 0,
-    fcr: 0,
-    lcr: 0,
-    mcr: 0,
-    lsrErrors: 0,
-    msrDeltas: 0,
-    scr: 0,
-    dll: 12,
-    dlm: 0,
-    rx: new Uint8Array(0),
-    queue: new Uint8Array(0),
-    tx: new Uint8Array(0),
-    threPending: false,
-    timeoutAt: null,
-    timedOut: false,
-    retryAt: null,
-  };
-}
-
-/** Bytes in order, with a bound kept by the caller. */
-class ByteQueue {
-  private items: number[] = [];
-  private head = 0;
-
-  get length(): number {
-    return this.items.length - this.head;
-  }
-
-  push(byte: number): void {
-    this.items.push(byte);
-  }
-
-  peek(): number {
-    return this.items[this.head] ?? 0;
-  }
-
-  shift(): number {
-    const byte = this.peek();
-    this.head++;
-    // Rarely, so that taking a byte stays cheap and the array stays short.
-    if (this.head === this.items.length || this.head >= QUEUE_LIMIT) {
-      this.items = this.items.slice(this.head);
-      this.head = 0;
-    }
-    return byte;
-  }
-
-  clear(): void {
-    this.items = [];
-    this.head = 0;
-  }
-
-  toBytes(): Uint8Array {
-    return Uint8Array.from(this.items.slice(this.head));
-  }
-
-  load(source: Uint8Array): void {
-    this.items = Array.from(source);
-    this.head = 0;
-  }
-}
 
 type Registers = Omit<State, 'rx' | 'queue' | 'tx'>;
 
