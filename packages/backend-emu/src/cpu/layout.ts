@@ -104,6 +104,9 @@ export const SHADOW_RIP = 0x2e8;
 /** 1 when an interrupt waits that IF would let through: STI and POPF then leave. u32. */
 export const INTERRUPT_PENDING = 0x2f0;
 
+/** What x87, MMX and SSE instructions raise at once, see `fpu/traps.ts`. u32. */
+export const FPU_TRAPS = 0x2f4;
+
 /** XMM0 to XMM15, 16 bytes each. */
 export const XMM = 0x300;
 /** x87 registers by physical number, 16 bytes each, 10 used (80-bit extended, little-endian). */
@@ -129,6 +132,9 @@ export const ARG3 = 0x4b8;
 export const BOUNCE = 0x4c0;
 /** Small emitted-code temporaries. */
 export const TEMP = 0x500;
+
+/** The four page-directory-pointer entries of legacy PAE paging, loaded with CR3; i64 each. */
+export const PDPTE = 0x5e0;
 
 /** Bytes of the architectural record: what a snapshot copies and a world switch swaps. */
 export const RECORD_SIZE = 0x600;

@@ -1,0 +1,273 @@
+/**
+ * Memory accesses outside the TLB's fast path: page-crossing ones, MMIO, ROM, pages with code.
+ *
+ * `loadSlow`, `storeSlow`, `prepareRmw` and `commitRmw` serve emitted code: data in BOUNCE, answer
+ * 1 if a fault is pending. `read*` and `write*` serve system functions: they throw GUEST_FAULT.
+ * An access that crosses a page checks both pages before anything is written; one that crosses
+ * into MMIO is split at the page.
+ */
+import * as L from '../cpu/layout.js';
+import type { CpuRecord } from '../cpu/record.js';
+import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
+import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import { GUEST_FAULT } from '../system/outcome.js';
+import { type Mmu, TRANSLATE_FAULT } from './mmu.js';
+import type { PhysicalMemory } from './physical.js';
+import { READ, WRITE } from './walk.js';
+
+/** What answers accesses to addresses without memory. */
+export interface MmioPort {
+  /** Fills `data`, which starts as all ones. */
+  read(gpa: number, data: Uint8Array): void;
+  write(gpa: number, data: Uint8Array): void;
+}
+
+const CPL = L.CPL >> 2;
+const MODE = L.MODE >> 2;
+const RMW_PENDING = L.RMW_PENDING >> 2;
+/** Largest access of emitted code or a system function, in bytes. */
+const MAX_SIZE = 64;
+
+export class MemoryAccess {
+  /** High half of the last `read64`. */
+  high = 0;
+  private readonly physical: PhysicalMemory;
+  private readonly memory: Uint8Array;
+  private readonly view: DataView;
+  private readonly bounce: number;
+  private readonly bounceView: DataView;
+  /** Views of one buffer, by length. */
+  private readonly mmioData: Uint8Array[] = [];
+  // The pieces of an access: at most two, each memory (host >= 0) or MMIO (host -2, gpa).
+  private size0 = 0;
+  private size1 = 0;
+  private host0 = 0;
+  private host1 = 0;
+  private gpa0 = 0;
+  private gpa1 = 0;
+
+  constructor(
+    private readonly record: CpuRecord,
+    private readonly mmu: Mmu,
+    private readonly mmio: MmioPort,
+  ) {
+    this.physical = mmu.physical;
+    this.memory = mmu.physical.memory;
+    this.view = mmu.physical.view;
+    this.bounce = record.base + L.BOUNCE;
+    this.bounceView = new DataView(record.buffer, this.bounce, MAX_SIZE);
+    const data = new Uint8Array(MAX_SIZE);
+    for (let size = 0; size <= MAX_SIZE; size++) this.mmioData.push(data.subarray(0, size));
+  }
+
+  // --- For emitted code -----------------------------------------------------------------------
+
+  /** Loads `size` bytes at the current privilege to BOUNCE. */
+  loadSlow(lo: number, hi: number, size: number, stack = false): number {
+    this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
+    if (!this.locate(lo, hi, size, READ, this.record.words[CPL])) return 1;
+    this.gather();
+    return 0;
+  }
+
+  /** Stores `size` bytes of BOUNCE at the current privilege. */
+  storeSlow(lo: number, hi: number, size: number, stack = false): number {
+    this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
+    if (!this.locate(lo, hi, size, WRITE, this.record.words[CPL])) return 1;
+    this.scatter();
+    return 0;
+  }
+
+  /** Checks that `size` bytes can be read and written and loads them; `commitRmw` stores. */
+  prepareRmw(lo: number, hi: number, size: number, stack = false): number {
+    this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
+    if (!this.locate(lo, hi, size, WRITE, this.record.words[CPL])) return 1;
+    this.gather();
+    this.record.words[RMW_PENDING] = 1;
+    return 0;
+  }
+
+  commitRmw(): void {
+    this.record.words[RMW_PENDING] = 0;
+    this.scatter();
+  }
+
+  // --- For system functions: throw GUEST_FAULT ------------------------------------------------
+
+  read8(lo: number, hi: number, who: number): number {
+    const host = this.single(lo, hi, 1, READ, who);
+    return host >= 0 ? this.view.getUint8(host) : this.bounceView.getUint8(0);
+  }
+
+  read16(lo: number, hi: number, who: number): number {
+    const host = this.single(lo, hi, 2, READ, who);
+    return host >= 0 ? this.view.getUint16(host, true) : this.bounceView.getUint16(0, true);
+  }
+
+  /** Signed. */
+  read32(lo: number, hi: number, who: number): number {
+    const host = this.single(lo, hi, 4, READ, who);
+    return host >= 0 ? this.view.getInt32(host, true) : this.bounceView.getInt32(0, true);
+  }
+
+  /** Low half; the high half is in `high`. */
+  read64(lo: number, hi: number, who: number): number {
+    const host = this.single(lo, hi, 8, READ, who);
+    if (host >= 0) {
+      this.high = this.view.getInt32(host + 4, true);
+      return this.view.getInt32(host, true);
+    }
+    this.high = this.bounceView.getInt32(4, true);
+    return this.bounceView.getInt32(0, true);
+  }
+
+  write8(lo: number, hi: number, value: number, who: number): void {
+    const host = this.single(lo, hi, 1, WRITE, who);
+    if (host >= 0) {
+      this.view.setUint8(host, value);
+      this.physical.noteWrite(host, 1);
+      return;
+    }
+    this.bounceView.setUint8(0, value);
+    this.scatter();
+  }
+
+  write16(lo: number, hi: number, value: number, who: number): void {
+    const host = this.single(lo, hi, 2, WRITE, who);
+    if (host >= 0) {
+      this.view.setUint16(host, value, true);
+      this.physical.noteWrite(host, 2);
+      return;
+    }
+    this.bounceView.setUint16(0, value, true);
+    this.scatter();
+  }
+
+  write32(lo: number, hi: number, value: number, who: number): void {
+    const host = this.single(lo, hi, 4, WRITE, who);
+    if (host >= 0) {
+      this.view.setInt32(host, value, true);
+      this.physical.noteWrite(host, 4);
+      return;
+    }
+    this.bounceView.setInt32(0, value, true);
+    this.scatter();
+  }
+
+  write64(lo: number, hi: number, valueLo: number, valueHi: number, who: number): void {
+    const host = this.single(lo, hi, 8, WRITE, who);
+    if (host >= 0) {
+      this.view.setInt32(host, valueLo, true);
+      this.view.setInt32(host + 4, valueHi, true);
+      this.physical.noteWrite(host, 8);
+      return;
+    }
+    this.bounceView.setInt32(0, valueLo, true);
+    this.bounceView.setInt32(4, valueHi, true);
+    this.scatter();
+  }
+
+  /** Copies guest bytes to `target` (at most 64). */
+  readBytes(lo: number, hi: number, target: Uint8Array, who: number): void {
+    if (!this.locate(lo, hi, target.length, READ, who)) throw GUEST_FAULT;
+    this.gather();
+    target.set(this.memory.subarray(this.bounce, this.bounce + target.length));
+  }
+
+  /** Copies `source` (at most 64 bytes) to the guest. */
+  writeBytes(lo: number, hi: number, source: Uint8Array, who: number): void {
+    if (!this.locate(lo, hi, source.length, WRITE, who)) throw GUEST_FAULT;
+    this.memory.set(source, this.bounce);
+    this.scatter();
+  }
+
+  /** Raises the fault that a write of `size` bytes would, writing nothing. */
+  probeWrite(lo: number, hi: number, size: number, who: number): void {
+    if (!this.locate(lo, hi, size, WRITE, who)) throw GUEST_FAULT;
+  }
+
+  /**
+   * Host address of an access within one page of memory; else -1, after preparing the pieces
+   * (and, for a read, loading them to BOUNCE).
+   */
+  private single(lo: number, hi: number, size: number, access: number, who: number): number {
+    if ((lo & 0xfff) + size <= 4096) {
+      const host = this.mmu.translate(lo, hi, access, who);
+      if (host >= 0) return host;
+      if (host === TRANSLATE_FAULT) throw GUEST_FAULT;
+    }
+    if (!this.locate(lo, hi, size, access, who)) throw GUEST_FAULT;
+    if (access === READ) this.gather();
+    return -1;
+  }
+
+  // --- Pieces ---------------------------------------------------------------------------------
+
+  /** Translates the one or two pieces; false if a fault is pending. */
+  private locate(lo: number, hi: number, size: number, access: number, who: number): boolean {
+    const { mmu } = this;
+    const room = 4096 - (lo & 0xfff);
+    this.size0 = size <= room ? size : room;
+    this.size1 = size - this.size0;
+    this.host0 = mmu.translate(lo, hi, access, who);
+    if (this.host0 === TRANSLATE_FAULT) return false;
+    this.gpa0 = mmu.gpa;
+    if (this.size1 === 0) return true;
+    const nextLo = (lo + this.size0) | 0;
+    const wide = (this.record.words[MODE] & MODE_SIZE_MASK) === MODE_64;
+    const nextHi = nextLo === 0 && wide ? (hi + 1) | 0 : hi;
+    this.host1 = mmu.translate(nextLo, nextHi, access, who);
+    this.gpa1 = mmu.gpa;
+    return this.host1 !== TRANSLATE_FAULT;
+  }
+
+  private gather(): void {
+    this.loadPiece(this.host0, this.gpa0, this.size0, this.bounce);
+    if (this.size1 !== 0) {
+      this.loadPiece(this.host1, this.gpa1, this.size1, this.bounce + this.size0);
+    }
+  }
+
+  private scatter(): void {
+    this.storePiece(this.host0, this.gpa0, this.size0, this.bounce);
+    if (this.size1 !== 0) {
+      this.storePiece(this.host1, this.gpa1, this.size1, this.bounce + this.size0);
+    }
+  }
+
+  private loadPiece(host: number, gpa: number, size: number, to: number): void {
+    if (host >= 0) {
+      copy(this.memory, host, to, size);
+      return;
+    }
+    const spa = gpa === this.apicGpa(gpa) ? -1 : this.physical.locate(gpa);
+    if (spa >= 0) {
+      // Reading, for a later write, what only writes may not touch: ROM.
+      copy(this.memory, this.physical.ramBase + spa + (gpa % 4096), to, size);
+      return;
+    }
+    const data = this.mmioData[size].fill(0xff);
+    this.mmio.read(gpa, data);
+    this.memory.set(data, to);
+  }
+
+  private storePiece(host: number, gpa: number, size: number, from: number): void {
+    if (host >= 0) {
+      copy(this.memory, from, host, size);
+      this.physical.noteWrite(host, size);
+      return;
+    }
+    const data = this.mmioData[size];
+    data.set(this.memory.subarray(from, from + size));
+    this.mmio.write(gpa, data);
+  }
+
+  /** `gpa` itself if it lies in the APIC's page, which hides memory. */
+  private apicGpa(gpa: number): number {
+    return Math.floor(gpa / 4096) === this.mmu.apicPage ? gpa : -1;
+  }
+}
+
+function copy(memory: Uint8Array, from: number, to: number, size: number): void {
+  for (let i = 0; i < size; i++) memory[to + i] = memory[from + i];
+}

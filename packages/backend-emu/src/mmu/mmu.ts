@@ -1,0 +1,209 @@
+/**
+ * Translation of one vCPU's virtual addresses: TLB, page walk, fill, and the faults they raise.
+ *
+ * Source: AMD APM vol. 2, 5.1 and 5.6. `translate` is hot: no allocation, no BigInt, no exception;
+ * a fault is left in the record (FAULT_VECTOR, FAULT_ERROR, FAULT_ADDRESS).
+ */
+import type { CpuExtension, ExtensionVcpu, FillRequest } from '@cloister/core';
+import { FLAG_AC } from '../cpu/flags.js';
+import * as L from '../cpu/layout.js';
+import type { CpuRecord } from '../cpu/record.js';
+import { CR4_PGE, VECTOR_GP, VECTOR_PF } from '../cpu/registers.js';
+import {
+  FRAME_CODE,
+  FRAME_DIRTY,
+  FRAME_TAGGED,
+  isReadOnly,
+  type PhysicalMemory,
+  spaOf,
+} from './physical.js';
+import { RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Tlb } from './tlb.js';
+import { EXECUTE, PageWalker, type PagingFeatures, READ, WRITE } from './walk.js';
+
+/** The system's own access to descriptor tables and task state, whatever the CPL. */
+export const IMPLICIT = 4;
+/** What `translate` answers when a fault is pending. */
+export const TRANSLATE_FAULT = -1;
+/** What `translate` answers where there is no (writable) memory; `gpa` is set. */
+export const TRANSLATE_MMIO = -2;
+
+const EFLAGS = L.EFLAGS >> 2;
+const CR4 = L.CR4 >> 2;
+const NO_PAGE = -1;
+
+export class Mmu {
+  readonly tlb: Tlb;
+  readonly walker: PageWalker;
+  /** Guest-physical address of the last translation that gave no memory, or a page walk. */
+  gpa = 0;
+  /** What a non-canonical address raises: #GP, or #SS in accesses to the stack. */
+  canonicalVector = VECTOR_GP;
+  /** Page number of the local APIC's registers, which hide memory; -1: none. */
+  apicPage = NO_PAGE;
+  private extension: CpuExtension | null = null;
+  private extensionVcpu: ExtensionVcpu | null = null;
+  private readonly request: FillRequest = {
+    gpaLo: 0,
+    gpaHi: 0,
+    access: 'read',
+    user: false,
+    implicit: false,
+    vcpu: 0,
+    context: 0,
+  };
+  /** Rights that the extension leaves; all of them without one. */
+  private allowed = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
+
+  constructor(
+    private readonly record: CpuRecord,
+    readonly physical: PhysicalMemory,
+    features: PagingFeatures,
+  ) {
+    this.tlb = new Tlb(record);
+    this.walker = new PageWalker(record, physical, features);
+    physical.addCache(this.tlb);
+    this.walker.configure();
+  }
+
+  /** Connects the extension whose `fill` decides about every page. */
+  setFillPolicy(extension: CpuExtension | null, vcpu: ExtensionVcpu | null): void {
+    this.extension = extension;
+    this.extensionVcpu = vcpu;
+    this.walker.locateTable =
+      extension === null ? null : (gpaLo, gpaHi) => this.policySpa(gpaLo, gpaHi, 'walk', false);
+    this.tlb.flushAll();
+  }
+
+  /** Takes over changed control registers and drops every translation. */
+  reconfigure(): void {
+    this.walker.configure();
+    this.tlb.flushAll();
+  }
+
+  /** After a write to CR3: global pages stay, where they are enabled. */
+  switchTables(): void {
+    this.walker.configure();
+    if ((this.record.words[CR4] & CR4_PGE) !== 0) this.tlb.flushNonGlobal();
+    else this.tlb.flushAll();
+  }
+
+  /**
+   * Byte offset in the memory for an access at CPL `who` (or IMPLICIT) to the byte at `lo`/`hi`;
+   * TRANSLATE_FAULT; or TRANSLATE_MMIO, `gpa` being set.
+   */
+  translate(lo: number, hi: number, access: number, who: number): number {
+    const host = this.tlb.probe(lo, hi, access, who === 3);
+    if (host >= 0 && (who !== IMPLICIT || !this.walker.smap)) return host;
+    return this.fill(lo, hi, access, who);
+  }
+
+  /** As `translate`, but never looks into the TLB. */
+  fill(lo: number, hi: number, access: number, who: number): number {
+    const { walker } = this;
+    if (!walker.isCanonical(hi)) return this.fault(this.canonicalVector, 0);
+    const user = who === 3;
+    const override = who !== IMPLICIT && (this.record.words[EFLAGS] & FLAG_AC) !== 0;
+    if (!walker.walk(lo, hi, access, user, override)) return this.pageFault(lo, hi, walker.error);
+    return this.enter(lo, hi, access, user, override, who === IMPLICIT && walker.smap);
+  }
+
+  private enter(
+    lo: number,
+    hi: number,
+    access: number,
+    user: boolean,
+    override: boolean,
+    transient: boolean,
+  ): number {
+    const { walker, physical } = this;
+    const page = (walker.pageLo >>> 12) + walker.pageHi * 0x100000;
+    let spa: number;
+    let readOnly = false;
+    if (page === this.apicPage) {
+      return this.mmio(page, lo);
+    }
+    if (this.extension === null) {
+      const entry = physical.entry(page);
+      if (entry === 0) return this.mmio(page, lo);
+      spa = spaOf(entry);
+      readOnly = isReadOnly(entry);
+    } else {
+      spa = this.policySpa(walker.pageLo, walker.pageHi, ACCESS_NAMES[access], user);
+      if (spa === POLICY_FAULT) return TRANSLATE_FAULT;
+      if (spa < 0) return this.mmio(page, lo);
+      readOnly = (this.allowed & RIGHT_WRITE) === 0;
+    }
+    const host = physical.ramBase + spa;
+    const at = host + (lo & 0xfff);
+    if (readOnly && access === WRITE) return this.mmio(page, lo);
+    if (transient) return at;
+    const frame = spa / 4096;
+    const flags = physical.flags[frame];
+    let rights = 0;
+    if (walker.permits(READ, user, override)) rights |= RIGHT_READ;
+    if (walker.permits(EXECUTE, user, override)) rights |= RIGHT_EXECUTE;
+    if (
+      walker.dirty &&
+      !readOnly &&
+      (flags & FRAME_CODE) === 0 &&
+      (access === WRITE || (flags & FRAME_DIRTY) !== 0) &&
+      walker.permits(WRITE, user, override)
+    ) {
+      rights |= RIGHT_WRITE;
+      physical.flags[frame] = flags | FRAME_DIRTY | FRAME_TAGGED;
+    }
+    rights &= this.allowed;
+    if (rights !== 0) {
+      const { global, pageShift } = walker;
+      this.tlb.fill(lo, hi, user, host, rights, global, pageShift);
+    }
+    return at;
+  }
+
+  private mmio(page: number, lo: number): number {
+    this.gpa = page * 4096 + (lo & 0xfff);
+    return TRANSLATE_MMIO;
+  }
+
+  private pageFault(lo: number, hi: number, error: number): number {
+    this.record.setPair(L.FAULT_ADDRESS, lo, hi);
+    return this.fault(VECTOR_PF, error);
+  }
+
+  private fault(vector: number, error: number): number {
+    this.record.setI32(L.FAULT_VECTOR, vector);
+    this.record.setI32(L.FAULT_ERROR, error);
+    return TRANSLATE_FAULT;
+  }
+
+  /** Asks the extension where a page lies: an address, -1 (no memory) or POLICY_FAULT. */
+  private policySpa(
+    gpaLo: number,
+    gpaHi: number,
+    access: FillRequest['access'],
+    user: boolean,
+  ): number {
+    const { request } = this;
+    request.gpaLo = gpaLo >>> 0;
+    request.gpaHi = gpaHi >>> 0;
+    request.access = access;
+    request.user = user;
+    request.implicit = access === 'walk' || !this.walker.pagingOn;
+    request.vcpu = this.extensionVcpu!.index;
+    request.context = this.extensionVcpu!.context;
+    const verdict = this.extension!.fill!(request, this.extensionVcpu!);
+    switch (verdict.kind) {
+      case 'page':
+        this.allowed = verdict.permissions;
+        return verdict.spa;
+      case 'exception':
+        this.fault(verdict.exception.vector, verdict.exception.errorCode ?? -1);
+        return POLICY_FAULT;
+      case 'nested-fault':
+        return -1;
+    }
+  }
+}
+
+const ACCESS_NAMES = ['read', 'write', 'execute'] as const;
+const POLICY_FAULT = -3;

@@ -1,0 +1,257 @@
+/**
+ * Guest-physical to system-physical frames, and what is known of each frame.
+ *
+ * A guest-physical address (GPA) is never an offset: a table maps each 4 KiB page to a
+ * system-physical frame, changeable at any time (`remap`). System-physical address 0 lies at
+ * `ramBase` in the WebAssembly memory. Flags, keys and predecoded code belong to frames, so aliases
+ * of a frame agree.
+ *
+ * Implements `MemoryBacking`, over which core builds the host's view of guest memory. Frames here
+ * are plain; a protection that keeps frames under keys replaces `ciphertext` and its companions.
+ */
+import { type MemoryBacking, type MemorySlot, VmmError } from '@cloister/core';
+
+export const PAGE_SIZE = 4096;
+
+/** The op cache holds predecoded instructions of the frame: it never gets a write tag. */
+export const FRAME_CODE = 1;
+/** The frame may have been written since `takeDirty`. */
+export const FRAME_DIRTY = 2;
+/** Some TLB may hold a write tag for the frame. */
+export const FRAME_TAGGED = 4;
+
+/** Pages below 4 GiB are looked up in a flat table, others in a map. */
+const LOW_PAGES = 1 << 20;
+/** Table entries: (frame << 1 | read-only) + 1, so that 0 means nothing. */
+const READ_ONLY = 1;
+
+export interface PhysicalOptions {
+  readonly buffer: ArrayBufferLike;
+  /** Offset in the buffer of system-physical address 0, a multiple of 4096. */
+  readonly ramBase: number;
+  /** Bytes of system memory, a multiple of 4096. */
+  readonly size: number;
+}
+
+/** The system-physical address in a raw entry that is not 0. */
+export function spaOf(entry: number): number {
+  return ((entry - 1) >>> 1) * PAGE_SIZE;
+}
+
+/** Whether a raw entry that is not 0 refuses guest writes. */
+export function isReadOnly(entry: number): boolean {
+  return ((entry - 1) & READ_ONLY) !== 0;
+}
+
+/** Who caches translations to frames: told when those become wrong. */
+export interface TranslationCache {
+  /** Drops every translation. */
+  flushAll(): void;
+  /** Drops the permission to write to the frame at byte offset `host` in the memory. */
+  dropWriteTags(host: number): void;
+}
+
+export class PhysicalMemory implements MemoryBacking {
+  readonly bytes: Uint8Array;
+  /** The whole WebAssembly memory, for access by `ramBase` + system-physical address. */
+  readonly memory: Uint8Array;
+  readonly words: Int32Array;
+  readonly view: DataView;
+  readonly ramBase: number;
+  readonly frames: number;
+  readonly flags: Uint8Array;
+  /** Set by the owner of the op cache: code of `frame` was overwritten. */
+  onCodeWrite: (frame: number, offset: number, length: number) => void = () => {};
+  private readonly low = new Int32Array(LOW_PAGES);
+  private readonly high = new Map<number, number>();
+  private readonly used: Uint8Array;
+  private readonly caches: TranslationCache[] = [];
+  private readonly slots = new Map<number, { slot: MemorySlot; frame: number }>();
+
+  constructor(options: PhysicalOptions) {
+    this.ramBase = options.ramBase;
+    this.frames = options.size / PAGE_SIZE;
+    this.memory = new Uint8Array(options.buffer);
+    this.words = new Int32Array(options.buffer);
+    this.view = new DataView(options.buffer);
+    this.bytes = new Uint8Array(options.buffer, options.ramBase, options.size);
+    this.flags = new Uint8Array(this.frames);
+    this.used = new Uint8Array(this.frames);
+  }
+
+  addCache(cache: TranslationCache): void {
+    this.caches.push(cache);
+  }
+
+  // --- The map --------------------------------------------------------------------------------
+
+  /** Maps a slot to free frames, in order. The caller has checked that slots do not overlap. */
+  addSlot(slot: MemorySlot): void {
+    const count = slot.size / PAGE_SIZE;
+    const first = this.findFree(count);
+    if (first < 0) {
+      throw new VmmError('out-of-memory', `no room for memory slot ${slot.name}`, {
+        remedy: 'give the VM more system memory',
+      });
+    }
+    this.used.fill(1, first, first + count);
+    this.slots.set(slot.id, { slot, frame: first });
+    const readOnly = slot.readOnly ? READ_ONLY : 0;
+    const page = slot.gpa / PAGE_SIZE;
+    for (let i = 0; i < count; i++) this.setEntry(page + i, (((first + i) << 1) | readOnly) + 1);
+    this.flushAll();
+  }
+
+  /** Unmaps a slot; its frames read as zeros when they are used again. */
+  removeSlot(id: number): void {
+    const entry = this.slots.get(id);
+    if (entry === undefined) {
+      throw new VmmError('invalid-argument', `there is no memory slot ${id}`);
+    }
+    const { slot, frame } = entry;
+    const count = slot.size / PAGE_SIZE;
+    this.slots.delete(id);
+    for (let i = 0; i < count; i++) {
+      this.setEntry(slot.gpa / PAGE_SIZE + i, 0);
+      this.dropCode(frame + i, 0, PAGE_SIZE);
+    }
+    this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
+    this.used.fill(0, frame, frame + count);
+    this.flushAll();
+  }
+
+  /** Maps the page of `gpa` to the system-physical page `spa`; read-only stays read-only. */
+  remap(gpa: number, spa: number): void {
+    const page = Math.floor(gpa / PAGE_SIZE);
+    const entry = this.entry(page);
+    const aligned = gpa % PAGE_SIZE === 0 && spa % PAGE_SIZE === 0;
+    if (!aligned || entry === 0 || spa < 0 || spa >= this.bytes.length) {
+      throw new VmmError('invalid-argument', `cannot map guest page ${gpa} to system page ${spa}`, {
+        remedy: 'name a page of a memory slot and a page of system memory',
+      });
+    }
+    this.setEntry(page, (((spa / PAGE_SIZE) << 1) | (isReadOnly(entry) ? READ_ONLY : 0)) + 1);
+    this.flushAll();
+  }
+
+  /** System-physical address of the page of `gpa`, or -1 where no slot is. */
+  locate(gpa: number): number {
+    const page = Math.floor(gpa / PAGE_SIZE);
+    const entry = page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);
+    return entry === 0 ? -1 : spaOf(entry);
+  }
+
+  /** The raw entry of page number `page`, for `spaOf` and `isReadOnly`; 0 where no slot is. */
+  entry(page: number): number {
+    return page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);
+  }
+
+  private setEntry(page: number, entry: number): void {
+    if (page < LOW_PAGES) this.low[page] = entry;
+    else if (entry === 0) this.high.delete(page);
+    else this.high.set(page, entry);
+  }
+
+  private findFree(count: number): number {
+    let run = 0;
+    for (let frame = 0; frame < this.frames; frame++) {
+      run = this.used[frame] === 0 ? run + 1 : 0;
+      if (run === count) return frame - count + 1;
+    }
+    return -1;
+  }
+
+  private flushAll(): void {
+    for (const cache of this.caches) cache.flushAll();
+  }
+
+  // --- Code and dirty pages -------------------------------------------------------------------
+
+  /** Notes that the op cache holds code of `frame`: from now on writes to it are seen. */
+  markCode(frame: number): void {
+    const flags = this.flags[frame];
+    this.flags[frame] = (flags & ~FRAME_TAGGED) | FRAME_CODE;
+    if ((flags & FRAME_TAGGED) === 0) return;
+    const host = this.ramBase + frame * PAGE_SIZE;
+    for (const cache of this.caches) cache.dropWriteTags(host);
+  }
+
+  /** Notes that the op cache holds nothing of `frame` any more. */
+  clearCode(frame: number): void {
+    this.flags[frame] &= ~FRAME_CODE;
+  }
+
+  /** To be called after every write that did not go through a TLB write tag. */
+  noteWrite(host: number, length: number): void {
+    const spa = host - this.ramBase;
+    const frame = Math.floor(spa / PAGE_SIZE);
+    const flags = this.flags[frame];
+    if ((flags & (FRAME_DIRTY | FRAME_CODE)) === FRAME_DIRTY) return;
+    this.flags[frame] = flags | FRAME_DIRTY;
+    if ((flags & FRAME_CODE) !== 0) this.onCodeWrite(frame, spa & (PAGE_SIZE - 1), length);
+  }
+
+  private dropCode(frame: number, offset: number, length: number): void {
+    if ((this.flags[frame] & FRAME_CODE) !== 0) this.onCodeWrite(frame, offset, length);
+  }
+
+  // --- MemoryBacking --------------------------------------------------------------------------
+
+  written(offset: number, length: number): void {
+    if (length > 0) this.noteWrite(this.ramBase + offset, length);
+  }
+
+  ciphertext(_offset: number): Uint8Array | null {
+    return null;
+  }
+
+  storeCiphertext(offset: number, frame: Uint8Array): void {
+    this.bytes.set(frame, offset);
+  }
+
+  convert(_gpa: number, _length: number, to: 'private' | 'shared'): void {
+    if (to === 'shared') return;
+    throw new VmmError('unsupported', 'this VM has no encrypted memory', {
+      remedy: 'add a memory encryption plugin',
+    });
+  }
+
+  takeDirty(): Uint32Array {
+    const pages: number[] = [];
+    for (const { slot } of [...this.slots.values()].sort((a, b) => a.slot.gpa - b.slot.gpa)) {
+      for (let at = slot.gpa; at < slot.gpa + slot.size; at += PAGE_SIZE) {
+        const frame = this.locate(at) / PAGE_SIZE;
+        if ((this.flags[frame] & FRAME_DIRTY) !== 0) pages.push(at / PAGE_SIZE);
+      }
+    }
+    for (let frame = 0; frame < this.frames; frame++) this.flags[frame] &= ~FRAME_DIRTY;
+    // Write tags were given to dirty frames only: they must be earned again.
+    this.flushAll();
+    return Uint32Array.from(pages);
+  }
+
+  /** The map for a snapshot: pairs of page and frame that differ from the slots' order. */
+  remappedPages(): number[] {
+    const changed: number[] = [];
+    for (const { slot, frame } of this.slots.values()) {
+      for (let i = 0; i < slot.size / PAGE_SIZE; i++) {
+        const now = this.locate(slot.gpa + i * PAGE_SIZE) / PAGE_SIZE;
+        if (now !== frame + i) changed.push(slot.gpa / PAGE_SIZE + i, now);
+      }
+    }
+    return changed;
+  }
+
+  /** Puts the map into the state that `remappedPages` described. */
+  restoreRemapped(changed: readonly number[]): void {
+    for (const { slot, frame } of this.slots.values()) {
+      for (let i = 0; i < slot.size / PAGE_SIZE; i++) {
+        const at = slot.gpa + i * PAGE_SIZE;
+        if (this.locate(at) !== (frame + i) * PAGE_SIZE) this.remap(at, (frame + i) * PAGE_SIZE);
+      }
+    }
+    for (let i = 0; i + 1 < changed.length; i += 2) {
+      this.remap(changed[i] * PAGE_SIZE, changed[i + 1] * PAGE_SIZE);
+    }
+  }
+}

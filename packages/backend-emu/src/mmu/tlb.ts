@@ -1,0 +1,216 @@
+/**
+ * One vCPU's software TLBs (supervisor and user), in the layout that emitted code reads.
+ *
+ * An entry's tag is the page's virtual address, so that `va ^ tag` is the offset in the page on a
+ * hit; a tag that is absent must never match. All ones does for every index but that of the last
+ * page, where zero does. See `cpu/layout.ts`.
+ *
+ * The spare word of an entry is -1 while it is empty; else bit 0 says global and bits 12:8 hold the
+ * log2 of the size of the mapping, so that INVLPG drops every part of a large page.
+ */
+import * as L from '../cpu/layout.js';
+import type { CpuRecord } from '../cpu/record.js';
+
+const STRIDE = L.TLB_ENTRY_SIZE >> 2;
+const TAG_READ = L.TLB_TAG_READ >> 2;
+const TAG_WRITE = L.TLB_TAG_WRITE >> 2;
+const TAG_EXECUTE = L.TLB_TAG_EXECUTE >> 2;
+const ADDEND = L.TLB_ADDEND >> 2;
+const SPARE = ADDEND + 1;
+const SUPERVISOR = L.TLB_SUPERVISOR >> 2;
+const USER = L.TLB_USER >> 2;
+const GENERATION = L.GENERATION >> 2;
+const PAGE_MASK = ~0xfff;
+
+/** Entries noted for a quick flush; with more in use the whole table is cleared. */
+const NOTED = 384;
+
+/** The index of a page's entry. Emitted code computes the same. */
+export function tlbIndex(lo: number, hi: number): number {
+  return ((lo >>> 12) ^ (lo >>> 22) ^ hi) & (L.TLB_ENTRIES - 1);
+}
+
+const LAST_INDEX = tlbIndex(0xfffff000, 0xffffffff);
+if (LAST_INDEX === tlbIndex(0, 0)) throw new Error('an empty TLB entry would match page 0');
+
+export const RIGHT_READ = 1;
+export const RIGHT_WRITE = 2;
+export const RIGHT_EXECUTE = 4;
+
+export class Tlb {
+  private readonly words: Int32Array;
+  /** Word index of the entries filled since the table was last empty. */
+  private readonly noted = [new Int32Array(NOTED), new Int32Array(NOTED)];
+  /** How many; more than `NOTED` when some were not noted. */
+  private readonly counts = [0, 0];
+  private largePages = false;
+  fills = 0;
+
+  constructor(record: CpuRecord) {
+    this.words = record.words;
+    this.flushAll();
+  }
+
+  /** Word index of the entry for a page. */
+  entry(lo: number, hi: number, user: boolean): number {
+    return (user ? USER : SUPERVISOR) + tlbIndex(lo, hi) * STRIDE;
+  }
+
+  /** Host address by the tag of an access (0 read, 1 write, 2 execute), or -1. */
+  probe(lo: number, hi: number, access: number, user: boolean): number {
+    const { words } = this;
+    const entry = (user ? USER : SUPERVISOR) + tlbIndex(lo, hi) * STRIDE;
+    const tag = entry + access * 2;
+    if (words[tag] !== (lo & PAGE_MASK) || words[tag + 1] !== hi) return -1;
+    return (lo + words[entry + ADDEND]) >>> 0;
+  }
+
+  /** Enters the page of `lo`/`hi`, at `host` in the memory, with `rights`. */
+  fill(
+    lo: number,
+    hi: number,
+    user: boolean,
+    host: number,
+    rights: number,
+    global: boolean,
+    shift: number,
+  ): void {
+    const { words } = this;
+    const entry = this.entry(lo, hi, user);
+    if (words[entry + SPARE] === -1) this.note(entry, user ? 1 : 0);
+    const page = lo & PAGE_MASK;
+    this.setTag(entry + TAG_READ, (rights & RIGHT_READ) !== 0, page, hi);
+    this.setTag(entry + TAG_WRITE, (rights & RIGHT_WRITE) !== 0, page, hi);
+    this.setTag(entry + TAG_EXECUTE, (rights & RIGHT_EXECUTE) !== 0, page, hi);
+    words[entry + ADDEND] = host - page;
+    words[entry + SPARE] = (shift << 8) | (global ? 1 : 0);
+    if (shift !== 12) this.largePages = true;
+    this.fills++;
+  }
+
+  /** Drops every translation. */
+  flushAll(): void {
+    this.clear(0, false);
+    this.clear(1, false);
+    this.largePages = false;
+    this.words[GENERATION]++;
+  }
+
+  /** Drops every translation but global ones (a write to CR3). */
+  flushNonGlobal(): void {
+    this.clear(0, true);
+    this.clear(1, true);
+    this.words[GENERATION]++;
+  }
+
+  /** Drops the translation of one virtual page, all of a large one. */
+  flushPage(lo: number, hi: number): void {
+    const { words } = this;
+    for (let which = 0; which < 2; which++) {
+      const entry = this.entry(lo, hi, which === 1);
+      // What the tags hold does not matter: dropping another page's entry is allowed.
+      if (words[entry + SPARE] !== -1) this.empty(entry);
+      if (this.largePages) this.flushLarge(lo, hi, which);
+    }
+    words[GENERATION]++;
+  }
+
+  /** Drops the write tags that lead to the frame at `host`. */
+  dropWriteTags(host: number): void {
+    const { words } = this;
+    for (let entry = SUPERVISOR; entry < USER + L.TLB_ENTRIES * STRIDE; entry += STRIDE) {
+      // An absent tag cannot give an aligned address, or is set to what it was.
+      if ((words[entry + TAG_WRITE] + words[entry + ADDEND]) >>> 0 !== host) continue;
+      this.setTag(entry + TAG_WRITE, false, 0, 0);
+    }
+  }
+
+  /** Low half of the virtual page of an entry that is not empty. */
+  private pageOf(entry: number): number {
+    const { words } = this;
+    for (let tag = entry; tag < entry + ADDEND; tag += 2) {
+      if (!this.isAbsent(tag, entry)) return words[tag];
+    }
+    return 0;
+  }
+
+  private isAbsent(tag: number, entry: number): boolean {
+    const absent = this.absentTag(entry);
+    return this.words[tag] === absent && this.words[tag + 1] === absent;
+  }
+
+  private flushLarge(lo: number, hi: number, which: number): void {
+    const { words } = this;
+    const first = which === 1 ? USER : SUPERVISOR;
+    for (let entry = first; entry < first + L.TLB_ENTRIES * STRIDE; entry += STRIDE) {
+      const spare = words[entry + SPARE];
+      if (spare === -1 || spare >>> 8 === 12) continue;
+      if ((this.pageOf(entry) ^ lo) >>> (spare >>> 8) !== 0) continue;
+      if (this.highOf(entry) === hi) this.empty(entry);
+    }
+  }
+
+  private highOf(entry: number): number {
+    const { words } = this;
+    for (let tag = entry; tag < entry + ADDEND; tag += 2) {
+      if (!this.isAbsent(tag, entry)) return words[tag + 1];
+    }
+    return 0;
+  }
+
+  private clear(which: number, keepGlobal: boolean): void {
+    const first = which === 1 ? USER : SUPERVISOR;
+    const count = this.counts[which];
+    this.counts[which] = 0;
+    if (count > NOTED || (count === 0 && this.fills === 0)) {
+      this.clearTable(first);
+      return;
+    }
+    const { words } = this;
+    const list = this.noted[which];
+    let kept = 0;
+    for (let i = 0; i < count; i++) {
+      const entry = list[i];
+      const spare = words[entry + SPARE];
+      if (spare === -1) continue;
+      if (keepGlobal && (spare & 1) !== 0) list[kept++] = entry;
+      else this.empty(entry);
+    }
+    this.counts[which] = kept;
+  }
+
+  private clearTable(first: number): void {
+    this.words.fill(-1, first, first + L.TLB_ENTRIES * STRIDE);
+    this.empty(first + LAST_INDEX * STRIDE);
+  }
+
+  private note(entry: number, which: number): void {
+    const count = this.counts[which];
+    if (count < NOTED) this.noted[which][count] = entry;
+    if (count <= NOTED) this.counts[which] = count + 1;
+  }
+
+  private absentTag(entry: number): number {
+    const last = LAST_INDEX * STRIDE;
+    return entry === SUPERVISOR + last || entry === USER + last ? 0 : -1;
+  }
+
+  private setTag(tag: number, present: boolean, lo: number, hi: number): void {
+    const { words } = this;
+    if (present) {
+      words[tag] = lo;
+      words[tag + 1] = hi;
+      return;
+    }
+    const absent = this.absentTag(tag - ((tag - SUPERVISOR) & (STRIDE - 1)));
+    words[tag] = absent;
+    words[tag + 1] = absent;
+  }
+
+  private empty(entry: number): void {
+    const { words } = this;
+    const absent = this.absentTag(entry);
+    for (let tag = entry; tag < entry + ADDEND; tag++) words[tag] = absent;
+    words[entry + SPARE] = -1;
+  }
+}
