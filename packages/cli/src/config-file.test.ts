@@ -101,7 +101,7 @@ test('every field is taken, and paths are relative to the file', () => {
     flatMode: 'long',
     loadAddress: 0x1000,
     clock: 'icount',
-    seed: 7,
+    seed: 7n,
     timeout: 1.5,
     onReset: 'reboot',
     exits: join(folder, 'out/exits.jsonl'),

@@ -100,7 +100,10 @@ export class ConsoleOutput implements ByteSink {
 
   #left(length: number, error: Error | null | undefined): void {
     if (this.#closed) return;
-    if (error) return this.fail(error);
+    if (error) {
+      this.fail(error);
+      return;
+    }
     this.#outstanding -= length;
     if (this.#outstanding < PAUSE / 2 && this.#full) {
       this.#full = false;

@@ -1,4 +1,4 @@
-// Exit counts: by kind, by cause, and bounded.
+// Exit counts: by cause, and bounded.
 import type { VmExit } from '@cloister/core';
 import { expect, test } from 'vitest';
 import { ExitCounts } from './exit-counts.js';
@@ -30,12 +30,13 @@ function counted(...exits: VmExit[]): ExitCounts {
   return counts;
 }
 
-test('counts kinds, most frequent first, ties by name', () => {
-  const counts = counted(mmio(0), hlt, out(1), out(2));
-  expect(counts.byKind()).toEqual([
-    ['io', 2],
-    ['hlt', 1],
-    ['mmio', 1],
+test('most frequent first, ties by name', () => {
+  const rows = counted(mmio(0), hlt, out(1), hlt).table();
+  expect(rows.map((row) => row.trim())).toEqual([
+    'count  exit',
+    '2  hlt',
+    '1  io out 0x1',
+    '1  mmio read page 0x0',
   ]);
 });
 
@@ -62,5 +63,5 @@ test('a guest that touches every page does not grow the table without end', () =
   const counts = new ExitCounts();
   for (let page = 0; page < 10_000; page++) counts.add(mmio(page * 4096));
   expect(counts.table(1e6).length).toBeLessThan(5000);
-  expect(counts.byKind()).toEqual([['mmio', 10_000]]);
+  expect(counts.table(1e6).at(-1)).toMatch(/mmio/);
 });

@@ -1,8 +1,7 @@
 /**
- * Exits counted by what caused them: for the summary's line and for the table of
- * `--exits summary`.
+ * Exits counted by what caused them: the table of `--exits summary`.
  */
-import type { VmExit, VmExitKind } from '@cloister/core';
+import type { VmExit } from '@cloister/core';
 import { isGuestExit } from './exit-record.js';
 import { formatCount } from './quantity.js';
 
@@ -10,20 +9,13 @@ import { formatCount } from './quantity.js';
 const CAUSES_MAX = 4096;
 
 export class ExitCounts {
-  readonly #kinds = new Map<VmExitKind, number>();
   readonly #causes = new Map<string, number>();
 
   add(exit: VmExit): void {
     if (!isGuestExit(exit)) return;
-    increment(this.#kinds, exit.kind);
     const cause = causeOf(exit);
     if (this.#causes.has(cause) || this.#causes.size < CAUSES_MAX) increment(this.#causes, cause);
     else increment(this.#causes, `${exit.kind} (others)`);
-  }
-
-  /** `[kind, count]`, most frequent first. */
-  byKind(): [VmExitKind, number][] {
-    return sorted(this.#kinds);
   }
 
   /** The table's lines: count and cause, most frequent first, at most `limit` of them. */
@@ -38,12 +30,12 @@ export class ExitCounts {
 
 const row = (count: string, cause: string): string => `  ${count.padStart(12)}  ${cause}`;
 
-function increment<Key>(map: Map<Key, number>, key: Key): void {
+function increment(map: Map<string, number>, key: string): void {
   map.set(key, (map.get(key) ?? 0) + 1);
 }
 
 /** By count, then by name, so that equal runs print equal tables. */
-function sorted<Key extends string>(map: ReadonlyMap<Key, number>): [Key, number][] {
+function sorted(map: ReadonlyMap<string, number>): [string, number][] {
   return [...map].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
 }
 

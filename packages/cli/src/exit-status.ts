@@ -17,11 +17,6 @@ export const SIGNAL_STATUS = { SIGHUP: 129, SIGINT: 130, SIGPIPE: 141, SIGTERM: 
 
 export type EndingSignal = keyof typeof SIGNAL_STATUS;
 
-/** What QEMU's isa-debug-exit makes of the guest's value, cut to the 8 bits the host keeps. */
-export function debugExitStatus(value: number): number {
-  return ((value << 1) | 1) & 0xff;
-}
-
 /** The status of a run that ended by itself: nobody stopped it with a signal or a save. */
 export function statusOfEnd(end: Pick<VmEnd, 'reason' | 'status'>): number {
   switch (end.reason) {
@@ -29,7 +24,8 @@ export function statusOfEnd(end: Pick<VmEnd, 'reason' | 'status'>): number {
     case 'stopped':
       return EXIT.ok;
     case 'debug-exit':
-      return debugExitStatus(end.status);
+      // The device has already made `(value << 1) | 1` of the guest's value.
+      return end.status & 0xff;
     case 'reset':
     case 'triple-fault':
       return EXIT.reset;

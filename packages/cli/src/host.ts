@@ -22,10 +22,6 @@ export interface Host {
   warn(line: string): void;
   /** Milliseconds of a clock that only goes forward. */
   now(): number;
-  /** Seconds since 1970-01-01 UTC. */
-  epochSeconds(): number;
-  /** A seed that differs from run to run. */
-  freshSeed(): number;
   /** Calls back once after so many milliseconds; the returned function cancels. */
   after(milliseconds: number, callback: () => void): () => void;
   /** Calls back when the event loop comes round. */

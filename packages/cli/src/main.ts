@@ -48,7 +48,7 @@ async function dispatch(args: readonly string[], host: Host, debug: boolean): Pr
         import('./run.js'),
         import('./assemble.js'),
       ]);
-      return run({ host, options, quiet, debug, assemble: assembler({ host, given }) });
+      return run({ host, options, quiet, debug, assemble: assembler(given) });
     }
   }
 }

@@ -1,7 +1,6 @@
 /**
- * The host port over Node's process. The only file that reads the host's clock and chance.
+ * The host port over Node's process.
  */
-import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';
 import type { Host } from './host.js';
 
@@ -17,8 +16,6 @@ export function nodeHost(): Host {
       process.stderr.write(`${line}\n`);
     },
     now: () => performance.now(),
-    epochSeconds: () => Math.floor(Date.now() / 1000),
-    freshSeed: () => randomBytes(4).readUInt32LE(),
     after: (milliseconds, callback) => {
       // A longer delay than a 32-bit timer holds would fire at once.
       const timer = setTimeout(callback, Math.min(milliseconds, 2 ** 31 - 1));

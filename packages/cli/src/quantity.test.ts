@@ -1,7 +1,14 @@
 // Sizes and numbers as typed, and as printed.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { formatCount, formatSize, parseInteger, parseSeconds, parseSize } from './quantity.js';
+import {
+  formatCount,
+  formatSize,
+  parseInteger,
+  parseSeconds,
+  parseSeed,
+  parseSize,
+} from './quantity.js';
 
 test.each([
   ['256M', 268435456],
@@ -33,6 +40,14 @@ test('reads decimal and hexadecimal integers, and nothing else', () => {
   expect(parseInteger('42')).toBe(42);
   for (const text of ['', '0x', '1e3', '-1', ' ', '1.0', 'NaN', '0b1']) {
     expect(parseInteger(text)).toBeUndefined();
+  }
+});
+
+test('reads seeds of up to 64 bits', () => {
+  expect(parseSeed('0xffffffffffffffff')).toBe(2n ** 64n - 1n);
+  expect(parseSeed(7)).toBe(7n);
+  for (const value of ['18446744073709551616', '-1', 'x', '', 1.5, 2 ** 60]) {
+    expect(parseSeed(value)).toBeUndefined();
   }
 });
 

@@ -23,6 +23,15 @@ export function parseInteger(value: string | number): number | undefined {
   return /^(\d+|0x[0-9a-f]+)$/i.test(value.trim()) ? wholeOrUndefined(Number(value)) : undefined;
 }
 
+/** An unsigned integer of 64 bits in decimal or 0x form; undefined otherwise. */
+export function parseSeed(value: string | number): bigint | undefined {
+  if (typeof value === 'number' && wholeOrUndefined(value) === undefined) return undefined;
+  const text = String(value).trim();
+  if (!/^(\d+|0x[0-9a-f]+)$/i.test(text)) return undefined;
+  const seed = BigInt(text);
+  return seed < 1n << 64n ? seed : undefined;
+}
+
 /** A positive number of seconds, fractions allowed; undefined otherwise. */
 export function parseSeconds(value: string | number): number | undefined {
   if (typeof value === 'string' && !/^\d+(\.\d+)?$/.test(value.trim())) return undefined;

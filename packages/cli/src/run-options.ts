@@ -4,7 +4,7 @@
  * is read in one place and an error names it as the user wrote it.
  */
 import { VmmError } from '@cloister/core';
-import { parseInteger, parseSeconds, parseSize } from './quantity.js';
+import { parseInteger, parseSeconds, parseSeed, parseSize } from './quantity.js';
 
 export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
 export type EntryKind = (typeof ENTRIES)[number];
@@ -76,7 +76,7 @@ export interface RunOptions {
   readonly flatMode: FlatMode | undefined;
   readonly loadAddress: number | undefined;
   readonly clock: ClockMode | undefined;
-  readonly seed: number | undefined;
+  readonly seed: bigint | undefined;
   readonly timeout: number | undefined;
   readonly onReset: OnReset;
   readonly exits: string | undefined;
@@ -160,7 +160,7 @@ function readLayer(source: OptionSource): Layer {
     flatMode: raw.flat?.mode,
     loadAddress: integer('flat.loadAddress', raw.flat?.loadAddress),
     clock: raw.clock,
-    seed: integer('seed', raw.seed),
+    seed: read('seed', raw.seed, parseSeed, 'a whole number of at most 64 bits'),
     timeout: read('timeout', raw.timeout, parseSeconds, 'a number of seconds above 0'),
     onReset: raw.onReset,
     exits: raw.exits === 'summary' ? raw.exits : path(raw.exits),

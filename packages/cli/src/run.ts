@@ -3,6 +3,7 @@
  * terminal is given back and every file is closed.
  */
 import type { VmEnd } from '@cloister/core';
+import type { SerialInput } from '@cloister/core/devices';
 import { ConsoleOutput } from './console-output.js';
 import { errorLines } from './error-report.js';
 import type { EscapeAction } from './escape-filter.js';
@@ -26,8 +27,8 @@ import { Terminal } from './terminal.js';
 export interface MachinePorts {
   /** Takes the serial port's output. */
   readonly output: ConsoleOutput;
-  /** Whether somebody may type while the guest runs. */
-  readonly live: boolean;
+  /** Feeds the serial port. Absent in a replay. */
+  readonly input: SerialInput | undefined;
   /** Called when `--save-at` is reached, between two instructions. */
   readonly reachedSavePoint: () => void;
 }
@@ -61,7 +62,8 @@ export async function run(context: RunContext): Promise<number> {
 
 /** Who ended the run, where it was not the guest. */
 interface HostEnd {
-  readonly reason: string;
+  readonly reason: 'stopped' | 'timeout';
+  readonly message: string;
   readonly status: number;
 }
 
@@ -96,30 +98,32 @@ class Session {
     this.#undo.push(host.onExit(() => this.#terminal.close()));
     this.#listenForSignals();
     host.stdout.on('error', (error) => this.#output.fail(error));
-    if (options.replay === undefined) this.#terminal.open();
+    const input = options.replay === undefined ? this.#terminal : undefined;
+    input?.open();
     const machine = await assemble(options, {
       output: this.#output,
-      live: this.#terminal.live && options.replay === undefined,
+      input,
       reachedSavePoint: () => this.#end('reached --save-at', EXIT.ok),
     });
     this.#machine = machine;
     this.#observe(machine, options);
-    if (options.replay === undefined) this.#terminal.connect(machine.input);
     if (options.timeout !== undefined) {
-      const expire = () => this.#end(`timeout after ${options.timeout} s`, EXIT.timeout);
+      const expire = () => this.#end(`timeout after ${options.timeout} s`, EXIT.timeout, 'timeout');
       this.#undo.push(host.after(options.timeout * 1000, expire));
     }
-    if (this.#terminal.live && !this.#context.quiet) this.#say('Ctrl-A x ends the run');
+    if (input?.live && !this.#context.quiet) this.#say('Ctrl-A x ends the run');
     const start = host.now();
     // A signal may have come during assembly.
-    const end = this.#hostEnd === undefined ? await machine.run() : undefined;
+    if (this.#hostEnd) machine.stop(this.#hostEnd.reason, this.#hostEnd.message);
+    const end = await machine.run();
     const seconds = (host.now() - start) / 1000;
     this.#ended = true;
+    this.#attempt(() => machine.finishRecording());
     await this.#saveAtEnd(machine, end);
     this.#terminal.close();
     await this.#output.drained();
     this.#summarize(machine, end, seconds);
-    return this.#hostEnd?.status ?? (end ? statusOfEnd(end) : EXIT.internal);
+    return this.#hostEnd?.status ?? statusOfEnd(end);
   }
 
   /** `status`, unless it is 0 although something went wrong on the way. */
@@ -154,14 +158,17 @@ class Session {
   }
 
   #observe(machine: Machine, options: RunOptions): void {
-    this.#undo.push(machine.exits((exit) => this.#counts.add(exit)));
     this.#undo.push(
       machine.faults((fault) => {
         if (++this.#faults > FAULTS_SHOWN) return;
         this.#say(`${fault.kind} at instruction ${fault.instructions}: ${fault.message}`);
       }),
     );
-    if (options.exits === undefined || options.exits === 'summary') return;
+    if (options.exits === undefined) return;
+    if (options.exits === 'summary') {
+      this.#undo.push(machine.exits((exit) => this.#counts.add(exit)));
+      return;
+    }
     const log = new ExitLog(blockFile('exit log', options.exits), (error) => {
       this.report(error);
       this.#end('the exit log could not be written', EXIT.usage);
@@ -194,9 +201,9 @@ class Session {
     else for (const line of ESCAPE_HELP) this.#say(line);
   }
 
-  #end(reason: string, status: number): void {
-    this.#hostEnd ??= { reason, status };
-    this.#machine?.stop(reason);
+  #end(message: string, status: number, reason: HostEnd['reason'] = 'stopped'): void {
+    this.#hostEnd ??= { reason, message, status };
+    this.#machine?.stop(reason, message);
   }
 
   /** Saves while the guest goes on afterwards. */
@@ -216,18 +223,18 @@ class Session {
   }
 
   /** Saves a guest that the host stopped. */
-  async #saveAtEnd(machine: Machine, end: VmEnd | undefined): Promise<void> {
+  async #saveAtEnd(machine: Machine, end: VmEnd): Promise<void> {
     await this.#saving;
     const { save } = this.#context.options;
     if (save === undefined) return;
-    if (end === undefined || end.reason !== 'stopped') {
+    if (end.reason !== 'stopped' && end.reason !== 'timeout') {
       if (this.#context.options.saveAt !== undefined) this.#say('not saved: the guest has ended');
       return;
     }
     await machine.save(save);
   }
 
-  #summarize(machine: Machine, end: VmEnd | undefined, seconds: number): void {
+  #summarize(machine: Machine, end: VmEnd, seconds: number): void {
     if (this.#context.quiet) return;
     const { host, options } = this.#context;
     this.#ownLine();
@@ -235,13 +242,12 @@ class Session {
       this.#say(`${this.#faults - FAULTS_SHOWN} further faults are not shown`);
     }
     const lines = summaryLines({
-      ended: this.#hostEnd?.reason ?? end?.message ?? 'before the first instruction',
+      ended: this.#hostEnd?.message ?? end.message,
       instructions: machine.instructions(),
       seconds,
-      exits: this.#counts.byKind(),
-      clock: machine.clock,
-      seed: machine.seed,
-      facts: machine.summary(),
+      busySeconds: machine.busySeconds(),
+      exits: machine.exitCounts(),
+      facts: machine.facts(),
     });
     if (options.exits === 'summary') lines.push(...this.#counts.table());
     for (const line of lines) host.warn(line);

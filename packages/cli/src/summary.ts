@@ -7,24 +7,22 @@ export interface RunSummary {
   /** Why the run ended, one line. */
   readonly ended: string;
   readonly instructions: number;
-  /** Seconds of the host's time that the run took. */
+  /** Seconds of the host's time that the run took, and those of them spent executing. */
   readonly seconds: number;
+  readonly busySeconds: number;
   readonly exits: readonly (readonly [string, number])[];
-  readonly clock: 'icount' | 'wall';
-  readonly seed: number;
-  /** What the machine says of itself: backend, protection, boot time, counters. */
+  /** What the machine says of itself: clock, seed, backend, protection, boot time, counters. */
   readonly facts: readonly (readonly [string, string])[];
 }
 
 export function summaryLines(summary: RunSummary): string[] {
-  const { instructions, seconds } = summary;
-  const rate = seconds > 0 ? `, ${(instructions / seconds / 1e6).toFixed(1)} MIPS` : '';
+  const { instructions, seconds, busySeconds } = summary;
+  const rate = busySeconds > 0 ? ` (${(instructions / busySeconds / 1e6).toFixed(1)} MIPS)` : '';
   const rows: (readonly [string, string])[] = [
     ['ended', summary.ended],
-    ['instructions', `${formatCount(instructions)} in ${formatSeconds(seconds)}${rate}`],
+    ['instructions', `${formatCount(instructions)}${rate}`],
+    ['time', `${formatSeconds(seconds)}, ${formatSeconds(busySeconds)} of it executing`],
     ['exits', counts(summary.exits)],
-    ['clock', summary.clock === 'icount' ? 'instruction count' : 'wall'],
-    ['seed', String(summary.seed)],
     ...summary.facts,
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

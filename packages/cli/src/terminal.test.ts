@@ -32,10 +32,10 @@ function fakeGuest(room = Number.POSITIVE_INFINITY) {
     live: undefined as boolean | undefined,
     listener: () => {},
     push(bytes: Uint8Array) {
-      if (bytes.length > guest.room) return false;
-      guest.room -= bytes.length;
-      guest.text += Buffer.from(bytes).toString('latin1');
-      return true;
+      const taken = Math.min(bytes.length, guest.room);
+      guest.room -= taken;
+      guest.text += Buffer.from(bytes.subarray(0, taken)).toString('latin1');
+      return taken;
     },
     onRoom(listener: () => void) {
       guest.listener = listener;
@@ -63,7 +63,7 @@ test('a terminal is put into raw mode and given back', () => {
   terminal.open();
   expect(input.raw).toBe(true);
   terminal.connect(guest);
-  expect(guest.live).toBe(true);
+  expect(terminal.live).toBe(true);
   input.type('ls\r\x03');
   expect(guest.text).toBe('ls\r\x03');
   terminal.close();
@@ -97,7 +97,7 @@ test('a pipe is not live, has no escape key, and is there before the guest start
   terminal.open();
   input.type('echo \x01x\n');
   terminal.connect(guest);
-  expect(guest.live).toBe(false);
+  expect(terminal.live).toBe(false);
   expect(guest.text).toBe('echo \x01x\n');
   expect(actions).toEqual([]);
   expect(input.raw).toBe(false);
@@ -111,7 +111,7 @@ test('a pipe waits while the guest has no room, and loses nothing', () => {
     '',
   );
   input.type(text);
-  expect(guest.text).toBe(text.slice(0, 256));
+  expect(guest.text).toBe(text.slice(0, 300));
   expect(input.paused).toBe(true);
   guest.free(500);
   expect(input.paused).toBe(true);

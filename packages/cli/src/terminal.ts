@@ -2,6 +2,7 @@
  * Standard input as the guest's serial line: a terminal in raw mode with an escape key, or a pipe
  * or file whose bytes are input but not live.
  */
+import type { SerialInput, SerialInputPort } from '@cloister/core/devices';
 import { type EscapeAction, EscapeFilter } from './escape-filter.js';
 
 /** The part of `process.stdin` that is used. */
@@ -15,19 +16,11 @@ export interface InputStream {
   resume(): unknown;
 }
 
-/** Where input goes: the serial port's side of the VM's input port. */
-export interface GuestInput {
-  /** Takes the bytes, or returns false and takes none. */
-  push(bytes: Uint8Array): boolean;
-  onRoom(listener: () => void): void;
-  setLive(live: boolean): void;
-}
-
-export class Terminal {
+export class Terminal implements SerialInput {
   readonly #input: InputStream;
   readonly #onAction: (action: EscapeAction) => void;
   readonly #escape: EscapeFilter | undefined;
-  #guest: GuestInput | undefined;
+  #guest: SerialInputPort | undefined;
   #raw = false;
   #closed = false;
   /** What the guest has no room for, oldest first. The stream is paused while there is any. */
@@ -39,7 +32,6 @@ export class Terminal {
     this.#escape = input.isTTY ? new EscapeFilter() : undefined;
   }
 
-  /** Whether somebody may type while the guest runs. */
   get live(): boolean {
     return this.#input.isTTY === true;
   }
@@ -58,10 +50,9 @@ export class Terminal {
     this.#input.on('error', () => this.#guest?.setLive(false));
   }
 
-  connect(guest: GuestInput): void {
+  connect(guest: SerialInputPort): void {
     this.#guest = guest;
     guest.onRoom(() => this.#drain());
-    guest.setLive(this.live);
     this.#drain();
   }
 
@@ -78,31 +69,36 @@ export class Terminal {
 
   #take(chunk: Uint8Array): void {
     if (this.#escape === undefined) {
-      this.#queue(chunk);
+      this.#backlog.push(chunk);
     } else {
       for (const event of this.#escape.feed(chunk)) {
-        if (event.kind === 'data') this.#queue(event.bytes);
+        if (event.kind === 'data') this.#backlog.push(event.bytes);
         else this.#onAction(event.kind);
       }
     }
     this.#drain();
   }
 
-  /** In pieces that fit into whatever bound the guest's side has. */
-  #queue(bytes: Uint8Array): void {
-    for (let at = 0; at < bytes.length; at += PIECE) {
-      this.#backlog.push(bytes.slice(at, at + PIECE));
-    }
-  }
-
   #drain(): void {
     if (this.#closed) return;
-    while (this.#backlog.length > 0 && this.#guest?.push(this.#backlog[0]!)) this.#backlog.shift();
+    this.#offer();
     // A terminal is always read, or Ctrl-A x would not work with a guest that does not listen;
     // what is typed then is bounded by the typist.
     if (this.live) this.#boundTyped();
     else if (this.#backlog.length > 0) this.#input.pause();
     else this.#input.resume();
+  }
+
+  /** Hands over what the guest's side has room for. */
+  #offer(): void {
+    for (let next = this.#backlog[0]; next && this.#guest; next = this.#backlog[0]) {
+      const taken = this.#guest.push(next);
+      if (taken < next.length) {
+        this.#backlog[0] = next.subarray(taken);
+        return;
+      }
+      this.#backlog.shift();
+    }
   }
 
   #boundTyped(): void {
@@ -111,8 +107,5 @@ export class Terminal {
   }
 }
 
-/** Bytes handed to the guest at once. */
-const PIECE = 256;
-
-/** Pieces of typed text kept for a guest that does not read. */
+/** Chunks of typed text kept for a guest that does not read. */
 const TYPED_MAX = 1024;

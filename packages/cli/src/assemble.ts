@@ -1,0 +1,150 @@
+/**
+ * From the options of a run to a machine: which plugins, in which order, with which files.
+ */
+import { readFileSync } from 'node:fs';
+import {
+  createVm,
+  decodeRecording,
+  definePlugin,
+  type Snapshot,
+  VmmError,
+  type VmOptions,
+  type VmPlugin,
+} from '@cloister/core';
+import { kernelSource } from '@cloister/core/boot';
+import {
+  bootTimer,
+  debugExit,
+  pc,
+  type SerialInput,
+  type SerialInputPort,
+  serial,
+} from '@cloister/core/devices';
+import { backendPlugin } from './backends.js';
+import { fileError } from './error-report.js';
+import type { Machine } from './machine.js';
+import { loadPlugin } from './module-loader.js';
+import type { Assemble, MachinePorts } from './run.js';
+import type { RunOptions } from './run-options.js';
+import { readState } from './state-file.js';
+import { type SavedVm, VmMachine } from './vm-machine.js';
+
+/** Fields that the user gave: only those have to agree with a recording or a saved VM. */
+type Given = ReadonlySet<keyof RunOptions>;
+
+export function assembler(given: Given): Assemble {
+  return (options, ports) => assemble(options, given, ports);
+}
+
+async function assemble(options: RunOptions, given: Given, ports: MachinePorts): Promise<Machine> {
+  const saved = options.restore === undefined ? undefined : await readSaved(options.restore);
+  const builder = createVm(vmOptions(options, given, saved));
+  const input = new LateInput(ports.input);
+  if (saved === undefined) input.attach();
+  const vm = await builder.use(await choosePlugins(options, ports, input)).build();
+  try {
+    // What was queued before would be lost: the saved VM brings its own queue.
+    if (saved !== undefined) await vm.restore(saved.snapshot);
+    input.attach();
+    return new VmMachine(vm, options, ports);
+  } catch (error) {
+    await vm.dispose();
+    throw error;
+  }
+}
+
+/** Connects the terminal to the serial port when both are there and `attach` was called. */
+class LateInput implements SerialInput {
+  readonly #source: SerialInput | undefined;
+  #port: SerialInputPort | undefined;
+  #attached = false;
+
+  constructor(source: SerialInput | undefined) {
+    this.#source = source;
+  }
+
+  get live(): boolean {
+    return this.#source?.live ?? false;
+  }
+
+  connect(port: SerialInputPort): void {
+    this.#port = port;
+    if (this.#attached) this.#source?.connect(port);
+  }
+
+  attach(): void {
+    if (!this.#attached && this.#port) this.#source?.connect(this.#port);
+    this.#attached = true;
+  }
+}
+
+async function choosePlugins(
+  options: RunOptions,
+  { output }: MachinePorts,
+  input: SerialInput,
+): Promise<VmPlugin[]> {
+  return [
+    await backendPlugin(options.backend),
+    pc(),
+    serial({ output, input }),
+    debugExit(),
+    bootTimer(),
+    ...(options.kernel === undefined ? [] : [bootPlugin(options, options.kernel)]),
+    ...(await Promise.all(options.plugins.map(loadPlugin))),
+  ];
+}
+
+function bootPlugin(options: RunOptions, kernel: string): VmPlugin {
+  const { initrd, append, entry, flatMode, loadAddress } = options;
+  const flatGiven = flatMode !== undefined || loadAddress !== undefined;
+  const source = kernelSource({
+    kernel: readBytes('kernel', kernel),
+    initrd: initrd === undefined ? undefined : readBytes('initrd', initrd),
+    append,
+    entry: entry ?? (flatGiven ? 'flat' : undefined),
+    flat: { mode: flatMode, loadAddress },
+  });
+  return definePlugin({
+    name: 'boot',
+    version: '0.1.0',
+    api: 1,
+    setup: (context) => context.setBootSource(source),
+  });
+}
+
+function readBytes(what: string, path: string): Uint8Array {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw fileError(what, path, error);
+  }
+}
+
+async function readSaved(path: string): Promise<SavedVm> {
+  const record = (await readState(path)) as Partial<SavedVm> | null;
+  const good =
+    typeof record?.memory === 'number' &&
+    typeof record.cpus === 'number' &&
+    /^[0-9]{1,20}$/.test(String(record.seed)) &&
+    typeof (record.snapshot as Partial<Snapshot> | undefined)?.type === 'string';
+  if (good) return record as SavedVm;
+  throw new VmmError('invalid-file', `saved state ${JSON.stringify(path)}: no VM is in it`);
+}
+
+function vmOptions(options: RunOptions, given: Given, saved: SavedVm | undefined): VmOptions {
+  const { clock, record, replay, onReset } = options;
+  // Where a file says what the VM is, only what the user insists on is said beside it.
+  const ask = saved === undefined && replay === undefined ? () => true : given.has.bind(given);
+  return {
+    ...(saved && { memory: saved.memory, cpus: saved.cpus, seed: saved.seed }),
+    ...(ask('memory') && { memory: options.memory }),
+    ...(ask('cpus') && { cpus: options.cpus }),
+    ...(options.seed !== undefined && { seed: options.seed }),
+    ...(clock !== undefined && { clock }),
+    ...(record !== undefined && { record: true }),
+    ...(replay !== undefined && {
+      replay: decodeRecording(new TextDecoder().decode(readBytes('recording', replay))),
+    }),
+    onReset,
+  };
+}

@@ -1,0 +1,168 @@
+/**
+ * A VM of core as the machine that `run` handles: saving to files, the save point, the summary's
+ * facts.
+ */
+import { writeFileSync } from 'node:fs';
+import {
+  encodeRecording,
+  type FaultEvent,
+  type Snapshot,
+  type SnapshotValue,
+  type Vm,
+  type VmEnd,
+  type VmExit,
+} from '@cloister/core';
+import { BOOT_TIMER } from '@cloister/core/devices';
+import { fileError } from './error-report.js';
+import type { Machine, Observe } from './machine.js';
+import { formatCount, formatSeconds, formatSize } from './quantity.js';
+import type { RunOptions } from './run-options.js';
+import { writeState } from './state-file.js';
+
+/** What the file of a saved VM holds: the VM, and what a VM must be to take it. */
+export interface SavedVm {
+  readonly memory: number;
+  readonly cpus: number;
+  readonly seed: string;
+  readonly snapshot: Snapshot;
+}
+
+export interface SavePointPort {
+  readonly reachedSavePoint: () => void;
+}
+
+export class VmMachine implements Machine {
+  readonly exits: Observe<VmExit>;
+  readonly faults: Observe<FaultEvent>;
+  readonly #vm: Vm;
+  readonly #record: string | undefined;
+  readonly #saveAt: number | undefined;
+  /** Paused by `pause`, which a save must not undo. */
+  #held = false;
+
+  constructor(vm: Vm, options: Pick<RunOptions, 'record' | 'saveAt'>, port: SavePointPort) {
+    this.#vm = vm;
+    this.#record = options.record;
+    this.#saveAt = options.saveAt;
+    this.exits = observe(vm.events.exits);
+    this.faults = observe(vm.events.faults);
+    if (this.#saveAt === undefined) return;
+    // Every pause and resume of somebody else's takes back the one that is asked for here.
+    vm.events.lifecycle.subscribe(({ status, instructions }) => {
+      if (status === 'running') this.#armSavePoint();
+      if (status === 'paused' && instructions >= this.#saveAt!) port.reachedSavePoint();
+    });
+  }
+
+  run(): Promise<VmEnd> {
+    return this.#vm.run();
+  }
+
+  stop(reason: 'stopped' | 'timeout', message: string): void {
+    // A failure is told by `run`.
+    this.#vm.stop(reason, message).catch(() => {});
+  }
+
+  pause(): void {
+    this.#held = true;
+    if (this.#vm.status === 'running') void this.#vm.pause();
+  }
+
+  resume(): void {
+    this.#held = false;
+    if (this.#vm.status !== 'running' && this.#vm.status !== 'paused') return;
+    this.#vm.resume();
+    this.#armSavePoint();
+  }
+
+  #armSavePoint(): void {
+    if (this.#saveAt !== undefined) void this.#vm.pause({ at: this.#saveAt });
+  }
+
+  async save(path: string): Promise<void> {
+    const { memory, cpus, seed } = this.#vm.summary();
+    const { type, version, state } = await this.#vm.save();
+    if (this.#held) this.pause();
+    const snapshot: SnapshotValue = { type, version, state };
+    await writeState(path, { memory, cpus, seed, snapshot });
+  }
+
+  finishRecording(): void {
+    if (this.#record === undefined) return;
+    try {
+      writeFileSync(this.#record, encodeRecording(this.#vm.recording()));
+    } catch (error) {
+      throw fileError('recording', this.#record, error);
+    }
+  }
+
+  instructions(): number {
+    return this.#vm.instructions;
+  }
+
+  busySeconds(): number {
+    return this.#vm.summary().busyMs / 1000;
+  }
+
+  exitCounts(): readonly (readonly [string, number])[] {
+    return this.#vm.summary().exits.byKind.filter(([kind]) => kind !== 'interrupted');
+  }
+
+  facts(): readonly (readonly [string, string])[] {
+    const summary = this.#vm.summary();
+    const { clock, boot, protection, backend, exits } = summary;
+    const mode = clock.mode === 'icount' ? 'instruction count' : 'wall';
+    const rows: [string, string][] = [
+      ['clock', `${mode} (${clock.why})`],
+      ['seed', summary.seed],
+      ['guest time', formatSeconds(summary.virtualTime / 1e9)],
+      ['boot', boot === null ? 'restored' : boot.entry],
+      ['boot time', this.#bootTime()],
+      [
+        'memory',
+        `${formatSize(summary.memory)}, ${summary.cpus} CPU${summary.cpus > 1 ? 's' : ''}`,
+      ],
+      ['backend', backend.name],
+      ['protection', protection ? `${protection.name} (${protection.strength})` : 'none'],
+    ];
+    const counters: [string, number][] = [
+      ['unclaimed I/O', exits.unclaimedIo],
+      ['unclaimed MMIO', exits.unclaimedMmio],
+      ['resets', summary.resets],
+      ['faults', summary.faults],
+      ...backend.statistics.map(([name, count]): [string, number] => [name, count]),
+    ];
+    for (const [name, count] of counters) if (count > 0) rows.push([name, formatCount(count)]);
+    for (const [name, value] of [...(protection?.lines ?? []), ...summary.lines]) {
+      rows.push([name, value]);
+    }
+    return rows;
+  }
+
+  /** Marks of the boot timer, e.g. `1.234 s`, or `0x01 1.234 s, 0x02 2.345 s`. */
+  #bootTime(): string {
+    const { marks } = this.#vm.get(BOOT_TIMER);
+    if (marks.length === 0) return 'not marked by the guest';
+    if (marks.length === 1) return formatSeconds(marks[0]!.at / 1e9);
+    return marks
+      .slice(0, 8)
+      .map(({ value, at }) => `0x${value.toString(16).padStart(2, '0')} ${formatSeconds(at / 1e9)}`)
+      .join(', ');
+  }
+
+  dispose(): Promise<void> {
+    return this.#vm.dispose();
+  }
+}
+
+/** The part of an Observable that is used. */
+interface Stream<T> {
+  subscribe(listener: (value: T) => void): { unsubscribe(): void };
+}
+
+function observe<T>(stream: Stream<T>): Observe<T> {
+  return (listener) => {
+    const subscription = stream.subscribe(listener);
+    return () => subscription.unsubscribe();
+  };
+}
