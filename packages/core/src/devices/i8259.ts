@@ -324,10 +324,8 @@ class Pair implements I8259Pair {
 
   /** Passes the slave's request to IR2 and the master's to INTR. */
   private update(): void {
-    const cascade = requested(this.slave, false) >= 0;
-    const mask = 1 << CASCADE;
-    // INT of the slave is a level: IR2 follows it without latching.
-    this.master.irr = cascade ? this.master.irr | mask : this.master.irr & ~mask;
+    // IR2 is edge-triggered: a request that the slave withdraws stays, and ends as a spurious 15.
+    if (requested(this.slave, false) >= 0) this.master.irr |= 1 << CASCADE;
     this.ports.intr.set(requested(this.master, true) >= 0);
   }
 
