@@ -43,7 +43,9 @@ export async function withApt({ suite, scratch, log }, work) {
     const cache = join(folder, 'cache');
     mkdirSync(join(lists, 'partial'), { recursive: true });
     mkdirSync(join(cache, 'archives', 'partial'), { recursive: true });
-    const options = [`Dir::State::lists=${lists}`, `Dir::Cache=${cache}`];
+    // The guest is an amd64 machine, whatever this one is.
+    const architecture = ['APT::Architecture=amd64', 'APT::Architectures=amd64'];
+    const options = [`Dir::State::lists=${lists}`, `Dir::Cache=${cache}`, ...architecture];
     await apt('apt-get', [...options, 'APT::Update::Error-Mode=any'], ['update']);
     return withLists({ suite, scratch, options }, work);
   });

@@ -2,9 +2,10 @@
 //
 // Source: Documentation/arch/x86/boot.rst, "payload_offset" and "payload_length": the payload is a
 // compressed ELF file followed by its size, 32 bits little-endian.
-// Limits: zstd needs a Node that has it (22.15 on); bzip2, LZMA and LZO are refused.
+// Limit: kernels compressed with bzip2, LZMA or LZO are refused.
 
-import zlib from 'node:zlib';
+import { gunzipSync } from 'node:zlib';
+import { decompress as unzstd } from 'fzstd';
 import { decompressXz, isXz } from './archive.mjs';
 import { decompressLz4Legacy, isLz4Legacy } from './lz4-legacy.mjs';
 
@@ -26,19 +27,19 @@ const FORMATS = [
   {
     name: 'gzip',
     is: (bytes) => bytes[0] === 0x1f && bytes[1] === 0x8b,
-    undo: (bytes, size) => zlib.gunzipSync(bytes, { maxOutputLength: size }),
+    undo: (bytes, size) => gunzipSync(bytes, { maxOutputLength: size }),
   },
   {
     name: 'zstd',
     is: (bytes) => bytes.readUInt32LE(0) === 0xfd2fb528,
-    undo: (bytes, size) => {
-      if (zlib.zstdDecompressSync === undefined) {
-        throw new Error('a kernel compressed with zstd needs Node 22.15 or newer');
-      }
-      return zlib.zstdDecompressSync(bytes, { maxOutputLength: size });
-    },
+    undo: decompressZstd,
   },
 ];
+
+function decompressZstd(bytes, size) {
+  const output = unzstd(bytes, new Uint8Array(size));
+  return Buffer.from(output.buffer, output.byteOffset, output.length);
+}
 
 /** The compressed payload of a bzImage and the size it expands to. */
 export function payloadOf(bzImage) {

@@ -16,9 +16,17 @@ function lz4(data: Buffer): Buffer {
   return Buffer.concat([head, block]);
 }
 
+/** A zstd frame of one raw block (RFC 8878, 3.1.1). */
+function zstd(data: Buffer): Buffer {
+  const frame = [0x28, 0xb5, 0x2f, 0xfd, 0x20, data.length];
+  const block = (data.length << 3) | 1;
+  return Buffer.concat([Buffer.from([...frame, block & 255, block >> 8, 0]), data]);
+}
+
 test.each([
   ['gzip', gzipSync(elf)],
   ['LZ4', lz4(elf)],
+  ['zstd', zstd(elf)],
 ])('extracts a kernel compressed with %s', async (_name, payload) => {
   expect((await extractVmlinux(makeBzImage(payload, elf.length))).equals(elf)).toBe(true);
 });
@@ -43,8 +51,10 @@ test('refuses other files, old and truncated kernels, and unknown compression', 
   old.writeUInt16LE(0x0207, 0x206);
   await expect(extractVmlinux(old)).rejects.toThrow('too old');
   await expect(extractVmlinux(makeBzImage(Buffer.from('BZh9'), 9))).rejects.toThrow('425a6839');
-  const lying = makeBzImage(gzipSync(elf), elf.length + 1);
-  await expect(extractVmlinux(lying)).rejects.toThrow('does not hold the kernel');
+  for (const payload of [gzipSync(elf), zstd(elf), lz4(elf)]) {
+    const lying = makeBzImage(payload, elf.length + 1);
+    await expect(extractVmlinux(lying)).rejects.toThrow('does not hold the kernel');
+  }
 });
 
 test('a damaged kernel is an error or the same kernel', async () => {
