@@ -6,7 +6,14 @@
  */
 import { VmmError } from '../interfaces/error.js';
 import type { LaunchRegion } from '../interfaces/launch-plan.js';
-import { inRam, PAGE_SIZE, type RamRange } from './memory-layout.js';
+import {
+  HIGH_RAM_START,
+  HOLE_END,
+  inRam,
+  LOW_RAM_END,
+  PAGE_SIZE,
+  type RamRange,
+} from './memory-layout.js';
 
 /** `value` rounded up to a multiple of `unit`. */
 export function alignUp(value: number, unit: number): number {
@@ -118,4 +125,31 @@ function isFree(
 ): boolean {
   if (!inRam(ram, gpa, size)) return false;
   return taken.every((span) => gpa + size <= span.gpa || gpa >= span.gpa + span.size);
+}
+
+/** Conventional memory from here on is free for what boot sources build. */
+const LOW_START = 0x6000;
+
+/**
+ * Hands out pages for tables and information structures: conventional memory first, then whatever
+ * is free below 4 GiB. What it hands out counts as taken from then on.
+ */
+export function structureSpace(
+  ram: readonly RamRange[],
+  taken: readonly Span[],
+): (name: string, size: number) => number {
+  const used = [...taken];
+  return (name, size) => {
+    const length = alignUp(Math.max(size, 1), PAGE_SIZE);
+    let gpa = findAbove(ram, used, length, LOW_START, alignDown(LOW_RAM_END, PAGE_SIZE));
+    if (gpa < 0) gpa = findAbove(ram, used, length, HIGH_RAM_START, HOLE_END);
+    if (gpa < 0) {
+      throw new VmmError('invalid-config', `no room for ${name} (${sizeText(length)}) in memory`, {
+        path: 'memory',
+        remedy: 'give the VM more memory',
+      });
+    }
+    used.push({ name, gpa, size: length });
+    return gpa;
+  };
 }
