@@ -32,16 +32,23 @@ import { type SavedVm, VmMachine } from './vm-machine.js';
 /** Fields that the user gave: only those have to agree with a recording or a saved VM. */
 type Given = ReadonlySet<keyof RunOptions>;
 
-export function assembler(given: Given): Assemble {
-  return (options, ports) => assemble(options, given, ports);
+/** The assembly of a run; `backend` makes the plugin of a backend by its name. */
+export function assembler(given: Given, backend = backendPlugin): Assemble {
+  return async (options, ports) => assemble(options, given, ports, await backend(options.backend));
 }
 
-async function assemble(options: RunOptions, given: Given, ports: MachinePorts): Promise<Machine> {
+async function assemble(
+  options: RunOptions,
+  given: Given,
+  ports: MachinePorts,
+  backend: VmPlugin,
+): Promise<Machine> {
   const saved = options.restore === undefined ? undefined : await readSaved(options.restore);
   const builder = createVm(vmOptions(options, given, saved));
   const input = new LateInput(ports.input);
   if (saved === undefined) input.attach();
-  const vm = await builder.use(await choosePlugins(options, ports, input)).build();
+  builder.use(backend, await choosePlugins(options, ports, input));
+  const vm = await builder.build();
   try {
     // What was queued before would be lost: the saved VM brings its own queue.
     if (saved !== undefined) await vm.restore(saved.snapshot);
@@ -84,7 +91,6 @@ async function choosePlugins(
   input: SerialInput,
 ): Promise<VmPlugin[]> {
   return [
-    await backendPlugin(options.backend),
     pc(),
     serial({ output, input }),
     debugExit(),

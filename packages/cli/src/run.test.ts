@@ -1,70 +1,13 @@
 // One run of a fake machine: statuses, the terminal given back, signals, saving, the summary.
-import { EventEmitter } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type FaultEvent, type VmEnd, type VmExit, VmmError } from '@cloister/core';
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Host, HostSignal } from './host.js';
 import type { Machine } from './machine.js';
 import { type MachinePorts, run } from './run.js';
 import { DEFAULTS, type RunOptions } from './run-options.js';
-
-class FakeStdin extends EventEmitter {
-  isTTY = false;
-  rawHistory: boolean[] = [];
-  setRawMode(raw: boolean) {
-    this.rawHistory.push(raw);
-  }
-  pause() {}
-  resume() {}
-}
-
-class FakeHost implements Host {
-  readonly cwd = '/';
-  readonly stdin = new FakeStdin();
-  output = '';
-  readonly lines: string[] = [];
-  time = 0;
-  exited: number | undefined;
-  readonly signals = new Map<HostSignal, () => void>();
-  readonly timers = new Map<number, () => void>();
-  readonly atExit = new Set<() => void>();
-  stdoutError: (error: Error) => void = () => {};
-  readonly stdout = {
-    write: (chunk: Uint8Array, done: () => void) => {
-      this.output += Buffer.from(chunk).toString();
-      setImmediate(done);
-    },
-    on: (_event: 'error', listener: (error: Error) => void) => {
-      this.stdoutError = listener;
-    },
-  };
-  warn(line: string) {
-    this.lines.push(line);
-  }
-  now() {
-    return (this.time += 1000);
-  }
-  after(milliseconds: number, callback: () => void) {
-    this.timers.set(milliseconds, callback);
-    return () => this.timers.delete(milliseconds);
-  }
-  soon(callback: () => void) {
-    setImmediate(callback);
-  }
-  onSignal(signal: HostSignal, listener: () => void) {
-    this.signals.set(signal, listener);
-    return () => this.signals.delete(signal);
-  }
-  onExit(listener: () => void) {
-    this.atExit.add(listener);
-    return () => this.atExit.delete(listener);
-  }
-  exit(status: number) {
-    this.exited = status;
-  }
-}
+import { FakeHost } from './testing/fake-host.js';
 
 const POWER_OFF: VmEnd = {
   reason: 'power-off',
