@@ -5,7 +5,7 @@
 // Limit: kernels compressed with bzip2, LZMA or LZO are refused.
 
 import { gunzipSync } from 'node:zlib';
-import { decompress as unzstd } from 'fzstd';
+import { Decompress } from 'fzstd';
 import { decompressXz, isXz } from './archive.mjs';
 import { decompressLz4Legacy, isLz4Legacy } from './lz4-legacy.mjs';
 
@@ -36,9 +36,17 @@ const FORMATS = [
   },
 ];
 
+/** In pieces: given a whole buffer, the library does not say how much of it was filled. */
 function decompressZstd(bytes, size) {
-  const output = unzstd(bytes, new Uint8Array(size));
-  return Buffer.from(output.buffer, output.byteOffset, output.length);
+  const parts = [];
+  let total = 0;
+  const stream = new Decompress((part) => {
+    total += part.length;
+    if (total > size) throw new Error(`the zstd payload holds more than ${size} bytes`);
+    parts.push(Buffer.from(part));
+  });
+  stream.push(bytes, true);
+  return Buffer.concat(parts, total);
 }
 
 /** The compressed payload of a bzImage and the size it expands to. */
