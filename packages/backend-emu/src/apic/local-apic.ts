@@ -94,7 +94,11 @@ export class LocalApic implements Snapshotable {
       () => this.lvt[0]!,
       () => this.acceptLocal(0),
     );
-    this.reset();
+    // The state after reset, without telling a processor that is not complete yet.
+    this.lvt.fill(R.LVT_MASKED);
+    this.xapicId = this.id & 0xff;
+    if (options.boot) this.baseLow |= R.BASE_BSC;
+    this.baseLow >>>= 0;
   }
 
   /** Connects the i8259 pair: who answers acknowledge cycles of ExtINT. */
@@ -331,8 +335,15 @@ export class LocalApic implements Snapshotable {
         lvt: Array.from(this.lvt),
         lint: [...this.lint],
         registers: [
-          this.xapicId, this.tpr, this.ldr, this.dfr, this.svr,
-          this.esr, this.esrPending, this.icrLow, this.icrHigh,
+          this.xapicId,
+          this.tpr,
+          this.ldr,
+          this.dfr,
+          this.svr,
+          this.esr,
+          this.esrPending,
+          this.icrLow,
+          this.icrHigh,
         ], // prettier-ignore
         externalMessage: this.externalMessage,
         offered: this.offered,
@@ -350,8 +361,15 @@ export class LocalApic implements Snapshotable {
     this.lvt.set(state.lvt);
     this.lint.splice(0, 2, ...state.lint);
     [
-      this.xapicId, this.tpr, this.ldr, this.dfr, this.svr,
-      this.esr, this.esrPending, this.icrLow, this.icrHigh,
+      this.xapicId,
+      this.tpr,
+      this.ldr,
+      this.dfr,
+      this.svr,
+      this.esr,
+      this.esrPending,
+      this.icrLow,
+      this.icrHigh,
     ] = state.registers as [number, number, number, number, number, number, number, number, number]; // prettier-ignore
     this.externalMessage = state.externalMessage;
     this.offered = state.offered;
@@ -491,7 +509,7 @@ export class LocalApic implements Snapshotable {
   }
 
   /** Before anything that depends on the ISR: has the guest ended its interrupt in memory? */
-  private settle(): void {
+  settle(): void {
     if (this.offered && this.withdrawShortcut()) this.endInterrupt();
   }
 

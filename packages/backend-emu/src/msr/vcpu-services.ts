@@ -1,0 +1,159 @@
+/**
+ * The parts beside a vCPU's core, wired together: time-stamp counter, local APIC, KVM's clock and
+ * end of interrupt, MSRs and CPUID. One call builds what a `Processor` asks.
+ */
+import type {
+  Clock,
+  CpuExtension,
+  DmaView,
+  ExtensionVcpu,
+  Snapshot,
+  Snapshotable,
+} from '@cloister/core';
+import { VmmError } from '@cloister/core';
+import type { ApicBus } from '../apic/bus.js';
+import { LocalApic } from '../apic/local-apic.js';
+import type { ApicCpu } from '../apic/ports.js';
+import type { CpuSelection } from '../cpuid/selection.js';
+import { CpuidTable } from '../cpuid/table.js';
+import { KvmClock, type KvmClockGroup } from '../paravirt/kvm-clock.js';
+import { PvEoi } from '../paravirt/pv-eoi.js';
+import { TimeStamp } from '../timing/time-stamp.js';
+import { MsrFile } from './file.js';
+import { type PlatformState, platformMsrs, platformReset } from './platform-msrs.js';
+import type { MsrCpu } from './ports.js';
+import { systemMsrs } from './system-msrs.js';
+import { timingMsrs } from './timing-msrs.js';
+
+/** What all vCPUs of a VM share. */
+export interface ServicesShared {
+  readonly cpu: CpuSelection;
+  readonly cpus: number;
+  readonly clock: Clock;
+  /** Guest memory by physical address, for what KVM's interfaces keep there. */
+  readonly memory: DmaView;
+  readonly bus: ApicBus;
+  readonly kvmClocks: KvmClockGroup;
+  readonly extensions: readonly CpuExtension[];
+}
+
+export interface ServicesOptions {
+  readonly index: number;
+  /** The vCPU record, from cpuBase. */
+  readonly view: DataView;
+  readonly cpu: ApicCpu & MsrCpu;
+  readonly vcpu: ExtensionVcpu | null;
+}
+
+export class VcpuServices implements Snapshotable {
+  readonly tsc: TimeStamp;
+  readonly apic: LocalApic;
+  readonly msrs: MsrFile;
+  readonly cpuid: CpuidTable;
+  readonly kvmClock: KvmClock;
+  readonly pvEoi: PvEoi;
+  private readonly platform: PlatformState = platformReset();
+
+  constructor(shared: ServicesShared, options: ServicesOptions) {
+    const { cpu, clock, memory, bus, extensions, cpus } = shared;
+    const { index, view } = options;
+    const physicalBits = physicalBitsOf(cpu, extensions);
+    this.tsc = new TimeStamp(clock, view);
+    this.apic = new LocalApic(
+      {
+        id: index,
+        boot: index === 0,
+        x2apic: cpu.has('x2apic'),
+        tscDeadline: cpu.has('tsc_deadline'),
+        physicalBits,
+      },
+      options.cpu,
+      bus,
+      clock,
+      this.tsc,
+    );
+    bus.add(this.apic);
+    this.pvEoi = new PvEoi(memory);
+    this.apic.connectShortcut(this.pvEoi);
+    const stable = cpu.has('kvmclock_stable');
+    this.kvmClock = new KvmClock(clock, this.tsc, memory, shared.kvmClocks, stable);
+    this.cpuid = new CpuidTable(cpu, { cpus, index, physicalBits, extensions });
+    const entries = [
+      ...systemMsrs(view, cpu, options.cpu),
+      ...platformMsrs(this.platform, cpu, options.cpu),
+      ...timingMsrs(this, cpu),
+    ];
+    const { apic } = this;
+    this.msrs = new MsrFile({ entries, apic, cpu: options.cpu, extensions, vcpu: options.vcpu });
+    this.handOver();
+  }
+
+  /**
+   * RESET. The record, and so the TSC's offset, is reset by its owner. INIT: `apic.init()`.
+   * The boot CPU's APIC is left as firmware leaves it, since kernels are entered without any;
+   * firmware that does run sets all of that again.
+   */
+  reset(): void {
+    Object.assign(this.platform, platformReset());
+    this.kvmClock.reset();
+    this.apic.reset();
+    this.pvEoi.write(0, 0);
+    this.handOver();
+  }
+
+  private handOver(): void {
+    if (this.apic.id === 0) this.apic.enterVirtualWire();
+  }
+
+  snapshot(): Snapshot {
+    return {
+      type: 'vcpu-services',
+      version: 1,
+      state: {
+        apic: this.apic.snapshot().state,
+        kvmClock: this.kvmClock.snapshot(),
+        pvEoi: [this.pvEoi.lo, this.pvEoi.hi],
+        platform: { ...this.platform },
+      },
+    };
+  }
+
+  /** Restore the record and the clock first: timers are set by them. */
+  restore(snapshot: Snapshot): void {
+    const state = servicesState(snapshot);
+    this.apic.restore({ type: 'local-apic', version: 1, state: state.apic });
+    this.kvmClock.restore(state.kvmClock);
+    this.pvEoi.write(state.pvEoi[0]!, state.pvEoi[1]!);
+    Object.assign(this.platform, state.platform);
+  }
+}
+
+/** Bits of a guest-physical address, after what extensions take away. */
+export function physicalBitsOf(cpu: CpuSelection, extensions: readonly CpuExtension[]): number {
+  const taken = extensions.reduce((sum, one) => sum + (one.physicalBitReduction ?? 0), 0);
+  return Math.max(32, cpu.model.physicalBits - taken);
+}
+
+interface ServicesState {
+  apic: Snapshot['state'];
+  kvmClock: number[];
+  pvEoi: number[];
+  platform: PlatformState;
+}
+
+function servicesState(snapshot: Snapshot): ServicesState {
+  const state = snapshot.state as Partial<ServicesState> | null;
+  const numbers = (list: unknown, length: number) =>
+    Array.isArray(list) && list.length === length && list.every((item) => Number.isFinite(item));
+  const valid =
+    snapshot.type === 'vcpu-services' &&
+    snapshot.version === 1 &&
+    typeof state === 'object' &&
+    state !== null &&
+    numbers(state.kvmClock, 5) &&
+    numbers(state.pvEoi, 2) &&
+    typeof state.platform === 'object' &&
+    numbers(Object.values(state.platform), Object.keys(platformReset()).length);
+  if (!valid) throw new VmmError('snapshot-mismatch', 'not the state of vCPU services');
+  return state as ServicesState;
+}
