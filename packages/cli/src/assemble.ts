@@ -5,13 +5,12 @@ import { readFileSync } from 'node:fs';
 import {
   createVm,
   decodeRecording,
-  definePlugin,
   type Snapshot,
   VmmError,
   type VmOptions,
   type VmPlugin,
 } from '@cloister/core';
-import { kernelSource } from '@cloister/core/boot';
+import { boot, kernelSource } from '@cloister/core/boot';
 import {
   bootTimer,
   debugExit,
@@ -103,19 +102,15 @@ async function choosePlugins(
 function bootPlugin(options: RunOptions, kernel: string): VmPlugin {
   const { initrd, append, entry, flatMode, loadAddress } = options;
   const flatGiven = flatMode !== undefined || loadAddress !== undefined;
-  const source = kernelSource({
-    kernel: readBytes('kernel', kernel),
-    initrd: initrd === undefined ? undefined : readBytes('initrd', initrd),
-    append,
-    entry: entry ?? (flatGiven ? 'flat' : undefined),
-    flat: { mode: flatMode, loadAddress },
-  });
-  return definePlugin({
-    name: 'boot',
-    version: '0.1.0',
-    api: 1,
-    setup: (context) => context.setBootSource(source),
-  });
+  return boot(
+    kernelSource({
+      kernel: readBytes('kernel', kernel),
+      initrd: initrd === undefined ? undefined : readBytes('initrd', initrd),
+      append,
+      entry: entry ?? (flatGiven ? 'flat' : undefined),
+      flat: { mode: flatMode, loadAddress },
+    }),
+  );
 }
 
 function readBytes(what: string, path: string): Uint8Array {

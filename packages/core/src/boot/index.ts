@@ -1,4 +1,5 @@
 /** Boot sources: from a kernel's file to a launch plan, and the plain loader. */
+export { boot } from './boot-plugin.js';
 export { type FlatMode, type FlatOptions, flat } from './flat.js';
 export {
   detect,

@@ -39,7 +39,7 @@ export function makePlan(assembly: Assembly): LaunchPlan {
   const source = assembly.single('boot source');
   if (source === null) {
     throw new VmmError('missing-capability', 'there is nothing to boot', {
-      remedy: 'use a plugin that sets a boot source, such as bootLinux() of @cloister/core/boot',
+      remedy: 'use a plugin that sets a boot source, such as boot() of @cloister/core/boot',
     });
   }
   return source.plan(bootMachine(assembly));
