@@ -44,6 +44,8 @@ const UNDEFINED_ROW = row('UD');
 const TOO_LONG_ROW = row('TOOLONG');
 const NOP_ROW = row('NOP');
 const PAUSE_ROW = row('PAUSE');
+/** Instructions with an implied memory operand that are not string instructions. */
+const IMPLIED_SEGMENT = new Set(['XLAT', 'MASKMOV']);
 const NONE = L.ZERO;
 const { es, cs, ss, ds, fs, gs } = L.SEG;
 const SEGMENT_OVERRIDES: Readonly<Record<number, number>> = {
@@ -322,7 +324,7 @@ export class Decoder {
     this.out.length = this.#at - this.#start;
     const lockable = info.description.lockable === true && info.operands[0]?.kind === 'm';
     if (!fine || (this.#lock && !lockable)) this.#replace(UNDEFINED_ROW, this.out.length);
-    if (found.flags.has('rep') || found.mnemonic === 'XLAT') this.#stringSegment();
+    if (found.flags.has('rep') || IMPLIED_SEGMENT.has(found.mnemonic)) this.#stringSegment();
   }
 
   /** Operand plans of a row without description: only its length is wanted. */

@@ -126,6 +126,7 @@ function planOf(code: string, variant: Variant, size: number): OperandPlan {
 export function effectiveSize(row: Row, variant: Variant): number {
   const { flags } = row;
   if (flags.has('byte')) return 8;
+  if (flags.has('any')) return 32;
   if (flags.has('w32')) return variant.rexW ? 64 : 32;
   if (!variant.legacy) {
     if (flags.has('f64')) return 64;

@@ -6,6 +6,7 @@ import './semantics/flag.js';
 import './semantics/move.js';
 import './semantics/multiply.js';
 import './semantics/shift.js';
+import './semantics/sse.js';
 import './semantics/stack.js';
 import './semantics/string.js';
 import './semantics/system.js';

@@ -10,6 +10,7 @@ import {
   LANE_OPCODES,
   MEMORY_OPCODES,
   OPCODES,
+  SIMD_MEMORY_OPCODES,
   SIMD_OPCODES,
   type ValueType,
 } from './encode.js';
@@ -216,7 +217,7 @@ export class CodeEmitter {
   load(name: string, address: Value, offset = 0): Value {
     this.#push(address);
     this.#memory(name, offset);
-    return this.#pop(name === 'v128.load' ? 'v128' : (name.slice(0, 3) as ValueType));
+    return this.#pop(name.startsWith('v128.') ? 'v128' : (name.slice(0, 3) as ValueType));
   }
 
   store(name: string, address: Value, value: Value, offset = 0): void {
@@ -226,9 +227,10 @@ export class CodeEmitter {
   }
 
   #memory(name: string, offset: number): void {
-    if (name.startsWith('v128.')) {
+    const simd = SIMD_MEMORY_OPCODES.get(name);
+    if (simd !== undefined) {
       this.#code.u8(0xfd);
-      this.#code.u32(name === 'v128.load' ? 0 : 11);
+      this.#code.u32(simd);
     } else {
       const opcode = MEMORY_OPCODES.get(name);
       if (opcode === undefined) throw new Error(`unknown memory instruction ${name}`);

@@ -127,6 +127,13 @@ export const MEMORY_OPCODES: ReadonlyMap<string, number> = new Map([
   ...run(0x3c, 'i64.store8 i64.store16 i64.store32'),
 ]);
 
+/** SIMD loads and stores (prefix 0xfd, alignment and offset), by number. */
+export const SIMD_MEMORY_OPCODES: ReadonlyMap<string, number> = new Map([
+  ...run(0, 'v128.load'),
+  ...run(7, 'v128.load8_splat v128.load16_splat v128.load32_splat v128.load64_splat v128.store'),
+  ...run(92, 'v128.load32_zero v128.load64_zero'),
+]);
+
 /** SIMD instructions without immediates (prefix 0xfd), by number. */
 export const SIMD_OPCODES: ReadonlyMap<string, number> = new Map([
   ...run(14, 'i8x16.swizzle i8x16.splat i16x8.splat i32x4.splat i64x2.splat f32x4.splat f64x2.splat'),
@@ -140,7 +147,12 @@ export const SIMD_OPCODES: ReadonlyMap<string, number> = new Map([
   ...run(99, 'i8x16.all_true i8x16.bitmask i8x16.narrow_i16x8_s i8x16.narrow_i16x8_u'),
   ...run(107, 'i8x16.shl i8x16.shr_s i8x16.shr_u i8x16.add i8x16.add_sat_s i8x16.add_sat_u'),
   ...run(113, 'i8x16.sub i8x16.sub_sat_s i8x16.sub_sat_u - - i8x16.min_s i8x16.min_u i8x16.max_s'),
-  ...run(121, 'i8x16.max_u - i8x16.avgr_u'),
+  ...run(103, 'f32x4.ceil f32x4.floor f32x4.trunc f32x4.nearest'),
+  ...run(116, 'f64x2.ceil f64x2.floor'),
+  ...run(121, 'i8x16.max_u f64x2.trunc i8x16.avgr_u i16x8.extadd_pairwise_i8x16_s'),
+  ...run(125, 'i16x8.extadd_pairwise_i8x16_u i32x4.extadd_pairwise_i16x8_s'),
+  ...run(127, 'i32x4.extadd_pairwise_i16x8_u'),
+  ...run(148, 'f64x2.nearest'),
   ...run(128, 'i16x8.abs i16x8.neg i16x8.q15mulr_sat_s i16x8.all_true i16x8.bitmask'),
   ...run(133, 'i16x8.narrow_i32x4_s i16x8.narrow_i32x4_u i16x8.extend_low_i8x16_s'),
   ...run(136, 'i16x8.extend_high_i8x16_s i16x8.extend_low_i8x16_u i16x8.extend_high_i8x16_u'),

@@ -44,6 +44,8 @@ export type RowFlag =
   | 'addr'
   /** Operand size is 32 bits, 64 with REX.W; the 66 prefix does not count. */
   | 'w32'
+  /** The operand size means nothing: it counts as 32 bits. */
+  | 'any'
   /** Operand size is at most 32 bits. */
   | 'z'
   /** Undefined in real and virtual-8086 mode. */

@@ -7,9 +7,9 @@
  */
 import { byMod, byPrefix, byReg, type Entry, type Row, row } from './row.js';
 
-/** A row of a vector instruction: its general operands are 32 bits, 64 with REX.W. */
+/** A row of a vector instruction: an operand of size `y` is 32 bits, 64 with REX.W. */
 function v(text: string, feature: string): Row {
-  return row(text, 'w32', feature);
+  return row(text, /y(,|$)/.test(text) ? 'w32' : 'any', feature);
 }
 
 const sse = (text: string): Row => v(text, 'sse');
@@ -57,13 +57,13 @@ export const SSE_0F: Readonly<Record<number, Entry>> = {
     sse('MOVUPS Vo,Wo'),
     sse2('MOVUPS Vo,Wo'),
     sse('MOVSS Vo,Wd'),
-    sse2('MOVSDX Vo,Wq'),
+    sse2('MOVSD Vo,Wq'),
   ),
   0x11: byPrefix(
     sse('MOVUPS Wo,Vo'),
     sse2('MOVUPS Wo,Vo'),
     sse('MOVSS Wd,Vo'),
-    sse2('MOVSDX Wq,Vo'),
+    sse2('MOVSD Wq,Vo'),
   ),
   0x12: byPrefix(
     byMod(sse('MOVLPS Vo,Mq'), sse('MOVHLPS Vo,Uo')),
@@ -120,12 +120,7 @@ export const SSE_0F: Readonly<Record<number, Entry>> = {
     sse2('CVTSS2SD Vo,Wd'),
     sse2('CVTSD2SS Vo,Wq'),
   ),
-  0x5b: byPrefix(
-    sse2('CVTDQ2PS Vo,Wo'),
-    sse2('CVTPS2DQ Vo,Wo'),
-    sse2('CVTTPS2DQ Vo,Wo'),
-    null,
-  ),
+  0x5b: byPrefix(sse2('CVTDQ2PS Vo,Wo'), sse2('CVTPS2DQ Vo,Wo'), sse2('CVTTPS2DQ Vo,Wo'), null),
   0x5c: float('SUB'),
   0x5d: float('MIN'),
   0x5e: float('DIV'),
@@ -144,7 +139,7 @@ export const SSE_0F: Readonly<Record<number, Entry>> = {
   0x6b: both('PACKSSDW'),
   0x6c: only66(sse2('PUNPCKLQDQ Vo,Wo')),
   0x6d: only66(sse2('PUNPCKHQDQ Vo,Wo')),
-  0x6e: byPrefix(mmx('MOVDTO Pq,Ey'), sse2('MOVDTO Vo,Ey'), null, null),
+  0x6e: byPrefix(mmx('MOVD Pq,Ey'), sse2('MOVD Vo,Ey'), null, null),
   0x6f: byPrefix(mmx('MOVQ Pq,Qq'), sse2('MOVAPS Vo,Wo'), sse2('MOVUPS Vo,Wo'), null),
   0x70: byPrefix(
     sse('PSHUFW Pq,Qq,Ib'),
@@ -170,7 +165,7 @@ export const SSE_0F: Readonly<Record<number, Entry>> = {
   0x77: byPrefix(mmx('EMMS'), null, null, null),
   0x7c: byPrefix(null, sse3('HADDPD Vo,Wo'), null, sse3('HADDPS Vo,Wo')),
   0x7d: byPrefix(null, sse3('HSUBPD Vo,Wo'), null, sse3('HSUBPS Vo,Wo')),
-  0x7e: byPrefix(mmx('MOVDFROM Ey,Pq'), sse2('MOVDFROM Ey,Vo'), sse2('MOVQ Vo,Wq'), null),
+  0x7e: byPrefix(mmx('MOVD Ey,Pq'), sse2('MOVD Ey,Vo'), sse2('MOVQ Vo,Wq'), null),
   0x7f: byPrefix(mmx('MOVQ Qq,Pq'), sse2('MOVAPS Wo,Vo'), sse2('MOVUPS Wo,Vo'), null),
   0xc2: float('CMP', ',Ib'),
   0xc3: byMod(byPrefix(sse2('MOVNTI My,Gy'), null, null, null), null),
@@ -204,12 +199,7 @@ export const SSE_0F: Readonly<Record<number, Entry>> = {
   0xe3: both('PAVGW', 'sse'),
   0xe4: both('PMULHUW', 'sse'),
   0xe5: both('PMULHW'),
-  0xe6: byPrefix(
-    null,
-    sse2('CVTTPD2DQ Vo,Wo'),
-    sse2('CVTDQ2PD Vo,Wq'),
-    sse2('CVTPD2DQ Vo,Wo'),
-  ),
+  0xe6: byPrefix(null, sse2('CVTTPD2DQ Vo,Wo'), sse2('CVTDQ2PD Vo,Wq'), sse2('CVTPD2DQ Vo,Wo')),
   0xe7: byMod(byPrefix(sse('MOVNTQ Mq,Pq'), sse2('MOVNTPS Mo,Vo'), null, null), null),
   0xe8: both('PSUBSB'),
   0xe9: both('PSUBSW'),
@@ -229,8 +219,8 @@ export const SSE_0F: Readonly<Record<number, Entry>> = {
   0xf7: byMod(
     null,
     byPrefix(
-      row('MASKMOV Pq,Nq', 'w32 addr', 'sse'),
-      row('MASKMOV Vo,Uo', 'w32 addr', 'sse2'),
+      row('MASKMOV Pq,Nq', 'any addr', 'sse'),
+      row('MASKMOV Vo,Uo', 'any addr', 'sse2'),
       null,
       null,
     ),

@@ -1,0 +1,3 @@
+/** All descriptions of MMX and SSE instructions. */
+import './sse-integer.js';
+import './sse-move.js';
