@@ -5,7 +5,7 @@
 // Limit: kernels compressed with bzip2, LZMA or LZO are refused.
 
 import { gunzipSync } from 'node:zlib';
-import { Decompress } from 'fzstd';
+import { decompress } from 'fzstd';
 import { decompressXz, isXz } from './archive.mjs';
 import { decompressLz4Legacy, isLz4Legacy } from './lz4-legacy.mjs';
 
@@ -36,17 +36,10 @@ const FORMATS = [
   },
 ];
 
-/** In pieces: given a whole buffer, the library does not say how much of it was filled. */
-function decompressZstd(bytes, size) {
-  const parts = [];
-  let total = 0;
-  const stream = new Decompress((part) => {
-    total += part.length;
-    if (total > size) throw new Error(`the zstd payload holds more than ${size} bytes`);
-    parts.push(Buffer.from(part));
-  });
-  stream.push(bytes, true);
-  return Buffer.concat(parts, total);
+/** Without a buffer of ours: the library would not say how much of it was filled. */
+function decompressZstd(bytes) {
+  const output = decompress(bytes);
+  return Buffer.from(output.buffer, output.byteOffset, output.length);
 }
 
 /** The compressed payload of a bzImage and the size it expands to. */
