@@ -5,7 +5,11 @@ import { expect, test } from 'vitest';
 import { branches, makeBzImage, XZ_X86 } from './fixtures.js';
 import { extractVmlinux, payloadOf } from './vmlinux.mjs';
 
-const elf = Buffer.concat([Buffer.from('\x7fELF', 'latin1'), Buffer.alloc(100, 'k')]);
+const elf = Buffer.concat([
+  Buffer.from('\x7fELF', 'latin1'),
+  Buffer.alloc(100, 'k'),
+  Buffer.alloc(1),
+]);
 
 /** An LZ4 legacy frame of one block that has literals only. */
 function lz4(data: Buffer): Buffer {
