@@ -38,7 +38,7 @@ export interface CoreImports {
   checkSegment(op: number, bytes: number, write: number): number;
   /** Calls system function `number`; see `system/outcome.ts`. */
   system(number: number): number;
-  /** Record of the target (RIP) of the branch `op`, linked to it; 0 if a fault is pending. */
+  /** Record of the target of the branch `op`, in the same page, linked to it; 0: look RIP up. */
   link(op: number): number;
   /** Record of the block at RIP, decoded if need be; 0 if a fault is pending. */
   lookup(): number;

@@ -29,7 +29,7 @@ export interface CoreFunctions {
   readonly addressSlow: number;
   /** (function number) → outcome. */
   readonly system: number;
-  /** (op) → address of the target's record, 0 if a fault is pending. */
+  /** (op) → address of the target's record, 0 if it has to be looked up. */
   readonly link: number;
   /** () → RFLAGS. */
   readonly eflags: number;
@@ -435,8 +435,7 @@ export class Emitter extends FlagEmitter {
       this.markOp();
       this.code.store('i64.store', this.cpu, target, L.RIP);
       const record = this.code.call(this.core.link, 'i32', this.op);
-      this.if(this.eqz(record), () => this.flow.fault());
-      this.flow.enter(record);
+      this.if(record, () => this.flow.enter(record));
     });
     this.flow.jump(target);
   }

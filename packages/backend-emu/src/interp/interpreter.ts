@@ -1,0 +1,281 @@
+/**
+ * Runs one vCPU's instructions by the core module, exactly to an instruction count.
+ *
+ * BUDGET in the record counts down to a deadline; blocks are charged whole when entered, so the
+ * count at any instruction is deadline - BUDGET - what is left of its block. A deadline inside a
+ * block is a patched record (HANDLER_STOP) that is put back when the run ends.
+ */
+import * as L from '../cpu/layout.js';
+import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import type { CpuRecord } from '../cpu/record.js';
+import * as R from '../isa/op-record.js';
+import type { MemoryAccess } from '../mmu/access.js';
+import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
+import { PAGE_SIZE } from '../mmu/physical.js';
+import { EXECUTE } from '../mmu/walk.js';
+import { NEXT, REDISPATCH } from '../system/outcome.js';
+import { checkSegment } from '../system/segment-check.js';
+import { type CoreImports, RUN_FAULT, RUN_LEAVE, RUN_STOP } from './core-module.js';
+import { HANDLER_STOP } from './handlers.js';
+import type { OpCache } from './op-cache.js';
+
+const W = (offset: number): number => offset >> 2;
+const CUR_OP = W(L.CUR_OP);
+const BUDGET = W(L.BUDGET);
+const RIP = W(L.RIP);
+const RIP_PAGE = W(L.RIP_PAGE);
+const NEXT_RIP = W(L.NEXT_RIP);
+const MODE = W(L.MODE);
+const CPL = W(L.CPL);
+const GENERATION = W(L.GENERATION);
+const CS_BASE = W(L.segmentOffset(L.SEG.cs));
+const ARG0 = W(L.ARG0);
+
+/** Why a run ended. */
+export type InterpreterEnd = 'deadline' | 'fault' | 'leave';
+
+export interface InterpreterOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly module: WebAssembly.Module;
+  readonly record: CpuRecord;
+  readonly mmu: Mmu;
+  readonly access: MemoryAccess;
+  readonly opCache: OpCache;
+  /** Runs a system function by number and gives its outcome. */
+  readonly callSystem: (number: number) => number;
+}
+
+export class Interpreter {
+  /** Instructions executed when BUDGET is zero. */
+  #deadline = 0;
+  #running = false;
+  /** Address of the patched record and its handler, 0: none. */
+  #patched = 0;
+  #patchedHandler = 0;
+  #patchedEpoch = 0;
+  readonly #run: () => number;
+  readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
+  readonly #halves: Uint16Array;
+  readonly #allWords: Int32Array;
+  readonly #options: InterpreterOptions;
+
+  constructor(options: InterpreterOptions) {
+    this.#options = options;
+    const { memory, record, access } = options;
+    this.#words = record.words;
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#halves = new Uint16Array(memory.buffer);
+    this.#allWords = new Int32Array(memory.buffer);
+    const { words } = record;
+    const imports: CoreImports = {
+      loadSlow: (bytes) => access.loadSlow(words[ARG0], words[ARG0 + 1], bytes),
+      storeSlow: (bytes) => access.storeSlow(words[ARG0], words[ARG0 + 1], bytes),
+      prepareRmw: (bytes) => access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes),
+      commitRmw: () => access.commitRmw(),
+      checkSegment: (op, bytes, write) =>
+        checkSegment(record, this.#halves[(op + R.OP_SEGMENT) >> 1], words[ARG0], bytes, write),
+      system: (number) => this.#system(number),
+      link: (op) => this.#link(op),
+      lookup: () => this.#lookup(),
+      deadline: (op) => this.#atDeadline(op),
+      crossing: (op) => this.#crossing(op),
+    };
+    const cpuBase = new WebAssembly.Global({ value: 'i32', mutable: false }, record.base);
+    const env = { memory, cpuBase, ...imports };
+    const instance = new WebAssembly.Instance(options.module, { env: { ...env } });
+    this.#run = instance.exports.run as () => number;
+  }
+
+  /** Instructions executed so far, not counting one in execution. */
+  get executed(): number {
+    const left = this.#words[BUDGET];
+    if (!this.#running) return this.#deadline - left;
+    const op = this.#words[CUR_OP];
+    return this.#deadline - left - (op === 0 ? 0 : this.#bytes[op + R.OP_REMAINING]);
+  }
+
+  /** Sets the count, e.g. from a snapshot. */
+  set executed(count: number) {
+    this.#deadline = count;
+    this.#words[BUDGET] = 0;
+  }
+
+  /** Runs at most `slice` instructions from RIP. RIP is up to date afterwards. */
+  run(slice: number): InterpreterEnd {
+    const words = this.#words;
+    this.#deadline += slice - words[BUDGET];
+    words[BUDGET] = slice;
+    words[CUR_OP] = 0;
+    this.#running = true;
+    let end: number;
+    do {
+      end = this.#run();
+      this.#unpatch();
+    } while (end === RUN_STOP && words[BUDGET] > 0);
+    this.#running = false;
+    if (end === RUN_FAULT) this.#rewind();
+    return end === RUN_FAULT ? 'fault' : end === RUN_LEAVE ? 'leave' : 'deadline';
+  }
+
+  /** Ends the run under way after at most `count` more instructions than the one in execution. */
+  shorten(count: number): void {
+    if (!this.#running) return;
+    const words = this.#words;
+    const op = words[CUR_OP];
+    const rest = op === 0 ? 0 : this.#bytes[op + R.OP_REMAINING] - 1;
+    const cut = words[BUDGET] + rest - count;
+    if (cut <= 0) return;
+    words[BUDGET] -= cut;
+    this.#deadline -= cut;
+    if (words[BUDGET] < 0 && rest > count) this.#patch(op + (count + 1) * R.OP_SIZE);
+  }
+
+  /** Puts RIP and the count to before the instruction that faulted. */
+  #rewind(): void {
+    const words = this.#words;
+    const op = words[CUR_OP];
+    if (op === 0) return;
+    words[BUDGET] += this.#bytes[op + R.OP_REMAINING];
+    this.#setRip(RIP, this.#halves[(op + R.OP_NEXT) >> 1] - this.#bytes[op + R.OP_LENGTH]);
+    words[CUR_OP] = 0;
+  }
+
+  /** Stores RIP_PAGE + `offset` at word `field`, cut to the mode's width. */
+  #setRip(field: number, offset: number): void {
+    const words = this.#words;
+    const sum = (words[RIP_PAGE] >>> 0) + offset;
+    words[field] = sum;
+    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
+    words[field + 1] = long ? words[RIP_PAGE + 1] + (sum > 0xffffffff ? 1 : 0) : 0;
+  }
+
+  #system(number: number): number {
+    const words = this.#words;
+    const op = words[CUR_OP];
+    const next = this.#halves[(op + R.OP_NEXT) >> 1];
+    this.#setRip(RIP, next - this.#bytes[op + R.OP_LENGTH]);
+    this.#setRip(NEXT_RIP, next);
+    const mode = words[MODE];
+    const generation = words[GENERATION];
+    const outcome = this.#options.callSystem(number);
+    if (outcome !== NEXT) return outcome;
+    if (words[MODE] === mode && words[GENERATION] === generation) return NEXT;
+    // What is decoded behind it may mean something else now, or lie elsewhere.
+    words[RIP] = words[NEXT_RIP];
+    words[RIP + 1] = words[NEXT_RIP + 1];
+    return REDISPATCH;
+  }
+
+  /** Host offset of the code byte at RIP + `offset`, or -1 with a fault pending. */
+  #fetch(offset: number): number {
+    const words = this.#words;
+    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
+    const low = (words[RIP] >>> 0) + offset;
+    let lo = low | 0;
+    let hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
+    if (!long) {
+      if (low > words[W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT)] >>> 0) {
+        return this.#fault(13, 0);
+      }
+      lo = (words[CS_BASE] + low) | 0;
+      hi = 0;
+    }
+    const { mmu } = this.#options;
+    mmu.canonicalVector = 13;
+    const host = mmu.translate(lo, hi, EXECUTE, words[CPL]);
+    if (host >= 0) return host;
+    if (host === TRANSLATE_FAULT) return -1;
+    // Code outside memory: an instruction fetch from a device has no sensible answer.
+    return this.#fault(13, 0);
+  }
+
+  #fault(vector: number, errorCode: number): number {
+    this.#words[W(L.FAULT_VECTOR)] = vector;
+    this.#words[W(L.FAULT_ERROR)] = errorCode;
+    return -1;
+  }
+
+  #lookup(): number {
+    const words = this.#words;
+    words[CUR_OP] = 0;
+    const host = this.#fetch(0);
+    if (host < 0) return 0;
+    const { opCache } = this.#options;
+    const record = opCache.block(host, words[MODE], () =>
+      this.#fetch(PAGE_SIZE - (host & (PAGE_SIZE - 1))),
+    );
+    if (record !== 0) this.#cacheJump(record);
+    return record;
+  }
+
+  /** Enters RIP in the jump cache, by the hash of the core module. */
+  #cacheJump(record: number): void {
+    const words = this.#words;
+    const lo = words[RIP];
+    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
+    const entry = (words[W(L.JUMP_CACHE)] + index * L.JUMP_ENTRY_SIZE) >> 2;
+    words[entry] = lo;
+    words[entry + 1] = words[RIP + 1];
+    words[entry + 2] = words[GENERATION];
+    words[entry + 3] = record;
+  }
+
+  #link(op: number): number {
+    const { opCache } = this.#options;
+    if (!opCache.hasRoom) return 0;
+    const host = this.#fetch(0);
+    if (host < 0) return 0;
+    const record = opCache.block(host, this.#words[MODE], () => -1);
+    // A crossing target, or a branch that its own target's decoding made stale, stays unlinked.
+    if (record !== 0) this.#allWords[(op + R.OP_LINK) >> 2] = record;
+    return record;
+  }
+
+  #atDeadline(op: number): number {
+    const words = this.#words;
+    const allowed = words[BUDGET] + this.#bytes[op + R.OP_REMAINING];
+    if (allowed > 0) {
+      this.#patch(op + allowed * R.OP_SIZE);
+      return 0;
+    }
+    words[BUDGET] = allowed;
+    words[CUR_OP] = 0;
+    this.#setRip(RIP, this.#halves[(op + R.OP_NEXT) >> 1] - this.#bytes[op + R.OP_LENGTH]);
+    return 1;
+  }
+
+  #crossing(op: number): number {
+    const words = this.#words;
+    const start = this.#halves[(op + R.OP_NEXT) >> 1] - this.#bytes[op + R.OP_LENGTH];
+    this.#setRip(RIP, start);
+    const { mmu } = this.#options;
+    const low = (words[RIP] >>> 0) + (PAGE_SIZE - start);
+    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
+    const lo = long ? low | 0 : (words[CS_BASE] + low) | 0;
+    const hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
+    const host = mmu.translate(lo, hi, EXECUTE, words[CPL]);
+    if (host === this.#allWords[(op + R.OP_IMMEDIATE) >> 2]) return 1;
+    words[W(L.FAULT_VECTOR)] = -1;
+    this.#options.opCache.forget(op);
+    return 0;
+  }
+
+  #patch(record: number): void {
+    this.#unpatch();
+    this.#patched = record;
+    this.#patchedHandler = this.#halves[record >> 1];
+    this.#patchedEpoch = this.#options.opCache.epoch;
+    this.#halves[record >> 1] = HANDLER_STOP;
+  }
+
+  #unpatch(): void {
+    const record = this.#patched;
+    if (record === 0) return;
+    this.#patched = 0;
+    if (this.#patchedEpoch !== this.#options.opCache.epoch) return;
+    if (this.#halves[record >> 1] === HANDLER_STOP) {
+      this.#halves[record >> 1] = this.#patchedHandler;
+    }
+  }
+}

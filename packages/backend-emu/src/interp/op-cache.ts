@@ -1,0 +1,269 @@
+/**
+ * The op cache: predecoded blocks by system-physical address and mode, in the WebAssembly memory.
+ *
+ * A block is a run of instructions in one page, up to an unconditional branch; conditional branches
+ * inside it fall through. It ends with a record that goes on behind it. An instruction that crosses
+ * a page, and a repeated string instruction, is a block of its own.
+ *
+ * Self-modifying code is exact: a write to a page with blocks makes every record of each block that
+ * it touches stale, the block in execution included. Memory is given back only all at once.
+ */
+import { DECODED, Decoder, MAX_LENGTH } from '../decode/decoder.js';
+import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import * as R from '../isa/op-record.js';
+import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
+import {
+  HANDLER_CROSS,
+  HANDLER_FALL,
+  HANDLER_FALL_LEGACY,
+  HANDLER_STALE,
+  type HandlerSet,
+} from './handlers.js';
+
+/** Instructions in a block at most: a record counts them in 8 bits. */
+const BLOCK_LIMIT = 64;
+/** Records that a block takes at most: CROSS, instructions, FALL. */
+const BLOCK_RECORDS = BLOCK_LIMIT + 2;
+const MODES = 32;
+const PAGE_OFFSET = PAGE_SIZE - 1;
+
+interface Block {
+  readonly key: number;
+  /** Address of the first record and their count. */
+  readonly record: number;
+  readonly count: number;
+  /** Byte range in the page; a crossing instruction also has one in the next. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Finds the second page of an instruction: its byte offset in the memory, or -1 (a fault). */
+export type NextPage = () => number;
+
+export interface OpCacheOptions {
+  readonly physical: PhysicalMemory;
+  readonly handlers: HandlerSet;
+  readonly decoder: Decoder;
+  /** Byte range of the records in the memory. */
+  readonly base: number;
+  readonly size: number;
+  /** Called when everything was dropped: record addresses held elsewhere are void. */
+  readonly onReset: () => void;
+}
+
+export class OpCache {
+  /** Counts for the summary. */
+  decoded = 0;
+  invalidated = 0;
+  resets = 0;
+  /** Grows when record addresses become void. */
+  epoch = 0;
+  readonly #blocks = new Map<number, Block>();
+  readonly #frames = new Map<number, Block[]>();
+  readonly #crossings = new Map<number, Block>();
+  readonly #bytes: Uint8Array;
+  readonly #halves: Uint16Array;
+  readonly #words: Int32Array;
+  readonly #physical: PhysicalMemory;
+  readonly #decoder: Decoder;
+  readonly #options: OpCacheOptions;
+  readonly #scratch = new Uint8Array(MAX_LENGTH);
+  #next: number;
+
+  constructor(options: OpCacheOptions) {
+    this.#options = options;
+    this.#physical = options.physical;
+    this.#decoder = options.decoder;
+    const { memory } = options.physical;
+    this.#bytes = memory;
+    this.#halves = new Uint16Array(memory.buffer);
+    this.#words = new Int32Array(memory.buffer);
+    this.#next = options.base;
+    options.physical.onCodeWrite = (frame, offset, length) =>
+      this.#codeWritten(frame, offset, length);
+  }
+
+  /**
+   * Address of the first record of the block at `host` (byte offset in the memory), decoding it
+   * where it is not known; 0 if `nextPage` had a fault.
+   */
+  block(host: number, mode: number, nextPage: NextPage): number {
+    const key = host * MODES + mode;
+    const known = this.#blocks.get(key);
+    if (known !== undefined) return known.record;
+    if (!this.hasRoom) this.reset();
+    return this.#decodeBlock(key, host, mode, nextPage);
+  }
+
+  /** Whether a block can be decoded without dropping everything first. */
+  get hasRoom(): boolean {
+    const { base, size } = this.#options;
+    return this.#next + BLOCK_RECORDS * R.OP_SIZE <= base + size;
+  }
+
+  /** Drops everything. */
+  reset(): void {
+    for (const frame of this.#frames.keys()) this.#physical.clearCode(frame);
+    this.#frames.clear();
+    this.#blocks.clear();
+    this.#crossings.clear();
+    this.#next = this.#options.base;
+    this.resets++;
+    this.epoch++;
+    this.#options.onReset();
+  }
+
+  #decodeBlock(key: number, host: number, mode: number, nextPage: NextPage): number {
+    const first = this.#next;
+    const pageStart = host - (host & PAGE_OFFSET);
+    const pageEnd = pageStart + PAGE_SIZE;
+    const { out } = this.#decoder;
+    let at = host;
+    let count = 0;
+    while (count < BLOCK_LIMIT && at < pageEnd) {
+      if (this.#decoder.decode(this.#bytes, at, pageEnd, mode) !== DECODED) {
+        if (count === 0) return this.#crossing(key, host, mode, nextPage);
+        break;
+      }
+      const { info } = out;
+      const alone = info.form.rep !== 0;
+      if (alone && count > 0) break;
+      at += out.length;
+      this.#write(first + count * R.OP_SIZE, at - pageStart);
+      count++;
+      if (alone || info.description.ends === true) break;
+    }
+    this.#close(first, count, at - pageStart, mode);
+    this.#enter({ key, record: first, count: count + 1, start: host - pageStart, end: at - pageStart }, pageStart);
+    return first;
+  }
+
+  /** A block of one instruction that lies across the end of its page. */
+  #crossing(key: number, host: number, mode: number, nextPage: NextPage): number {
+    const pageStart = host - (host & PAGE_OFFSET);
+    const here = pageStart + PAGE_SIZE - host;
+    const second = nextPage();
+    if (second < 0) return 0;
+    this.#scratch.set(this.#bytes.subarray(host, host + here));
+    this.#scratch.set(this.#bytes.subarray(second, second + MAX_LENGTH - here), here);
+    this.#decoder.decode(this.#scratch, 0, MAX_LENGTH, mode);
+    const { length } = this.#decoder.out;
+    const first = this.#next;
+    const end = (host & PAGE_OFFSET) + length;
+    this.#write(first + R.OP_SIZE, end);
+    // The check looks like its instruction, so that RIP and the budget can be told from it.
+    this.#bytes.copyWithin(first, first + R.OP_SIZE, first + 2 * R.OP_SIZE);
+    this.#halves[(first + R.OP_HANDLER) >> 1] = HANDLER_CROSS;
+    this.#words[(first + R.OP_IMMEDIATE) >> 2] = second;
+    this.#close(first + R.OP_SIZE, 1, end, mode);
+    this.#bytes[first + R.OP_REMAINING] = 1;
+    this.#next = first + 3 * R.OP_SIZE;
+    const start = host & PAGE_OFFSET;
+    const block = { key, record: first, count: 3, start, end };
+    this.#enter(block, pageStart);
+    this.#crossings.set(first, block);
+    this.#register({ key, record: first, count: 3, start: 0, end: end - PAGE_SIZE }, second);
+    return first;
+  }
+
+  /** Writes the decoded instruction as a record; `next` is the page offset behind it. */
+  #write(record: number, next: number): void {
+    const { out } = this.#decoder;
+    const bytes = this.#bytes;
+    const halves = this.#halves;
+    const words = this.#words;
+    const half = record >> 1;
+    const word = record >> 2;
+    halves[half + (R.OP_HANDLER >> 1)] = this.#options.handlers.numbers.get(out.info.key) as number;
+    bytes[record + R.OP_LENGTH] = out.length;
+    halves[half + (R.OP_NEXT >> 1)] = next;
+    halves[half + (R.OP_REG[0] >> 1)] = out.registers[0];
+    halves[half + (R.OP_REG[1] >> 1)] = out.registers[1];
+    halves[half + (R.OP_BASE >> 1)] = out.base;
+    halves[half + (R.OP_INDEX >> 1)] = out.index;
+    halves[half + (R.OP_SEGMENT >> 1)] = out.segment;
+    words[word + (R.OP_IMMEDIATE >> 2)] = out.immediate;
+    const relative = out.relative ? next : 0;
+    const sum = (out.displacementLo >>> 0) + relative;
+    words[word + (R.OP_DISPLACEMENT >> 2)] = sum;
+    words[word + (R.OP_DISPLACEMENT >> 2) + 1] =
+      out.displacementHi + (sum > 0xffffffff ? 1 : 0);
+    const last = out.info.operands.at(-1);
+    if (last?.kind === 'j') {
+      const target = next + out.displacementLo;
+      const same = target >= 0 && target < PAGE_SIZE && next <= PAGE_SIZE;
+      words[word + (R.OP_LINK >> 2)] = same ? R.LINK_UNRESOLVED : R.LINK_NEVER;
+    } else {
+      bytes[record + R.OP_EA] = out.ea;
+      bytes[record + R.OP_SCALE] = out.scale;
+      halves[half + (R.OP_REG[2] >> 1)] = out.registers[2];
+    }
+    this.decoded++;
+  }
+
+  /** Ends a block of `count` instructions and numbers them. */
+  #close(first: number, count: number, next: number, mode: number): void {
+    for (let i = 0; i < count; i++) {
+      this.#bytes[first + i * R.OP_SIZE + R.OP_REMAINING] = count - i;
+    }
+    const fall = first + count * R.OP_SIZE;
+    this.#bytes.fill(0, fall, fall + R.OP_SIZE);
+    const long = (mode & MODE_SIZE_MASK) === MODE_64;
+    this.#halves[(fall + R.OP_HANDLER) >> 1] = long ? HANDLER_FALL : HANDLER_FALL_LEGACY;
+    this.#halves[(fall + R.OP_NEXT) >> 1] = next;
+    this.#words[(fall + R.OP_LINK) >> 2] = R.LINK_NEVER;
+    this.#next = fall + R.OP_SIZE;
+  }
+
+  #enter(block: Block, pageStart: number): void {
+    this.#blocks.set(block.key, block);
+    this.#register(block, pageStart);
+  }
+
+  #register(block: Block, pageStart: number): void {
+    const frame = this.#frame(pageStart);
+    const list = this.#frames.get(frame);
+    if (list === undefined) this.#frames.set(frame, [block]);
+    else list.push(block);
+    this.#physical.markCode(frame);
+  }
+
+  #frame(host: number): number {
+    return Math.floor((host - this.#physical.ramBase) / PAGE_SIZE);
+  }
+
+  #codeWritten(frame: number, offset: number, length: number): void {
+    const list = this.#frames.get(frame);
+    if (list === undefined) return;
+    const kept = list.filter((block) => {
+      const hit = block.start < offset + length && offset < block.end;
+      if (hit) this.#kill(block);
+      return !hit && this.#alive(block);
+    });
+    if (kept.length > 0) {
+      this.#frames.set(frame, kept);
+      return;
+    }
+    this.#frames.delete(frame);
+    this.#physical.clearCode(frame);
+  }
+
+  /** Forgets the block that begins with `record`: its second page is elsewhere now. */
+  forget(record: number): void {
+    const block = this.#crossings.get(record);
+    if (block !== undefined) this.#kill(block);
+  }
+
+  #alive(block: Block): boolean {
+    return this.#blocks.get(block.key)?.record === block.record;
+  }
+
+  #kill(block: Block): void {
+    this.invalidated++;
+    this.#crossings.delete(block.record);
+    if (this.#alive(block)) this.#blocks.delete(block.key);
+    for (let i = 0; i < block.count; i++) {
+      this.#halves[(block.record + i * R.OP_SIZE + R.OP_HANDLER) >> 1] = HANDLER_STALE;
+    }
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * A bare vCPU for tests of the interpreter: long mode, identity page tables, no devices.
+ */
+import * as L from '../cpu/layout.js';
+import { modeKey } from '../cpu/mode.js';
+import { CpuRecord } from '../cpu/record.js';
+import { Decoder } from '../decode/decoder.js';
+import '../isa/index.js';
+import { MemoryAccess } from '../mmu/access.js';
+import { Mmu } from '../mmu/mmu.js';
+import { PhysicalMemory } from '../mmu/physical.js';
+import { FAULT } from '../system/outcome.js';
+import { buildCoreModule } from './core-module.js';
+import { Interpreter } from './interpreter.js';
+import { OpCache } from './op-cache.js';
+
+const MIB = 1 << 20;
+const CPU_BASE = 0x1000;
+const OPS = 0x100000;
+const RAM = 0x800000;
+const RAM_SIZE = 4 * MIB;
+const TABLES = 0x300000;
+
+export interface TestMachine {
+  readonly record: CpuRecord;
+  readonly physical: PhysicalMemory;
+  readonly interpreter: Interpreter;
+  readonly opCache: OpCache;
+  /** Numbers of the system functions that were called. */
+  readonly systemCalls: string[];
+  /** Puts code at guest address `at` and RIP on it. */
+  load(at: number, code: readonly number[]): void;
+}
+
+/** A vCPU at CPL 0 in 64-bit mode; every system function is a #UD. */
+export function testMachine(): TestMachine {
+  const memory = new WebAssembly.Memory({ initial: (RAM + RAM_SIZE) / 65536 });
+  const record = new CpuRecord(memory.buffer, CPU_BASE);
+  const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase: RAM, size: RAM_SIZE });
+  physical.addSlot({
+    id: 0, gpa: 0, size: RAM_SIZE, readOnly: false, name: 'ram', encryptable: false,
+  }); // biome-ignore format: a plain record
+  writeTables(physical);
+  record.setPair(L.CR0, 0x80000011 | 0, 0);
+  record.setPair(L.CR3, TABLES, 0);
+  record.setPair(L.CR4, 0x620, 0);
+  record.setPair(L.EFER, 0xd01, 0);
+  record.setU16(L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES, 0x29b | 0x800);
+  record.setI32(L.EFLAGS, 2);
+  record.setI32(L.FAULT_VECTOR, -1);
+  record.setI32(L.TLB, L.TLB_SUPERVISOR);
+  record.setI32(L.JUMP_CACHE, L.JUMP_SUPERVISOR);
+  record.setI32(L.MODE, modeKey(record.view));
+  const mmu = new Mmu(record, physical, { physicalBits: 46, gigabytePages: true });
+  const access = new MemoryAccess(record, mmu, { read: () => {}, write: () => {} });
+  const systemCalls: string[] = [];
+  const names: string[] = [];
+  const core = buildCoreModule({ minimum: 1, shared: false }, (name) => names.push(name) - 1);
+  const opCache = new OpCache({
+    physical,
+    handlers: core.handlers,
+    decoder: new Decoder(),
+    base: OPS,
+    size: RAM - OPS,
+    onReset: () => mmu.tlb.flushAll(),
+  });
+  const callSystem = (number: number): number => {
+    systemCalls.push(names[number]);
+    record.setI32(L.FAULT_VECTOR, 6);
+    record.setI32(L.FAULT_ERROR, -1);
+    return FAULT;
+  };
+  const module = new WebAssembly.Module(core.bytes as BufferSource);
+  const options = { memory, module, record, mmu, access, opCache, callSystem };
+  const interpreter = new Interpreter(options);
+  const load = (at: number, code: readonly number[]): void => {
+    physical.bytes.set(code, at);
+    physical.written(at, code.length);
+    record.setPair(L.RIP, at, 0);
+  };
+  return { record, physical, interpreter, opCache, systemCalls, load };
+}
+
+/** Four levels, two-megabyte pages, the first gigabyte onto itself. */
+function writeTables(physical: PhysicalMemory): void {
+  const view = physical.view;
+  const at = (offset: number): number => physical.ramBase + TABLES + offset;
+  view.setUint32(at(0), (TABLES + 0x1000) | 7, true);
+  view.setUint32(at(0x1000), (TABLES + 0x2000) | 7, true);
+  for (let i = 0; i < 512; i++) view.setUint32(at(0x2000 + i * 8), (i << 21) | 0x87, true);
+}
