@@ -31,6 +31,8 @@ export interface Channel {
   n: number;
   /** The tick at which CE was loaded; null while nothing counts. */
   origin: number | null;
+  /** OUT until `origin`, while the load is still to come. */
+  outBefore: boolean;
   /** Ticks counted when the gate stopped CE, null while it runs. */
   paused: number | null;
   /** Modes 2 and 3: the end of the cycle after which a new count is used. */
@@ -51,6 +53,7 @@ export const CHANNEL: Field<Channel> = record<Channel>({
   nullCount: bool,
   n: int(1, 65536),
   origin: optional(time),
+  outBefore: bool,
   paused: optional(time),
   reloadAt: optional(time),
 });
@@ -70,6 +73,7 @@ export function powerOnChannel(gate: boolean): Channel {
     nullCount: false,
     n: 65536,
     origin: null,
+    outBefore: true,
     paused: null,
     reloadAt: null,
   };
@@ -182,12 +186,12 @@ export class PitChannel {
     switch (s.mode) {
       case 0:
       case 4:
-        this.load(t + 1);
+        this.loadNext(t);
         break;
       case 2:
       case 3:
         if (s.origin === null || t < s.origin) {
-          this.load(t + 1);
+          this.loadNext(t);
         } else if (s.paused === null) {
           s.reloadAt = this.cycleEnd(t);
           s.nullCount = true;
@@ -197,10 +201,17 @@ export class PitChannel {
         }
         break;
       default:
-        // Modes 1 and 5 wait for the gate.
-        s.nullCount = true;
+        // Modes 1 and 5 wait for the gate, unless it has risen just now.
+        if (s.origin !== null && t < s.origin) this.loadNext(t);
+        else s.nullCount = true;
         break;
     }
+  }
+
+  /** Copies CR to CE at the next CLK edge; until then the output stays, but falls in mode 0. */
+  private loadNext(t: number): void {
+    this.s.outBefore = this.s.mode !== 0 && this.out(t);
+    this.load(t + 1);
   }
 
   /** Copies CR to CE at tick `at`. */
@@ -224,7 +235,7 @@ export class PitChannel {
       case 4:
         if (s.origin === null) break;
         if (gate) {
-          s.origin = t - (s.paused ?? 0);
+          s.origin = Math.max(t, s.origin) - (s.paused ?? 0);
           s.paused = null;
         } else {
           s.paused = elapsed;
@@ -233,7 +244,7 @@ export class PitChannel {
       case 2:
       case 3:
         if (gate && s.written) {
-          this.load(t + 1);
+          this.loadNext(t);
         } else if (s.origin !== null) {
           s.paused = elapsed;
           s.reloadAt = null;
@@ -241,7 +252,7 @@ export class PitChannel {
         break;
       case 1:
       case 5:
-        if (gate && s.written) this.load(t + 1);
+        if (gate && s.written) this.loadNext(t);
         break;
       default:
         break;
@@ -303,12 +314,12 @@ export class PitChannel {
   out(t: number): boolean {
     this.sync(t);
     const { s } = this;
-    if (s.mode === null || s.mode === 0) {
-      return s.mode === 0 && s.origin !== null && this.elapsed(t) >= s.n;
-    }
-    if (s.origin === null || (s.paused === null && t < s.origin)) return true;
+    if (s.mode === null) return false;
+    if (s.origin === null) return s.mode !== 0;
+    if (t < s.origin) return s.outBefore;
     const elapsed = this.elapsed(t);
     switch (s.mode) {
+      case 0:
       case 1:
         return elapsed >= s.n;
       case 2:
@@ -325,21 +336,23 @@ export class PitChannel {
     this.sync(t);
     const { s } = this;
     if (s.mode === null || s.origin === null || s.paused !== null) return null;
-    const elapsed = this.elapsed(t);
-    const start = s.origin;
+    const { origin, n } = s;
+    if (t < origin) {
+      // The load itself may change the output; if not, what follows it does.
+      return this.out(origin) === s.outBefore ? this.nextEdge(origin) : origin;
+    }
+    const elapsed = t - origin;
     switch (s.mode) {
       case 0:
-        return elapsed < s.n ? start + s.n : null;
       case 1:
-        if (t < start) return start;
-        return elapsed < s.n ? start + s.n : null;
+        return elapsed < n ? origin + n : null;
       case 2:
-        return this.nextRateEdge(Math.max(t, start), elapsed % s.n, s.n - 1);
+        return this.nextRateEdge(t, elapsed % n, n - 1);
       case 3:
-        return this.nextRateEdge(Math.max(t, start), elapsed % s.n, Math.ceil(s.n / 2));
+        return this.nextRateEdge(t, elapsed % n, Math.ceil(n / 2));
       default:
-        if (elapsed < s.n) return start + s.n;
-        return elapsed === s.n ? start + s.n + 1 : null;
+        if (elapsed < n) return origin + n;
+        return elapsed === n ? origin + n + 1 : null;
     }
   }
 
