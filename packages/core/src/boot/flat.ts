@@ -22,7 +22,7 @@ import {
   protectedModeState,
   realModeState,
 } from './entry-state.js';
-import { e820Map, HIGH_RAM_START, LOW_RAM_END, lowRamEnd, PAGE_SIZE } from './memory-layout.js';
+import { e820Map, HIGH_RAM_START, lowStackTop, PAGE_SIZE } from './memory-layout.js';
 import { alignDown, checkPlacement, hex, spansOf, structureSpace } from './placement.js';
 
 export type FlatMode = 'real' | 'protected' | 'long';
@@ -104,7 +104,7 @@ function enter(
   }
   const allocate = structureSpace(machine.ram, spansOf(taken));
   const gdt = allocate('gdt', PAGE_SIZE);
-  const stack = BigInt(Math.min(lowRamEnd(machine.ram), LOW_RAM_END));
+  const stack = BigInt(lowStackTop(machine.ram));
   if (mode === 'protected') {
     const state = protectedModeState({ rip: entry, gdt });
     state.gpr.rsp = stack;

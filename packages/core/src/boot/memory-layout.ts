@@ -58,6 +58,11 @@ export function lowRamEnd(ram: readonly RamRange[]): number {
   return low === undefined ? 0 : low.size;
 }
 
+/** Where a stack may start downwards: the end of conventional memory. */
+export function lowStackTop(ram: readonly RamRange[]): number {
+  return Math.min(lowRamEnd(ram), LOW_RAM_END);
+}
+
 /**
  * Marks `[base, base + length)` as `type`, whatever the map said of it before. The result is
  * ascending, without overlaps, neighbours of one type joined.

@@ -16,7 +16,7 @@ import type {
 } from '../interfaces/launch-plan.js';
 import { EM_386, PF_X, parseElf } from './elf.js';
 import { gdtRegion, protectedModeState } from './entry-state.js';
-import { e820Map, HOLE_END, inRam, PAGE_SIZE } from './memory-layout.js';
+import { e820Map, HOLE_END, inRam, lowStackTop, PAGE_SIZE } from './memory-layout.js';
 import { multibootInfo } from './multiboot-info.js';
 import {
   alignDown,
@@ -184,6 +184,8 @@ function plan(options: MultibootOptions, machine: BootMachine): LaunchPlan {
   const state = protectedModeState({ rip: image.entry, gdt });
   state.gpr.rax = LOADER_MAGIC;
   state.gpr.rbx = BigInt(info);
+  // The specification leaves ESP open; kernels exist that rely on a stack.
+  state.gpr.rsp = BigInt(lowStackTop(machine.ram));
   return { regions, vcpus: new Map([[0, state]]), e820, entry: 'multiboot' };
 }
 

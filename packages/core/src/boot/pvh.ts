@@ -18,7 +18,7 @@ import type {
 import { commandLineBytes } from './command-line.js';
 import { type Elf, parseElf } from './elf.js';
 import { gdtRegion, protectedModeState } from './entry-state.js';
-import { e820Map, HIGH_RAM_START, HOLE_END, PAGE_SIZE } from './memory-layout.js';
+import { e820Map, HIGH_RAM_START, HOLE_END, lowStackTop, PAGE_SIZE } from './memory-layout.js';
 import {
   checkPlacement,
   findBelow,
@@ -119,6 +119,8 @@ function plan(options: PvhOptions, machine: BootMachine): LaunchPlan {
   checkPlacement(machine.ram, spansOf(regions));
   const state = protectedModeState({ rip: entry, gdt });
   state.gpr.rbx = BigInt(info);
+  // The ABI leaves ESP open; a stack does no harm.
+  state.gpr.rsp = BigInt(lowStackTop(machine.ram));
   return { regions, vcpus: new Map([[0, state]]), e820, entry: 'pvh' };
 }
 
