@@ -8,8 +8,9 @@
  */
 import type { ExternalInterruptSource, InterruptPort } from '@cloister/core';
 import { VmmError } from '@cloister/core';
-import type { ApicSender, LocalApic } from './local-apic.js';
+import type { LocalApic } from './local-apic.js';
 import { type ApicMessage, messageOfMsi } from './message.js';
+import type { ApicSender } from './ports.js';
 import * as R from './registers.js';
 
 export class ApicBus implements InterruptPort, ApicSender {

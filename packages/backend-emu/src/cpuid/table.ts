@@ -24,7 +24,7 @@ export interface CpuidState {
 export interface CpuidOptions {
   readonly cpus: number;
   readonly index: number;
-  /** Bits of a guest-physical address, after what extensions take away. */
+  /** Bits of a guest-physical address; what SEV takes away is stated in leaf 0x8000001f only. */
   readonly physicalBits: number;
   readonly extensions: readonly CpuExtension[];
 }

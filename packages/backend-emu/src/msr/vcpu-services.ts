@@ -57,7 +57,7 @@ export class VcpuServices implements Snapshotable {
   constructor(shared: ServicesShared, options: ServicesOptions) {
     const { cpu, clock, memory, bus, extensions, cpus } = shared;
     const { index, view } = options;
-    const physicalBits = physicalBitsOf(cpu, extensions);
+    const { physicalBits } = cpu.model;
     this.tsc = new TimeStamp(clock, view);
     this.apic = new LocalApic(
       {
@@ -126,12 +126,6 @@ export class VcpuServices implements Snapshotable {
     this.pvEoi.write(state.pvEoi[0]!, state.pvEoi[1]!);
     Object.assign(this.platform, state.platform);
   }
-}
-
-/** Bits of a guest-physical address, after what extensions take away. */
-export function physicalBitsOf(cpu: CpuSelection, extensions: readonly CpuExtension[]): number {
-  const taken = extensions.reduce((sum, one) => sum + (one.physicalBitReduction ?? 0), 0);
-  return Math.max(32, cpu.model.physicalBits - taken);
 }
 
 interface ServicesState {

@@ -5,7 +5,7 @@
  * Source: Linux Documentation/virt/kvm/x86/msr.rst (0x4b564d04).
  */
 import type { DmaView } from '@cloister/core';
-import type { EoiShortcut } from '../apic/local-apic.js';
+import type { EoiShortcut } from '../apic/ports.js';
 
 const ENABLE = 1;
 /** Bit 1 is reserved: the word is 4-byte aligned. */
