@@ -1,0 +1,34 @@
+// What the tests boot: Debian's kernels with initial root file systems of our own.
+import { join } from 'node:path';
+import {
+  cacheDirectory,
+  image,
+  initramfs,
+  NoImageError,
+  publishFile,
+  sha256,
+} from '../../tools/guest-image/index.mjs';
+import { BOOT_OK, SHELL } from '../../tools/guest-image/init-scripts.mjs';
+
+export type Guest = Awaited<ReturnType<typeof image>>;
+
+/** A kernel of Debian's, or why there is none here. */
+export async function debian(kernel: 'cloud' | 'generic' = 'cloud'): Promise<Guest | string> {
+  try {
+    return await image({ kernel });
+  } catch (error) {
+    if (error instanceof NoImageError) return error.message;
+    throw error;
+  }
+}
+
+/** The path of an initial root file system with this init script. */
+export async function initrd(guest: Guest, init: string): Promise<string> {
+  const bytes = await initramfs({ init, busybox: guest.busyboxPath });
+  const name = `initramfs-${sha256(bytes).slice(0, 16)}.cpio`;
+  return publishFile(join(cacheDirectory(), 'tests', name), bytes);
+}
+
+export { BOOT_OK, SHELL };
+
+export const COMMAND_LINE = 'console=ttyS0 panic=-1';

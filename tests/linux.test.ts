@@ -1,0 +1,98 @@
+// Unmodified Debian kernels, from their first instruction to user space and back to the command:
+// every entry, bit for bit repeatable, and through a file in the middle.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cloister, type Finished } from './lib/command.js';
+import { BOOT_OK, COMMAND_LINE, debian, type Guest, initrd } from './lib/guests.js';
+
+const cloud = await debian();
+const full = process.env['CLOISTER_FULL'] === '1';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'cloister-linux-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Boot extends Finished {
+  readonly exits: Buffer;
+}
+
+/** Boots `guest` and returns all that came out; `name` is that of the exit log. */
+async function boot(guest: Guest, name: string, options: string, kernel = guest.kernelPath) {
+  const exits = join(folder, name);
+  const files = ['--kernel', kernel, '--initrd', await initrd(guest, BOOT_OK)];
+  const words = ['run', '--memory', '256M', ...files, '--append', COMMAND_LINE, '--exits', exits];
+  const finished = await cloister([...words, '--timeout', '280', ...options.split(' ')]);
+  return { ...finished, exits: readFileSync(exits) };
+}
+
+function expectBooted({ status, stdout, stderr }: Finished) {
+  const text = stdout.toString('latin1');
+  expect(text, stderr).toMatch(/Linux version 6\.\d+/);
+  expect(text, stderr).toMatch(/^BOOT-OK\r?$/m);
+  expect(stderr).toMatch(/^ {2}ended +\S/m);
+  expect(status).toBe(0);
+}
+
+const same = (a: Buffer, b: Buffer) => Buffer.compare(a, b) === 0;
+
+/** The figure of the summary's line. */
+function figure(stderr: string, name: string): number {
+  const match = new RegExp(`^  ${name} +([0-9,]+)`, 'm').exec(stderr);
+  return Number(match?.[1]?.replaceAll(',', ''));
+}
+
+describe.skipIf(typeof cloud === 'string')('Debian’s cloud kernel', () => {
+  const guest = cloud as Guest;
+  let first: Boot;
+
+  test('boots by its 64-bit entry; the same seed gives the same bytes and exits', async () => {
+    const [one, two] = await Promise.all([
+      boot(guest, 'one', '--entry 64 --seed 1'),
+      boot(guest, 'two', '--entry 64 --seed 1'),
+    ]);
+    expectBooted(one);
+    expect(same(one.stdout, two.stdout)).toBe(true);
+    expect(same(one.exits, two.exits)).toBe(true);
+    expect(one.exits.length).toBeGreaterThan(100_000);
+    first = one;
+  });
+
+  test('another seed gives others; the 32-bit entry boots', async () => {
+    const [other, by32] = await Promise.all([
+      boot(guest, 'other', '--seed 2'),
+      boot(guest, 'by32', '--entry 32 --seed 1'),
+    ]);
+    expectBooted(other);
+    expectBooted(by32);
+    expect(same(first.stdout, other.stdout)).toBe(false);
+    expect(same(first.exits, other.exits)).toBe(false);
+  });
+
+  test('its ELF file boots by PVH; saved in mid-boot it goes on in a new process', async () => {
+    const state = join(folder, 'state');
+    const middle = Math.floor(figure(first.stderr, 'instructions') / 2);
+    const [pvh, before] = await Promise.all([
+      boot(guest, 'pvh', '--entry pvh --seed 1', await guest.vmlinuxPath()),
+      boot(guest, 'before', `--seed 1 --save ${state} --save-at ${middle}`),
+    ]);
+    expectBooted(pvh);
+    expect(before.status).toBe(0);
+    expect(figure(before.stderr, 'instructions')).toBe(middle);
+    expect(before.stdout.length).toBeGreaterThan(0);
+    const exits = join(folder, 'after');
+    const after = await cloister(['run', '--restore', state, '--exits', exits]);
+    expect(after.status, after.stderr).toBe(0);
+    expect(same(Buffer.concat([before.stdout, after.stdout]), first.stdout)).toBe(true);
+    expect(same(Buffer.concat([before.exits, readFileSync(exits)]), first.exits)).toBe(true);
+  });
+});
+
+const generic = full ? await debian('generic') : 'only in the full run';
+
+test.skipIf(typeof generic === 'string')('Debian’s generic kernel boots', async () => {
+  expectBooted(await boot(generic as Guest, 'generic', '--seed 1'));
+});
