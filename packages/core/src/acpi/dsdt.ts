@@ -10,9 +10,11 @@ import { type Aml, concat, device, hardwareId, integer, name, pkg, scope } from 
 import { interrupt, io, irqNoFlags, memory, resourceTemplate } from './aml-resources.js';
 import { table } from './table.js';
 
-/** Devices that every PC has; a node of the same name takes the place of one of these. */
+/**
+ * Devices of the platform itself, which no plugin adds one by one; serial ports and virtio slots
+ * describe themselves. A node of the same name takes the place of one of these.
+ */
 export const PC_NODES: readonly AcpiDeviceNode[] = [
-  { name: 'COM1', hid: 'PNP0501', uid: 1, io: { base: 0x3f8, length: 8 }, gsi: 4, edge: true },
   { name: 'RTC_', hid: 'PNP0B00', uid: 0, io: { base: 0x70, length: 2 }, gsi: 8, edge: true },
   { name: 'TIMR', hid: 'PNP0100', uid: 0, io: { base: 0x40, length: 4 }, gsi: 0, edge: true },
 ];

@@ -1,17 +1,25 @@
 /**
  * The MADT: processors and interrupt controllers.
  *
- * Source: ACPI 6.5, 5.2.12 (structures 0, 1, 2, 4, 9, 0xA). APIC ids equal CPU indices; ids from
- * 255 on need x2APIC structures.
+ * Source: ACPI 6.5, 5.2.12 (structures 0, 1, 2, 4, 9, 0xA; table 5.26, MPS INTI flags). APIC ids
+ * equal CPU indices; ids from 255 on need x2APIC structures.
  */
-import { IOAPIC_BASE, IOAPIC_ID, LOCAL_APIC_BASE, TIMER_GSI } from './fixed-hardware.js';
+import type {
+  InterruptRouter,
+  IoApicDescription,
+  IsaOverride,
+} from '../interfaces/interrupt-router.js';
+import { IOAPIC_BASE, IOAPIC_ID, LOCAL_APIC_BASE, SCI_GSI, TIMER_GSI } from './fixed-hardware.js';
 import { table } from './table.js';
 
-/** There are two 8259s beside the APICs. */
+/** Flag: there are two 8259s beside the APICs. */
 const PCAT_COMPAT = 1;
 const ENABLED = 1;
-/** MPS INTI flags: active-high, level-triggered. */
-const HIGH_LEVEL = 0x0d;
+/** MPS INTI flags; all zero means the bus's own: edge-triggered, active-high. */
+const ACTIVE_HIGH = 1;
+const ACTIVE_LOW = 3;
+const EDGE = 1 << 2;
+const LEVEL = 3 << 2;
 /** Highest id that an 8-bit APIC id can hold; 255 is the broadcast. */
 const LAST_XAPIC_ID = 254;
 
@@ -39,20 +47,25 @@ function processor(id: number): Uint8Array {
   });
 }
 
-function ioapic(): Uint8Array {
+function ioapic({ id, address, gsiBase }: IoApicDescription): Uint8Array {
   return structure(12, 1, (view) => {
-    view.setUint8(2, IOAPIC_ID);
-    view.setUint32(4, IOAPIC_BASE, true);
-    view.setUint32(8, 0, true);
+    view.setUint8(2, id);
+    view.setUint32(4, address, true);
+    view.setUint32(8, gsiBase, true);
   });
 }
 
+function inti({ activeLow, level }: IsaOverride): number {
+  if (!activeLow && !level) return 0;
+  return (activeLow ? ACTIVE_LOW : ACTIVE_HIGH) | (level ? LEVEL : EDGE);
+}
+
 /** An ISA interrupt that isn't wired to the input of its number, edge-triggered, active-high. */
-function override(irq: number, gsi: number, flags: number): Uint8Array {
+function override(isa: IsaOverride): Uint8Array {
   return structure(10, 2, (view) => {
-    view.setUint8(3, irq);
-    view.setUint32(4, gsi, true);
-    view.setUint16(8, flags, true);
+    view.setUint8(3, isa.irq);
+    view.setUint32(4, isa.gsi, true);
+    view.setUint16(8, inti(isa), true);
   });
 }
 
@@ -71,11 +84,25 @@ function localX2apicNmi(): Uint8Array {
   });
 }
 
-/** `sci` is the SCI's GSI. */
-export function madt(cpus: number, sci: number): Uint8Array {
+/** What the MADT says about interrupt controllers. */
+export type InterruptControllers = Pick<InterruptRouter, 'pic' | 'ioApics' | 'overrides'>;
+
+/** A PC's: an i8259 pair, one IOAPIC, the timer on its input 2, a level-triggered SCI. */
+export function pcInterrupts(sci = SCI_GSI): InterruptControllers {
+  return {
+    pic: true,
+    ioApics: [{ id: IOAPIC_ID, address: IOAPIC_BASE, gsiBase: 0, pins: 24 }],
+    overrides: [
+      { irq: 0, gsi: TIMER_GSI, activeLow: false, level: false },
+      { irq: sci, gsi: sci, activeLow: false, level: true },
+    ],
+  };
+}
+
+export function madt(cpus: number, interrupts: InterruptControllers): Uint8Array {
   const structures: Uint8Array[] = [];
   for (let id = 0; id < cpus; id += 1) structures.push(processor(id));
-  structures.push(ioapic(), override(0, TIMER_GSI, 0), override(sci, sci, HIGH_LEVEL));
+  structures.push(...interrupts.ioApics.map(ioapic), ...interrupts.overrides.map(override));
   structures.push(localNmi());
   if (cpus - 1 > LAST_XAPIC_ID) structures.push(localX2apicNmi());
 
@@ -83,7 +110,7 @@ export function madt(cpus: number, sci: number): Uint8Array {
   const body = new Uint8Array(length);
   const view = new DataView(body.buffer);
   view.setUint32(0, LOCAL_APIC_BASE, true);
-  view.setUint32(4, PCAT_COMPAT, true);
+  view.setUint32(4, interrupts.pic ? PCAT_COMPAT : 0, true);
   let at = 8;
   for (const bytes of structures) {
     body.set(bytes, at);

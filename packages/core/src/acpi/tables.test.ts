@@ -7,6 +7,14 @@ import type { AcpiDeviceNode } from '../interfaces/plugin.js';
 import * as hardware from './fixed-hardware.js';
 import { acpiTables } from './tables.js';
 
+const COM1: AcpiDeviceNode = {
+  name: 'COM1',
+  hid: 'PNP0501',
+  uid: 1,
+  io: { base: 0x3f8, length: 8 },
+  gsi: 4,
+  edge: true,
+};
 const VIRTIO: AcpiDeviceNode[] = [0, 1].map((index) => ({
   name: `VR0${index}`,
   hid: 'LNRO0005',
@@ -103,6 +111,30 @@ describe('acpiTables', () => {
     expect(madt.includes(Buffer.from([2, 10, 0, 11, 11, 0, 0, 0, 0x0d, 0]))).toBe(true);
   });
 
+  it('describes other interrupt controllers', () => {
+    const { tables } = walk({
+      cpus: 1,
+      interrupts: {
+        pic: false,
+        ioApics: [{ id: 3, address: 0xfec10000, gsiBase: 24, pins: 24 }],
+        overrides: [
+          { irq: 5, gsi: 21, activeLow: true, level: true },
+          { irq: 6, gsi: 22, activeLow: true, level: false },
+        ],
+      },
+    });
+    const madt = Buffer.from(tables.get('APIC')?.bytes ?? []);
+    expect(madt.readUInt32LE(40)).toBe(0);
+    expect(madt.subarray(52)).toEqual(
+      Buffer.from([
+        ...[1, 12, 3, 0, 0, 0, 0xc1, 0xfe, 24, 0, 0, 0],
+        ...[2, 10, 0, 5, 21, 0, 0, 0, 0x0f, 0],
+        ...[2, 10, 0, 6, 22, 0, 0, 0, 0x07, 0],
+        ...[4, 6, 0xff, 0, 0, 1],
+      ]),
+    );
+  });
+
   it('numbers processors in the MADT, from 255 on by x2APIC structures', () => {
     const { tables } = walk({ cpus: 257 });
     const madt = tables.get('APIC');
@@ -121,14 +153,14 @@ describe('acpiTables', () => {
   });
 
   it('lets a node replace a standard one of its name and refuses two of one name', () => {
-    const com1 = { name: 'COM1', hid: 'PNP0501', uid: 9, io: { base: 0x2f8, length: 8 }, gsi: 3 };
+    const rtc = { name: 'RTC', hid: 'PNP0B02', uid: 9, io: { base: 0x70, length: 2 }, gsi: 8 };
     const text = (nodes: AcpiDeviceNode[]) =>
       Buffer.from(walk({ cpus: 1, nodes }).tables.get('DSDT')?.bytes ?? []).toString('latin1');
-    expect(text([com1]).split('COM1')).toHaveLength(2);
-    expect(text([]).split('COM1')).toHaveLength(2);
-    expect(() => acpiTables({ cpus: 1, nodes: [com1, com1] })).toThrow(/two ACPI nodes/);
-    expect(() => acpiTables({ cpus: 1, nodes: [{ ...com1, name: 'C001' }] })).toThrow(/processor/);
-    expect(() => acpiTables({ cpus: 1, nodes: [{ ...com1, name: 'a-b' }] })).toThrow(/not a name/);
+    expect(text([rtc]).split('RTC_')).toHaveLength(2);
+    expect(text([]).split('RTC_')).toHaveLength(2);
+    expect(() => acpiTables({ cpus: 1, nodes: [rtc, rtc] })).toThrow(/two ACPI nodes/);
+    expect(() => acpiTables({ cpus: 1, nodes: [{ ...rtc, name: 'C001' }] })).toThrow(/processor/);
+    expect(() => acpiTables({ cpus: 1, nodes: [{ ...rtc, name: 'a-b' }] })).toThrow(/not a name/);
   });
 
   it('refuses impossible places, counts and ranges', () => {
@@ -155,6 +187,7 @@ const iasl = spawnSync('iasl', ['-v']).status === 0;
 describe.skipIf(!iasl)('iasl (skipped where acpica-tools is not installed)', () => {
   it('disassembles every table without a complaint and finds what was said', () => {
     const nodes: AcpiDeviceNode[] = [
+      COM1,
       ...VIRTIO,
       { name: 'HIGH', hid: 'LNRO0005', uid: 7, mmio: { base: 2 ** 33, length: 4096 }, gsi: 20 },
     ];
@@ -173,6 +206,8 @@ describe.skipIf(!iasl)('iasl (skipped where acpica-tools is not installed)', () 
       expect(dsdt).toMatch(/Name \(_HID, "LNRO0005"\)/);
       expect(dsdt).toMatch(/EisaId \("PNP0501"\)/);
       expect(dsdt).toMatch(/Memory32Fixed \(ReadWrite,\s*0xD0001000,/);
+      expect(dsdt).toMatch(/IO \(Decode16,\s*0x03F8,/);
+      expect(dsdt).toMatch(/IRQNoFlags \(\)\s*\{4\}/);
       expect(dsdt).toMatch(/QWordMemory/);
       expect(dsdt).toMatch(/Interrupt \(ResourceConsumer, Level, ActiveHigh, Exclusive/);
       expect(dsdt).toMatch(/Name \(\\_S5, Package \(0x04\)/);

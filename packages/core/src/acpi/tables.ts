@@ -11,7 +11,7 @@ import type { AcpiDeviceNode } from '../interfaces/plugin.js';
 import { dsdt, mergeNodes } from './dsdt.js';
 import { fadt } from './fadt.js';
 import { FIXED_HARDWARE } from './fixed-hardware.js';
-import { madt } from './madt.js';
+import { type InterruptControllers, madt, pcInterrupts } from './madt.js';
 import { FACS_SIZE, facs, RSDP_SIZE, rsdp, xsdt } from './root-tables.js';
 
 export interface AcpiOptions {
@@ -20,6 +20,8 @@ export interface AcpiOptions {
   readonly nodes?: readonly AcpiDeviceNode[];
   /** The fixed hardware as its device has it; `FIXED_HARDWARE` unless given. */
   readonly hardware?: AcpiFixedHardware;
+  /** The interrupt controllers, e.g. an `InterruptRouter`; a PC's unless given. */
+  readonly interrupts?: InterruptControllers;
   /** Where the tables go: page-aligned, below 4 GiB; the BIOS area unless given. */
   readonly at?: number;
 }
@@ -37,6 +39,7 @@ const MAX_CPUS = 4096;
 /** The machine's tables and where they lie. */
 export function acpiTables(options: AcpiOptions): AcpiTables {
   const { cpus, hardware = FIXED_HARDWARE, at = FIRMWARE_TABLES } = options;
+  const interrupts = options.interrupts ?? pcInterrupts(hardware.sci);
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) {
     throw new VmmError('invalid-argument', `ACPI: ${cpus} is not a number of CPUs`);
   }
@@ -58,7 +61,7 @@ export function acpiTables(options: AcpiOptions): AcpiTables {
   const facsAt = place(facs(), FACS_SIZE);
   const dsdtAt = place(dsdt(cpus, mergeNodes(options.nodes ?? []), hardware.s5));
   const fadtAt = place(fadt(hardware, facsAt, dsdtAt));
-  const madtAt = place(madt(cpus, hardware.sci));
+  const madtAt = place(madt(cpus, interrupts));
   const xsdtAt = place(xsdt([fadtAt, madtAt]));
   chunks.push({ offset: 0, bytes: rsdp(xsdtAt) });
 

@@ -7,7 +7,7 @@ import type { Assembly } from '../assembly/assembly.js';
 import { loadPlan } from '../boot/load-plan.js';
 import { ramRanges } from '../boot/memory-layout.js';
 import type { BackendVm, BootMachine, LaunchPlan, MemoryEncryption } from '../interfaces/index.js';
-import { ACPI_FIXED_HARDWARE, VmmError } from '../interfaces/index.js';
+import { ACPI_FIXED_HARDWARE, INTERRUPT_ROUTER, VmmError } from '../interfaces/index.js';
 
 /** Gives the VM its RAM, around the hole below 4 GiB. */
 export function addRam(vm: BackendVm, memory: number): void {
@@ -28,7 +28,14 @@ export function bootMachine(assembly: Assembly): BootMachine {
     acpi:
       hardware === null
         ? null
-        : acpiTables({ cpus: options.cpus, nodes: assembly.acpiNodes, hardware }),
+        : acpiTables({
+            cpus: options.cpus,
+            nodes: assembly.acpiNodes,
+            hardware,
+            ...(container.has(INTERRUPT_ROUTER) && {
+              interrupts: container.get(INTERRUPT_ROUTER),
+            }),
+          }),
     cBit: encryption?.cBit ?? null,
     protection: encryption?.protection ?? 'none',
   };
