@@ -88,6 +88,7 @@ export class ApicBus implements InterruptPort, ApicSender {
     if (message.mode === R.MODE_EXTINT || message.mode === R.MODE_SMI || message.mode === 3) return;
     const level = (icr & R.ICR_LEVEL) !== 0;
     if (message.mode === R.MODE_INIT && (icr & R.ICR_TRIGGER) !== 0 && !level) return;
+    const resets = message.mode === R.MODE_INIT || message.mode === R.MODE_STARTUP;
     switch ((icr >>> 18) & 3) {
       case R.SHORTHAND_NONE:
         this.sendFrom(from, message);
@@ -97,7 +98,8 @@ export class ApicBus implements InterruptPort, ApicSender {
         if (message.mode === R.MODE_FIXED) from.accept(message);
         return;
       case R.SHORTHAND_ALL:
-        for (const apic of this.apics) apic.accept(message);
+        // INIT and SIPI have no form that includes the sender.
+        for (const apic of this.apics) if (apic !== from || !resets) apic.accept(message);
         return;
       default:
         for (const apic of this.apics) if (apic !== from) apic.accept(message);

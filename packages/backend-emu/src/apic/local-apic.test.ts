@@ -416,6 +416,9 @@ describe('the bus', () => {
     from.mmioWrite(R.ICR_LOW, 4, 0x469a);
     from.mmioWrite(R.ICR_LOW, 4, 0xc0400 | 0x4000);
     expect(cpus.map((cpu) => cpu.log)).toEqual([[], ['init', 'sipi 154', 'nmi'], ['nmi']]);
+    for (const cpu of cpus) cpu.log.length = 0;
+    from.mmioWrite(R.ICR_LOW, 4, 0x80000 | 0x4500);
+    expect(cpus.map((cpu) => cpu.log)).toEqual([[], ['init'], ['init']]);
     for (const apic of apics) enable(apic);
     from.mmioWrite(R.ICR_LOW, 4, 0x80000 | 0x77);
     expect(apics.map((apic) => apic.hasInterrupt())).toEqual([true, true, true]);

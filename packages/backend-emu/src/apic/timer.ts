@@ -152,10 +152,7 @@ export class ApicTimer {
     this.cancel();
     const due = this.isDeadline() ? this.deadlineDue() : this.countDue();
     if (due < 0) return;
-    this.pending = this.clock.at(due, () => {
-      this.pending = null;
-      this.expire();
-    });
+    this.pending = this.clock.at(due, this.onDue);
   }
 
   /** Virtual time of the deadline, or -1. A deadline beyond the clock's range never comes. */
@@ -174,6 +171,11 @@ export class ApicTimer {
     if (this.isPeriodic()) return this.start + (Math.floor(passed / period) + 1) * period;
     return passed < period ? this.start + period : -1;
   }
+
+  private readonly onDue = () => {
+    this.pending = null;
+    this.expire();
+  };
 
   private expire(): void {
     if (this.isDeadline()) {

@@ -61,7 +61,18 @@ const CLOISTER_V1: CpuModel = {
   ],
 };
 
-export const CPU_MODELS: ReadonlyMap<string, CpuModel> = new Map([[CLOISTER_V1.name, CLOISTER_V1]]);
+/** The same processor with the signature of another generation, for software that goes by it. */
+const MODELS: readonly CpuModel[] = [
+  CLOISTER_V1,
+  // EPYC 7002 ("Rome", family 17h model 31h): the last generation without SEV-SNP.
+  { ...CLOISTER_V1, name: 'cloister-v1-rome', signature: 0x00830f10, patchLevel: 0x083010ff },
+  // EPYC 9004 ("Genoa", family 19h model 11h).
+  { ...CLOISTER_V1, name: 'cloister-v1-genoa', signature: 0x00a10f11, patchLevel: 0x0a1011ff },
+];
+
+export const CPU_MODELS: ReadonlyMap<string, CpuModel> = new Map(
+  MODELS.map((model) => [model.name, model]),
+);
 
 export const DEFAULT_CPU_MODEL = CLOISTER_V1.name;
 

@@ -77,16 +77,18 @@ function read(services: VcpuServices, index: number): [number, number] | 'gp' {
 }
 
 describe('EFER', () => {
-  it('takes its known bits, keeps LMA, and refuses to toggle LME while paging', () => {
+  it('takes its known bits, and refuses to change LMA, or LME while paging', () => {
     const { services, view, log } = machine();
     const { msrs } = services;
-    expect(msrs.write(I.EFER, 0xd01, 0)).toBe(true);
+    expect(msrs.write(I.EFER, 0xd01, 0)).toBe(false);
+    expect(msrs.write(I.EFER, 0x901, 0)).toBe(true);
     expect(read(services, I.EFER)).toEqual([0x901, 0]);
     expect(log).toEqual(['efer 901']);
     view.setUint32(L.CR0, 0x80000001, true);
     view.setUint32(L.EFER, 0xd01, true);
     expect(msrs.write(I.EFER, 0x801, 0)).toBe(false);
-    expect(msrs.write(I.EFER, 0x901, 0)).toBe(true);
+    expect(msrs.write(I.EFER, 0x901, 0)).toBe(false);
+    expect(msrs.write(I.EFER, 0xd01, 0)).toBe(true);
     expect(read(services, I.EFER)).toEqual([0xd01, 0]);
     expect(log).toEqual(['efer 901']);
     expect(msrs.write(I.EFER, 0x200d01, 0)).toBe(true); // AIBRSE

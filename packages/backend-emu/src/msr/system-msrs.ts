@@ -1,7 +1,8 @@
 /**
  * MSRs of system calls, segments and modes: those whose values lie in the vCPU record.
  *
- * Source: AMD APM vol. 2, 3.1.7 (EFER), 6.1 (fast system calls), 4.5.3 (FS, GS), 13.2 (TSC_AUX).
+ * Source: AMD APM vol. 2, 3.1.7 (EFER), 14.6.2 (long-mode consistency checks), 6.1 (fast system
+ * calls), 4.5.3 (FS, GS), 13.2 (TSC_AUX).
  */
 
 import * as L from '../cpu/layout.js';
@@ -44,7 +45,7 @@ export function systemMsrs(view: DataView, cpu: CpuSelection, port: MsrCpu): Msr
   ];
 }
 
-/** Bits of EFER that may be set. LMA is only read: CR0.PG makes it. */
+/** Bits of EFER that may be set. */
 function eferMask(cpu: CpuSelection): number {
   let mask = 0;
   if (cpu.has('syscall')) mask |= EFER_SCE;
@@ -69,9 +70,10 @@ function efer(view: DataView, cpu: CpuSelection, port: MsrCpu): MsrEntry {
       const before = view.getUint32(L.EFER, true);
       const paging = (view.getUint32(L.CR0, true) & CR0_PG) !== 0;
       if (paging && ((lo ^ before) & EFER_LME) !== 0) return false;
-      const after = (lo & ~EFER_LMA) | (before & EFER_LMA);
-      view.setUint32(L.EFER, after, true);
-      if (after !== before) port.eferChanged(after ^ before);
+      // CR0.PG makes LMA. A write has to preserve it: AMD's processors fault where Intel's ignore.
+      if (((lo ^ before) & EFER_LMA) !== 0) return false;
+      view.setUint32(L.EFER, lo, true);
+      if (lo !== before) port.eferChanged((lo ^ before) >>> 0);
       return true;
     },
   };
