@@ -22,8 +22,12 @@ const COM1 = 0x3f8;
 const DEBUG_EXIT: FakeOp = { op: 'out', port: 0xf4, value: 5 };
 
 /** Runs the words after `cloister run` on a backend with this program. */
-async function cloister(program: readonly FakeOp[], line: string, typed = '') {
-  const host = new FakeHost();
+async function cloister(
+  program: readonly FakeOp[],
+  line: string,
+  typed = '',
+  host = new FakeHost(),
+) {
   const words = ['run', ...line.split(' ').filter((word) => word !== '')];
   const invocation = parseArguments(words, { version: '0', cwd: folder });
   if (invocation.command !== 'run') throw new Error('not a run');
@@ -128,6 +132,28 @@ test('a VM saved at an instruction goes on in a new one with the same bytes and 
   const log = (name: string) => readFileSync(join(folder, name), 'utf8');
   expect(log('first') + log('second')).toBe(log('whole'));
   expect(second.text).toMatch(/^ {2}boot +restored$/m);
+});
+
+test('a slow reader changes neither the bytes nor where the VM is saved', async () => {
+  const program: FakeOp[] = [
+    ...print(COM1, '0123456789abcdef'),
+    { op: 'jump', to: 0, times: 20_000 },
+    DEBUG_EXIT,
+  ];
+  const slow = () => {
+    const host = new FakeHost();
+    host.stdout.write = (chunk, done) => {
+      host.output += Buffer.from(chunk).toString();
+      setTimeout(done, 1);
+    };
+    return host;
+  };
+  const whole = await cloister(program, KERNEL, '', slow());
+  expect(whole.output).toBe('0123456789abcdef'.repeat(20_001));
+  const first = await cloister(program, `${KERNEL} --save s --save-at 200000`, '', slow());
+  expect(first.text).toMatch(/^ {2}instructions +200,000 /m);
+  const second = await cloister(program, '--restore s', '', slow());
+  expect(first.output + second.output).toBe(whole.output);
 });
 
 test('input that is piped into a restored VM reaches it', async () => {

@@ -212,7 +212,7 @@ describe('the terminal', () => {
     expectCleanEnd();
   });
 
-  test('is given back when the assembly fails', async () => {
+  test('is left alone when the assembly fails', async () => {
     const status = await run({
       host,
       options: DEFAULTS,
@@ -224,7 +224,7 @@ describe('the terminal', () => {
     expect(host.lines.filter((line) => line !== '')).toEqual([
       'cloister: invalid-file: kernel: bad magic',
     ]);
-    expect(host.stdin.rawHistory).toEqual([true, false]);
+    expect(host.stdin.rawHistory).toEqual([]);
   });
 
   test('is left alone in a replay, which is not live', async () => {
@@ -333,14 +333,24 @@ test('faults are shown up to a bound', async () => {
   await start((vm) => {
     for (let n = 0; n < 50; n++) {
       for (const listener of vm.faultListeners) {
-        listener({ kind: 'unclaimed', message: `port ${n}`, instructions: n });
+        listener({ kind: 'guest-fault', message: `fault ${n}`, instructions: n });
       }
     }
     return POWER_OFF;
   });
-  const shown = host.lines.filter((line) => line.includes('unclaimed at instruction'));
+  const shown = host.lines.filter((line) => line.includes('guest-fault at instruction'));
   expect(shown.length).toBe(20);
   expect(host.lines).toContain('cloister: 30 further faults are not shown');
+});
+
+test('places that nobody answered wait for the summary', async () => {
+  await start((vm) => {
+    const fault = { kind: 'unclaimed', message: 'no device at port 1', instructions: 1 } as const;
+    for (const listener of vm.faultListeners) listener(fault);
+    return POWER_OFF;
+  });
+  const at = host.lines.indexOf('  unclaimed     no device at port 1');
+  expect(at).toBeGreaterThan(host.lines.indexOf('cloister: summary'));
 });
 
 test('an error at the end does not hide behind status 0', async () => {

@@ -20,7 +20,7 @@ import {
 import type { Host } from './host.js';
 import type { Machine } from './machine.js';
 import type { RunOptions } from './run-options.js';
-import { summaryLines } from './summary.js';
+import { type RunSummary, summaryLines } from './summary.js';
 import { Terminal } from './terminal.js';
 
 /** What the assembly of a machine gets from the run. */
@@ -43,7 +43,7 @@ export interface RunContext {
   readonly assemble: Assemble;
 }
 
-/** Faults are printed up to this many; the rest is counted. */
+/** Faults are shown up to this many; the rest is counted. */
 const FAULTS_SHOWN = 20;
 
 /** Returns the exit status. Never throws. */
@@ -77,6 +77,8 @@ class Session {
   #machine: Machine | undefined;
   #hostEnd: HostEnd | undefined;
   #faults = 0;
+  /** What the guest touched and nobody answered: usual while a system looks around. */
+  readonly #unclaimed: string[] = [];
   #errors = 0;
   #firstError: unknown;
   #saving: Promise<void> = Promise.resolve();
@@ -99,7 +101,8 @@ class Session {
     this.#listenForSignals();
     host.stdout.on('error', (error) => this.#output.fail(error));
     const input = options.replay === undefined ? this.#terminal : undefined;
-    input?.open();
+    // A terminal stays as it is until the guest runs.
+    if (!input?.live) input?.open();
     const machine = await assemble(options, {
       output: this.#output,
       input,
@@ -112,7 +115,9 @@ class Session {
       this.#undo.push(host.after(options.timeout * 1000, expire));
     }
     if (input?.live && !this.#context.quiet) this.#say('Ctrl-A x ends the run');
+    if (input?.live) input.open();
     const start = host.now();
+    const before = machine.instructions();
     // A signal may have come during assembly.
     if (this.#hostEnd) machine.stop(this.#hostEnd.reason, this.#hostEnd.message);
     const end = await machine.run();
@@ -122,7 +127,7 @@ class Session {
     await this.#saveAtEnd(machine, end);
     this.#terminal.close();
     await this.#output.drained();
-    this.#summarize(machine, end, seconds);
+    this.#summarize(machine, end, { seconds, executed: machine.instructions() - before });
     return this.#hostEnd?.status ?? statusOfEnd(end);
   }
 
@@ -160,8 +165,9 @@ class Session {
   #observe(machine: Machine, options: RunOptions): void {
     this.#undo.push(
       machine.faults((fault) => {
-        if (++this.#faults > FAULTS_SHOWN) return;
-        this.#say(`${fault.kind} at instruction ${fault.instructions}: ${fault.message}`);
+        if (fault.kind === 'unclaimed') this.#unclaimed.push(fault.message);
+        else if (++this.#faults > FAULTS_SHOWN) return;
+        else this.#say(`${fault.kind} at instruction ${fault.instructions}: ${fault.message}`);
       }),
     );
     if (options.exits === undefined) return;
@@ -234,7 +240,7 @@ class Session {
     await machine.save(save);
   }
 
-  #summarize(machine: Machine, end: VmEnd, seconds: number): void {
+  #summarize(machine: Machine, end: VmEnd, run: Pick<RunSummary, 'executed' | 'seconds'>): void {
     if (this.#context.quiet) return;
     const { host, options } = this.#context;
     this.#ownLine();
@@ -243,11 +249,12 @@ class Session {
     }
     const lines = summaryLines({
       ended: this.#hostEnd?.message ?? end.message,
+      ...run,
       instructions: machine.instructions(),
-      seconds,
       busySeconds: machine.busySeconds(),
       exits: machine.exitCounts(),
       facts: machine.facts(),
+      unclaimed: this.#unclaimed,
     });
     if (options.exits === 'summary') lines.push(...this.#counts.table());
     for (const line of lines) host.warn(line);
@@ -260,7 +267,7 @@ class Session {
 
   /** In raw mode, and after a guest's prompt, the cursor is not at the start of a line. */
   #ownLine(): void {
-    if (!this.#terminal.live || this.#output.lastByte === 0x0a) return;
+    if (!this.#context.host.stdout.isTTY || this.#output.lastByte === 0x0a) return;
     this.#output.lastByte = 0x0a;
     this.#context.host.warn('');
   }

@@ -6,7 +6,8 @@ test('says what happened, aligned', () => {
   expect(
     summaryLines({
       ended: 'the guest powered off',
-      instructions: 1_500_000_000,
+      instructions: 2_000_000_000,
+      executed: 1_500_000_000,
       seconds: 31.5,
       busySeconds: 30,
       exits: [
@@ -14,11 +15,12 @@ test('says what happened, aligned', () => {
         ['hlt', 5],
       ],
       facts: [['protection', 'none']],
+      unclaimed: [],
     }),
   ).toEqual([
     'cloister: summary',
     '  ended         the guest powered off',
-    '  instructions  1,500,000,000 (50.0 MIPS)',
+    '  instructions  2,000,000,000 (50.0 MIPS)',
     '  time          31.500 s, 30.000 s of it executing',
     '  exits         12,350: io 12,345, hlt 5',
     '  protection    none',
@@ -28,6 +30,8 @@ test('says what happened, aligned', () => {
 test('does not divide by a run of no time', () => {
   const empty = {
     instructions: 0,
+    executed: 0,
+    unclaimed: [],
     seconds: 0,
     busySeconds: 0,
     exits: [],
@@ -39,4 +43,20 @@ test('does not divide by a run of no time', () => {
     '  exits         none',
     '  clock         wall',
   ]);
+});
+
+test('lists places that nobody answered, up to a bound', () => {
+  const unclaimed = Array.from({ length: 10 }, (_, port) => `no device at port ${port}`);
+  const lines = summaryLines({
+    ended: 'x',
+    instructions: 0,
+    executed: 0,
+    seconds: 0,
+    busySeconds: 0,
+    exits: [],
+    facts: [],
+    unclaimed,
+  });
+  expect(lines.at(-2)).toBe('  unclaimed     no device at port 7');
+  expect(lines.at(-1)).toBe('  unclaimed     2 further places');
 });

@@ -3,28 +3,37 @@
  */
 import { formatCount, formatSeconds } from './quantity.js';
 
+const UNCLAIMED_SHOWN = 8;
+
 export interface RunSummary {
   /** Why the run ended, one line. */
   readonly ended: string;
+  /** Instructions since the VM's start, and those of them in this run. */
   readonly instructions: number;
+  readonly executed: number;
   /** Seconds of the host's time that the run took, and those of them spent executing. */
   readonly seconds: number;
   readonly busySeconds: number;
   readonly exits: readonly (readonly [string, number])[];
   /** What the machine says of itself: clock, seed, backend, protection, boot time, counters. */
   readonly facts: readonly (readonly [string, string])[];
+  /** Accesses that nobody answered, each place once. */
+  readonly unclaimed: readonly string[];
 }
 
 export function summaryLines(summary: RunSummary): string[] {
-  const { instructions, seconds, busySeconds } = summary;
-  const rate = busySeconds > 0 ? ` (${(instructions / busySeconds / 1e6).toFixed(1)} MIPS)` : '';
+  const { instructions, executed, seconds, busySeconds, unclaimed } = summary;
+  const rate = busySeconds > 0 ? ` (${(executed / busySeconds / 1e6).toFixed(1)} MIPS)` : '';
   const rows: (readonly [string, string])[] = [
     ['ended', summary.ended],
     ['instructions', `${formatCount(instructions)}${rate}`],
     ['time', `${formatSeconds(seconds)}, ${formatSeconds(busySeconds)} of it executing`],
     ['exits', counts(summary.exits)],
     ...summary.facts,
+    ...unclaimed.slice(0, UNCLAIMED_SHOWN).map((each) => ['unclaimed', each] as const),
   ];
+  const more = unclaimed.length - UNCLAIMED_SHOWN;
+  if (more > 0) rows.push(['unclaimed', `${more} further places`]);
   const width = Math.max(...rows.map(([name]) => name.length));
   return ['cloister: summary', ...rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`)];
 }
