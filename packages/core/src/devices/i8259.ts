@@ -102,10 +102,11 @@ const FORMAT: StateFormat<State> = {
   field: record<State>({ chips: list(CHIP, 2) }),
 };
 
+/** All masked: the chip's own power-on state is undefined, and no firmware programs it here. */
 function powerOnChip(elcr: number): Chip {
   return {
     irr: 0,
-    imr: 0,
+    imr: 0xff,
     isr: 0,
     lines: 0,
     elcr,
