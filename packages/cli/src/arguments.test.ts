@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { parseArguments } from './arguments.js';
 import { DEFAULTS, resolveOptions } from './run-options.js';
 
-const about = { version: '1.2.3', cwd: '/home' };
+const about = { version: '1.2.3', cwd: '/here' };
 const parse = (...args: string[]) => parseArguments(args, about);
 
 function flags(...args: string[]) {
@@ -54,7 +54,7 @@ test('probe takes nothing', () => {
 
 describe('run', () => {
   test('has defaults', () => {
-    expect(options('--kernel', 'k')).toEqual({ ...DEFAULTS, kernel: '/home/k' });
+    expect(options('--kernel', 'k')).toEqual({ ...DEFAULTS, kernel: '/here/k' });
     expect(DEFAULTS).toMatchObject({ backend: 'emu', memory: 268435456, cpus: 1, onReset: 'stop' });
   });
 
@@ -67,7 +67,7 @@ describe('run', () => {
       backend: 'kvm',
       memory: 2 ** 30,
       cpus: 2,
-      kernel: '/home/k',
+      kernel: '/here/k',
       initrd: '/i',
       append: 'a=1 b',
       entry: 'flat',
@@ -77,15 +77,15 @@ describe('run', () => {
       seed: 16n,
       timeout: 2.5,
       onReset: 'reboot',
-      exits: '/home/e.jsonl',
-      record: '/home/r',
+      exits: '/here/e.jsonl',
+      record: '/here/r',
       replay: undefined,
-      save: '/home/s',
+      save: '/here/s',
       saveAt: 1000,
-      restore: '/home/t',
+      restore: '/here/t',
       plugins: [
-        { module: 'a', options: {}, from: '/home' },
-        { module: './b', options: {}, from: '/home' },
+        { module: 'a', options: {}, from: '/here' },
+        { module: './b', options: {}, from: '/here' },
       ],
     });
   });
