@@ -106,8 +106,9 @@ export class Machine {
         if (typeof step === 'object') return this.ended(step.end);
         if (step === 'paused') return null;
         if (step === 'reboot') await this.parts.reboot();
-        else if (step === 'sleep') await this.sleep();
-        else if (host.now() >= turnAt) await host.turn();
+        if (step === 'sleep') await this.sleep();
+        // A guest that resets without end must not starve the event loop either.
+        else if (step === 'reboot' || host.now() >= turnAt) await host.turn();
         else continue;
         turnAt = host.now() + TURN_MS;
       }

@@ -30,9 +30,11 @@ export class Unclaimed {
   take(exit: VmExit): void {
     switch (exit.kind) {
       case 'io':
-        return this.io(exit);
+        this.io(exit);
+        return;
       case 'mmio':
-        return this.mmio(exit);
+        this.mmio(exit);
+        return;
       case 'hypercall':
         exit.resultLo = HYPERCALL_UNKNOWN >>> 0;
         exit.resultHi = 0xffffffff;

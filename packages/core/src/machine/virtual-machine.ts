@@ -97,9 +97,11 @@ export class VirtualMachine implements Vm {
   }
 
   resume(): void {
-    if (this.status === 'running') return this.machine.cancelPause();
-    if (this.status !== 'paused') this.fail('resume', 'only a paused VM can go on');
+    if (this.status !== 'paused' && this.status !== 'running') {
+      this.fail('resume', 'only a paused VM can go on');
+    }
     this.machine.cancelPause();
+    if (this.status === 'running') return;
     this.setStatus('running');
     this.go();
   }
@@ -288,13 +290,18 @@ export class VirtualMachine implements Vm {
   }
 
   private begin(): void {
-    if (this.stopWanted !== null) return this.finishStopped();
+    if (this.stopWanted !== null) {
+      this.finishStopped();
+      return;
+    }
     this.setStatus('running');
     this.go();
   }
 
   private go(): void {
-    const loop = this.machine.run();
+    // Whoever started it gets on first: nothing of the guest runs inside of `start`.
+    const { host } = this.parts.assembly.parts.options;
+    const loop = host.turn().then(() => this.machine.run());
     this.loop = loop;
     loop.then(
       (end) => {

@@ -31,7 +31,7 @@ export function packPages(bytes: Uint8Array): SnapshotValue {
   const data = new Uint8Array(pages * PAGE_SIZE);
   const index = new Uint8Array(runs.length * 4);
   const view = new DataView(index.buffer);
-  runs.forEach((value, i) => view.setUint32(4 * i, value, true));
+  for (const [i, value] of runs.entries()) view.setUint32(4 * i, value, true);
   let done = 0;
   for (let i = 0; i < runs.length; i += 2) {
     const from = runs[i]! * PAGE_SIZE;

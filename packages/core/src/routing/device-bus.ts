@@ -44,7 +44,7 @@ export class DeviceBus {
 
   /** Claims the regions of `device`; `VmmError('plugin-conflict')` and no claim if one overlaps. */
   add(device: Device, plugin?: string): void {
-    device.regions.forEach((region, index) => this.check(device, region, index));
+    for (const [index, region] of device.regions.entries()) this.check(device, region, index);
     device.regions.forEach(({ space, base, length, name }, region) => {
       const claim: Claim = { device, region, base, end: base + length, name, plugin };
       if (space === 'io') {
