@@ -119,7 +119,7 @@ test('a run of another seed has another date, not another script', async () => {
   expect(text).toMatch(/^ {2}seed +4$/m);
 });
 
-test('a VM saved at an instruction goes on in a new one with the same bytes and exits', async () => {
+test('a VM saved at an instruction goes on with the same bytes and exits', async () => {
   const program = [...print(COM1, '0123456789'), DEBUG_EXIT];
   const whole = await cloister(program, `${KERNEL} --exits whole`);
   const first = await cloister(program, `${KERNEL} --exits first --save s --save-at 4`);
