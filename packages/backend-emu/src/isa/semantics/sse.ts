@@ -1,3 +1,5 @@
 /** All descriptions of MMX and SSE instructions. */
+import './sse-convert.js';
+import './sse-float.js';
 import './sse-integer.js';
 import './sse-move.js';
