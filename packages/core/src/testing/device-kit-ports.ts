@@ -32,8 +32,10 @@ export class KitPorts {
     this.effects.push(`${this.clock.now()}: ${effect}`);
   }
 
-  levels(): Readonly<Record<string, boolean>> {
-    return Object.fromEntries([...this.lines].map(([name, { level }]) => [name, level]));
+  /** Names of the lines that are high. */
+  highLines(): string {
+    const high = [...this.lines].filter(([, { level }]) => level).map(([name]) => name);
+    return high.sort().join(' ');
   }
 
   /** Takes over what is the host's, not the device's: time, randomness, whether the sink is open. */
