@@ -65,11 +65,13 @@ export function readVcpuState(record: CpuRecord): VcpuState {
 
 /** Stores `state`; what follows from it (mode, privilege, TLB) is the caller's to recompute. */
 export function writeVcpuState(record: CpuRecord, state: VcpuState): void {
-  GPR_NAMES.forEach((name, index) => record.setU64(L.gprOffset(index), state.gpr[name]));
+  for (const [index, name] of GPR_NAMES.entries()) {
+    record.setU64(L.gprOffset(index), state.gpr[name]);
+  }
   for (const [name, offset] of REGISTERS) record.setU64(offset, state[name]);
-  SEGMENT_NAMES.forEach((name, index) =>
-    writeSegment(record, L.segmentOffset(index), state[name]),
-  );
+  for (const [index, name] of SEGMENT_NAMES.entries()) {
+    writeSegment(record, L.segmentOffset(index), state[name]);
+  }
   writeTable(record, L.GDTR, state.gdtr);
   writeTable(record, L.IDTR, state.idtr);
   record.setEflags(Number(BigInt.asUintN(32, state.rflags)), FLAGS_ALL);

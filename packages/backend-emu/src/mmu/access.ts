@@ -7,9 +7,9 @@
  * into MMIO is split at the page.
  */
 import * as L from '../cpu/layout.js';
+import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
-import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import { GUEST_FAULT } from '../system/outcome.js';
 import { type Mmu, TRANSLATE_FAULT } from './mmu.js';
 import type { PhysicalMemory } from './physical.js';

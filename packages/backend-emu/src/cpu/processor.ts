@@ -1,0 +1,426 @@
+/**
+ * One emulated processor: the record, its memory management and its ports, tied together.
+ *
+ * Emitted code runs on the record by itself; whatever is rare comes here. System functions
+ * (`system/`) are written against this class. RIP is the start of the instruction and NEXT_RIP what
+ * follows it while one runs.
+ */
+import type {
+  ExtensionVcpu,
+  InterceptName,
+  MsrValue,
+  Random,
+  Snapshot,
+  VcpuState,
+  VmExitKind,
+} from '@cloister/core';
+import { resetState, VmmError } from '@cloister/core';
+import type { ApicCpu } from '../apic/ports.js';
+import type { CpuSelection } from '../cpuid/selection.js';
+import { MemoryAccess } from '../mmu/access.js';
+import { Mmu } from '../mmu/mmu.js';
+import type { PhysicalMemory } from '../mmu/physical.js';
+import type { MsrCpu } from '../msr/ports.js';
+import type { VcpuServices } from '../msr/vcpu-services.js';
+import { FAULT, GUEST_FAULT, LEAVE, type Outcome, REDISPATCH } from '../system/outcome.js';
+import { Stack } from '../system/stack.js';
+import { UndefinedOpcodes } from '../system/undefined-opcodes.js';
+import { ExitPort } from './exits.js';
+import { FLAG_AC, FLAG_IF, FLAG_VM } from './flags.js';
+import * as L from './layout.js';
+import { MmioRouter } from './mmio.js';
+import { ATTR_L, MODE_64, MODE_SIZE_MASK, modeKey } from './mode.js';
+import { CpuRecord } from './record.js';
+import { CR0_PE, EFER_LMA, VECTOR_GP } from './registers.js';
+import { readVcpuState, writeVcpuState } from './state.js';
+
+export interface ProcessorOptions {
+  readonly index: number;
+  readonly buffer: ArrayBufferLike;
+  /** Byte offset of the record in the memory. */
+  readonly cpuBase: number;
+  readonly physical: PhysicalMemory;
+  /** The CPU model. */
+  readonly cpu: CpuSelection;
+  readonly physicalBits: number;
+  readonly random: Random;
+  /** Kinds of exits that some handler wants although the processor could answer. */
+  readonly intercept: ReadonlySet<VmExitKind>;
+  /** Instructions executed by the VM before the current one. */
+  readonly instructions: () => number;
+}
+
+export type SystemFunction = (cpu: Processor) => Outcome;
+
+const CPL = L.CPL >> 2;
+const MODE = L.MODE >> 2;
+const EFLAGS = L.EFLAGS >> 2;
+const CR0 = L.CR0 >> 2;
+const EFER = L.EFER >> 2;
+const CS_ATTRIBUTES = (L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES) >> 1;
+const CS_BASE = L.segmentOffset(L.SEG.cs) >> 2;
+const NO_SHADOW = -1;
+
+export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
+  readonly index: number;
+  readonly record: CpuRecord;
+  /** The record as signed words: what hot code uses. */
+  readonly words: Int32Array;
+  readonly physical: PhysicalMemory;
+  readonly mmu: Mmu;
+  readonly memory: MemoryAccess;
+  readonly stack: Stack;
+  readonly exits: ExitPort;
+  readonly cpu: CpuSelection;
+  readonly random: Random;
+  readonly intercept: ReadonlySet<VmExitKind>;
+  readonly undefinedOpcodes = new UndefinedOpcodes();
+  readonly mmio: MmioRouter;
+  /** APIC, MSRs, CPUID and time-stamp counter; connected after construction. */
+  services!: VcpuServices;
+  /** The run must stop after the current instruction. Cleared by the run loop. */
+  stopRequested = false;
+  /** Called with `requestStop`: lets the run loop cut its budget. */
+  onStopRequest: () => void = () => {};
+  /** EXT bit of error codes: 1 while an event other than a software interrupt is delivered. */
+  ext = 0;
+  /** A non-maskable interrupt waits. */
+  nmiPending = false;
+  /** Branch single-step (DebugCtl.BTF). */
+  branchSteps = false;
+  readonly context = 0;
+  /** What the last descriptor read by `system/descriptors.ts` holds, and where it lies. */
+  readonly descriptor = { lo: 0, hi: 0, upper: 0, atLo: 0, atHi: 0 };
+  /** A descriptor set aside while another is read. */
+  readonly saved = { lo: 0, hi: 0, atLo: 0, atHi: 0 };
+  /** Mode and code base that the entries of the two jump caches were made for. */
+  private readonly cacheMode = [-1, -1];
+  private readonly cacheBase = [0, 0];
+
+  constructor(readonly options: ProcessorOptions) {
+    const { index, buffer, cpuBase, physical, cpu, physicalBits } = options;
+    this.index = index;
+    this.cpu = cpu;
+    this.random = options.random;
+    this.intercept = options.intercept;
+    this.record = new CpuRecord(buffer, cpuBase);
+    this.words = this.record.words;
+    this.physical = physical;
+    const gigabytePages = cpu.has('pdpe1gb');
+    this.mmu = new Mmu(this.record, physical, { physicalBits, gigabytePages });
+    this.exits = new ExitPort(index, options.instructions);
+    this.mmio = new MmioRouter(this.exits);
+    this.memory = new MemoryAccess(this.record, this.mmu, this.mmio);
+    this.stack = new Stack(this.record, this.mmu, this.memory);
+    this.resetRecord(false);
+  }
+
+  /** Connects what was built with this processor as its port. */
+  connect(services: VcpuServices): void {
+    this.services = services;
+    this.mmio.apic = services.apic;
+    this.baseChanged();
+  }
+
+  // --- Reset and state ------------------------------------------------------------------------
+
+  /** RESET. The boot CPU runs; others wait for SIPI. */
+  reset(): void {
+    this.resetRecord(false);
+    this.services.reset();
+    this.baseChanged();
+  }
+
+  /** The state after RESET, or after INIT, which keeps x87, SSE, caches and most MSRs. */
+  private resetRecord(init: boolean): void {
+    const { record } = this;
+    if (!init) record.bytes.fill(0, 0, L.RECORD_SIZE);
+    writeVcpuState(record, resetState(this.cpu.model.signature));
+    record.setI32(L.FAULT_VECTOR, -1);
+    record.setI32(L.CPL, 0);
+    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
+    record.setI32(L.NMI_BLOCKED, 0);
+    record.setI32(L.RMW_PENDING, 0);
+    const waits = this.index !== 0;
+    record.setI32(L.ACTIVITY, waits ? L.ACTIVITY_WAIT_SIPI : L.ACTIVITY_RUNNING);
+    if (!init) {
+      record.view.setUint16(L.FCW, 0x40, true);
+      record.view.setUint16(L.FTW, 0x5555, true);
+      record.setI32(L.MXCSR, 0x1f80);
+    }
+    this.nmiPending = false;
+    this.stateReplaced();
+  }
+
+  readState(): VcpuState {
+    return readVcpuState(this.record);
+  }
+
+  writeState(state: VcpuState): void {
+    writeVcpuState(this.record, state);
+    const { record } = this;
+    const ssDpl = (record.segmentAttributes(L.SEG.ss) >>> 5) & 3;
+    record.setI32(L.CPL, this.isProtected ? ssDpl : this.isV86 ? 3 : 0);
+    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
+    this.stateReplaced();
+  }
+
+  snapshot(): Snapshot {
+    return {
+      type: 'processor',
+      version: 1,
+      state: {
+        record: this.record.bytes.slice(0, L.RECORD_SIZE),
+        nmiPending: this.nmiPending,
+        branchSteps: this.branchSteps,
+        services: { ...this.services.snapshot() },
+      },
+    };
+  }
+
+  restore(snapshot: Snapshot): void {
+    const state = snapshot.state as {
+      record?: unknown;
+      nmiPending?: unknown;
+      branchSteps?: unknown;
+      services?: unknown;
+    } | null;
+    const record = state?.record;
+    const known = snapshot.type === 'processor' && snapshot.version === 1;
+    if (!known || !(record instanceof Uint8Array) || record.length !== L.RECORD_SIZE) {
+      throw new VmmError('snapshot-mismatch', 'not the state of an emulated processor');
+    }
+    this.record.bytes.set(record);
+    this.nmiPending = state?.nmiPending === true;
+    this.branchSteps = state?.branchSteps === true;
+    this.stateReplaced();
+    this.services.restore(state?.services as Snapshot);
+    this.baseChanged();
+  }
+
+  /** After the record was replaced as a whole. */
+  private stateReplaced(): void {
+    this.stopRequested = false;
+    this.cacheMode.fill(-1);
+    this.mmu.reconfigure();
+    this.modeChanged();
+  }
+
+  // --- Mode -----------------------------------------------------------------------------------
+
+  get cpl(): number {
+    return this.words[CPL];
+  }
+
+  /** Protected mode without virtual-8086: segments are descriptors. */
+  get isProtected(): boolean {
+    return (this.words[CR0] & CR0_PE) !== 0 && (this.words[EFLAGS] & FLAG_VM) === 0;
+  }
+
+  get isV86(): boolean {
+    return (this.words[EFLAGS] & FLAG_VM) !== 0;
+  }
+
+  /** Long mode is active (64-bit or compatibility). */
+  get isLong(): boolean {
+    return (this.words[EFER] & EFER_LMA) !== 0;
+  }
+
+  get is64(): boolean {
+    return (this.words[MODE] & MODE_SIZE_MASK) === MODE_64;
+  }
+
+  /** Sets the privilege; `modeChanged` must follow. */
+  setCpl(cpl: number): void {
+    this.words[CPL] = cpl;
+  }
+
+  /** Recomputes what depends on segments, privilege and control registers. */
+  modeChanged(): void {
+    const { words, record } = this;
+    const long64 = this.isLong && (record.halves[CS_ATTRIBUTES] & ATTR_L) !== 0;
+    const mode = long64 ? MODE_64 : modeKey(record.view);
+    const base = long64 ? 0 : words[CS_BASE];
+    const user = words[CPL] === 3 ? 1 : 0;
+    words[MODE] = mode;
+    words[L.TLB >> 2] = user === 1 ? L.TLB_USER : L.TLB_SUPERVISOR;
+    words[L.JUMP_CACHE >> 2] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;
+    if (this.cacheMode[user] === mode && this.cacheBase[user] === base) return;
+    // The jump cache knows addresses by RIP alone.
+    this.cacheMode[user] = mode;
+    this.cacheBase[user] = base;
+    words[L.GENERATION >> 2]++;
+  }
+
+  /** Sets RFLAGS; translations made under another EFLAGS.AC are dropped where SMAP is on. */
+  setEflags(image: number, mask: number): void {
+    const before = this.words[EFLAGS];
+    this.record.setEflags(image, mask);
+    if (((before ^ this.words[EFLAGS]) & FLAG_AC) !== 0 && this.mmu.walker.smap) {
+      this.mmu.tlb.flushAll();
+    }
+  }
+
+  // --- System functions -----------------------------------------------------------------------
+
+  /** Runs a system function; a guest fault in it becomes the outcome FAULT. */
+  callSystem(fn: SystemFunction): Outcome {
+    this.ext = 0;
+    this.mmu.canonicalVector = VECTOR_GP;
+    try {
+      return fn(this);
+    } catch (error) {
+      if (error !== GUEST_FAULT) throw error;
+      return FAULT;
+    }
+  }
+
+  /** Raises an exception: never returns. */
+  raise(vector: number, errorCode = -1): never {
+    this.words[L.FAULT_VECTOR >> 2] = vector;
+    this.words[L.FAULT_ERROR >> 2] = errorCode;
+    throw GUEST_FAULT;
+  }
+
+  /** #GP with an error code. */
+  gp(errorCode = 0): never {
+    return this.raise(VECTOR_GP, errorCode);
+  }
+
+  /** #GP(0) unless at CPL 0. */
+  requireCpl0(): void {
+    if (this.words[CPL] !== 0) this.gp();
+  }
+
+  /** RIP becomes what follows the instruction. */
+  completed(): void {
+    this.record.copyPair(L.RIP, L.NEXT_RIP);
+  }
+
+  /** REDISPATCH; LEAVE if an interrupt waits that may be taken now. RIP has been set. */
+  resume(): Outcome {
+    if (this.words[L.INTERRUPT_PENDING >> 2] === 0) return REDISPATCH;
+    return (this.words[EFLAGS] & FLAG_IF) !== 0 || this.nmiPending ? LEAVE : REDISPATCH;
+  }
+
+  /** Interrupts are not taken before the next instruction has ended. */
+  inhibitInterrupts(): void {
+    this.record.copyPair(L.SHADOW_RIP, L.NEXT_RIP);
+  }
+
+  // --- Interrupts -----------------------------------------------------------------------------
+
+  /** Whether the next instruction is in the shadow of STI or MOV SS. Ends a shadow left behind. */
+  inShadow(): boolean {
+    const { record } = this;
+    if (record.lo(L.SHADOW_RIP) === NO_SHADOW && record.hi(L.SHADOW_RIP) === NO_SHADOW)
+      return false;
+    if (
+      record.lo(L.SHADOW_RIP) === record.lo(L.RIP) &&
+      record.hi(L.SHADOW_RIP) === record.hi(L.RIP)
+    ) {
+      return true;
+    }
+    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
+    return false;
+  }
+
+  /** Takes note of what waits; whether an event could be taken but for IF and shadows. */
+  updatePending(): boolean {
+    const nmi = this.nmiPending && this.words[L.NMI_BLOCKED >> 2] === 0;
+    const pending = nmi || this.services.apic.hasInterrupt();
+    this.words[L.INTERRUPT_PENDING >> 2] = pending ? 1 : 0;
+    return pending;
+  }
+
+  /** Whether an event waits that could end HLT now. */
+  get wakes(): boolean {
+    if (this.nmiPending && this.words[L.NMI_BLOCKED >> 2] === 0) return true;
+    return (this.words[EFLAGS] & FLAG_IF) !== 0 && this.services.apic.hasInterrupt();
+  }
+
+  /** Asks the run to stop after the current instruction. */
+  requestStop(): void {
+    this.stopRequested = true;
+    this.onStopRequest();
+  }
+
+  // --- ApicCpu --------------------------------------------------------------------------------
+
+  wake(): void {
+    this.words[L.INTERRUPT_PENDING >> 2] = 1;
+    if ((this.words[EFLAGS] & FLAG_IF) !== 0) this.requestStop();
+  }
+
+  nmi(): void {
+    this.nmiPending = true;
+    this.words[L.INTERRUPT_PENDING >> 2] = 1;
+    this.requestStop();
+  }
+
+  init(): void {
+    this.resetRecord(true);
+    this.services.apic.init();
+    this.requestStop();
+  }
+
+  startup(vector: number): void {
+    const { record } = this;
+    if (record.i32(L.ACTIVITY) !== L.ACTIVITY_WAIT_SIPI) return;
+    const cs = L.segmentOffset(L.SEG.cs);
+    record.setU16(cs + L.SEG_SELECTOR, vector << 8);
+    record.setPair(cs + L.SEG_BASE, vector << 12, 0);
+    record.setPair(L.RIP, 0, 0);
+    record.setI32(L.ACTIVITY, L.ACTIVITY_RUNNING);
+    this.modeChanged();
+    this.requestStop();
+  }
+
+  taskPriority(cr8: number): void {
+    this.record.setPair(L.CR8, cr8, 0);
+  }
+
+  baseChanged(): void {
+    const base = this.services?.apic.mmioBase ?? -1;
+    this.mmio.apicBase = base;
+    this.mmu.apicPage = base < 0 ? -1 : Math.floor(base / 4096);
+    this.mmu.tlb.flushAll();
+  }
+
+  // --- MsrCpu ---------------------------------------------------------------------------------
+
+  eferChanged(_changed: number): void {
+    this.mmu.reconfigure();
+    this.modeChanged();
+  }
+
+  segmentBaseChanged(): void {
+    if (!this.is64) this.modeChanged();
+  }
+
+  branchStep(on: boolean): void {
+    this.branchSteps = on;
+  }
+
+  unknownMsr(direction: 'read' | 'write', index: number, value: MsrValue): boolean {
+    if (!this.exits.deliverMsr(direction, index, value.lo, value.hi)) return false;
+    value.lo = this.exits.msr.lo;
+    value.hi = this.exits.msr.hi;
+    return true;
+  }
+
+  // --- ExtensionVcpu --------------------------------------------------------------------------
+
+  switchContext(context: number): void {
+    if (context === this.context) return;
+    throw new VmmError('unsupported', 'this processor has one context only');
+  }
+
+  flushTlb(): void {
+    this.mmu.tlb.flushAll();
+  }
+
+  setIntercepts(_names: ReadonlySet<InterceptName>): void {
+    throw new VmmError('unsupported', 'this processor has no intercepts for extensions yet');
+  }
+}

@@ -1,0 +1,341 @@
+/**
+ * Control and debug registers, descriptor-table registers, and what acts on caches.
+ *
+ * Source: AMD APM vol. 2, 3.1 (control registers), 13.1.1 (debug registers), 14.6 (entering long
+ * mode); vol. 3, MOV CRn, MOV DRn, LMSW, SMSW, CLTS, LGDT, LIDT, INVLPG.
+ */
+import * as L from '../cpu/layout.js';
+import { ATTR_L } from '../cpu/mode.js';
+import type { Processor } from '../cpu/processor.js';
+import * as R from '../cpu/registers.js';
+import { NEXT, type Outcome } from './outcome.js';
+import { requireNoUmip } from './segments.js';
+
+const CR0_DEFINED =
+  R.CR0_PE |
+  R.CR0_MP |
+  R.CR0_EM |
+  R.CR0_TS |
+  R.CR0_ET |
+  R.CR0_NE |
+  R.CR0_WP |
+  R.CR0_AM |
+  R.CR0_NW |
+  R.CR0_CD |
+  R.CR0_PG; // prettier-ignore
+/** Bits whose change empties the TLB. */
+const CR0_PAGING = R.CR0_PG | R.CR0_WP | R.CR0_PE;
+const CR4_PAGING =
+  R.CR4_PSE | R.CR4_PAE | R.CR4_PGE | R.CR4_SMEP | R.CR4_SMAP | R.CR4_LA57 | R.CR4_PKE;
+const DR6 = 6;
+const DR7 = 7;
+const DR7_GD = 1 << 13;
+const DR6_BD = 1 << 13;
+
+/** Bits of CR4 that the CPU model has. */
+function cr4Defined(cpu: Processor): number {
+  const has = (feature: string, bits: number) => (cpu.cpu.has(feature) ? bits : 0);
+  return (
+    R.CR4_PCE |
+    has('vme', R.CR4_VME | R.CR4_PVI) |
+    has('tsc', R.CR4_TSD) |
+    has('de', R.CR4_DE) |
+    has('pse', R.CR4_PSE) |
+    has('pae', R.CR4_PAE) |
+    has('mce', R.CR4_MCE) |
+    has('pge', R.CR4_PGE) |
+    has('fxsr', R.CR4_OSFXSR) |
+    has('sse', R.CR4_OSXMMEXCPT) |
+    has('umip', R.CR4_UMIP) |
+    has('la57', R.CR4_LA57) |
+    has('fsgsbase', R.CR4_FSGSBASE) |
+    has('pcid', R.CR4_PCIDE) |
+    has('xsave', R.CR4_OSXSAVE) |
+    has('smep', R.CR4_SMEP) |
+    has('smap', R.CR4_SMAP) |
+    has('pku', R.CR4_PKE)
+  );
+}
+
+/** MOV to CRn: ARG0 the number, ARG1 the value. */
+export function movToCr(cpu: Processor): Outcome {
+  const { record } = cpu;
+  const number = record.lo(L.ARG0);
+  if (number !== 0 && number !== 2 && number !== 3 && number !== 4 && number !== 8) cpu.raise(6);
+  cpu.requireCpl0();
+  const lo = record.lo(L.ARG1);
+  const hi = cpu.is64 ? record.hi(L.ARG1) : 0;
+  switch (number) {
+    case 0:
+      if (hi !== 0) cpu.gp();
+      return writeCr0(cpu, lo);
+    case 2:
+      record.setPair(L.CR2, lo, hi);
+      return NEXT;
+    case 3:
+      return writeCr3(cpu, lo, hi);
+    case 4:
+      if (hi !== 0) cpu.gp();
+      return writeCr4(cpu, lo);
+    default:
+      if (hi !== 0 || (lo & ~15) !== 0) cpu.gp();
+      record.setPair(L.CR8, lo, 0);
+      cpu.services.apic.taskPriority = lo;
+      cpu.updatePending();
+      cpu.completed();
+      return cpu.resume();
+  }
+}
+
+function writeCr0(cpu: Processor, image: number): Outcome {
+  const { record } = cpu;
+  const before = record.i32(L.CR0);
+  const value = (image & CR0_DEFINED) | R.CR0_ET;
+  const pe = (value & R.CR0_PE) !== 0;
+  const paging = (value & R.CR0_PG) !== 0;
+  if (paging && !pe) cpu.gp();
+  if ((value & R.CR0_NW) !== 0 && (value & R.CR0_CD) === 0) cpu.gp();
+  const efer = record.i32(L.EFER);
+  const turnsOn = paging && (before & R.CR0_PG) === 0;
+  if (turnsOn && (efer & R.EFER_LME) !== 0) {
+    // Entering long mode: PAE must be on, and the current code must not be 64-bit code yet.
+    const cs = record.segmentAttributes(L.SEG.cs);
+    if ((record.i32(L.CR4) & R.CR4_PAE) === 0 || (cs & ATTR_L) !== 0) cpu.gp();
+    record.setI32(L.EFER, efer | R.EFER_LMA);
+  } else if (!paging && (before & R.CR0_PG) !== 0) {
+    if (cpu.is64) cpu.gp();
+    record.setI32(L.EFER, efer & ~R.EFER_LMA);
+  }
+  if (turnsOn && (efer & R.EFER_LME) === 0 && (record.i32(L.CR4) & R.CR4_PAE) !== 0) {
+    loadPdptes(cpu, record.lo(L.CR3));
+  }
+  record.setPair(L.CR0, value, 0);
+  if (((before ^ value) & CR0_PAGING) !== 0) cpu.mmu.reconfigure();
+  if (((before ^ value) & R.CR0_PE) !== 0 && !pe) cpu.setCpl(0);
+  return serialized(cpu);
+}
+
+function writeCr3(cpu: Processor, lo: number, hi: number): Outcome {
+  const { record } = cpu;
+  if (cpu.isLong) {
+    // Bits above the physical address size must be zero.
+    const bits = cpu.options.physicalBits - 32;
+    if (bits < 31 && hi >>> bits !== 0) cpu.gp();
+  }
+  const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
+  if (paging && !cpu.isLong && (record.i32(L.CR4) & R.CR4_PAE) !== 0) loadPdptes(cpu, lo);
+  record.setPair(L.CR3, lo, cpu.isLong ? hi : 0);
+  cpu.mmu.switchTables();
+  cpu.completed();
+  return cpu.resume();
+}
+
+function writeCr4(cpu: Processor, value: number): Outcome {
+  const { record } = cpu;
+  if ((value & ~cr4Defined(cpu)) !== 0) cpu.gp();
+  const before = record.i32(L.CR4);
+  const changed = before ^ value;
+  if (cpu.isLong && (value & R.CR4_PAE) === 0) cpu.gp();
+  if (cpu.isLong && (changed & R.CR4_LA57) !== 0) cpu.gp();
+  if (!cpu.isLong && (value & R.CR4_PCIDE) !== 0) cpu.gp();
+  const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
+  const pae = (value & R.CR4_PAE) !== 0;
+  if (paging && !cpu.isLong && pae && (changed & CR4_PAGING) !== 0) {
+    loadPdptes(cpu, record.lo(L.CR3));
+  }
+  record.setPair(L.CR4, value, 0);
+  if ((changed & CR4_PAGING) !== 0) cpu.mmu.reconfigure();
+  return serialized(cpu);
+}
+
+/**
+ * Loads the four top entries of legacy PAE tables; #GP(0) if one is present with a reserved bit.
+ * None is stored unless all are good.
+ */
+function loadPdptes(cpu: Processor, cr3: number): void {
+  const { physical, record } = cpu;
+  const table = cr3 & ~31;
+  const spa = physical.locate((table & ~0xfff) >>> 0);
+  const at = spa < 0 ? -1 : physical.ramBase + spa + (table & 0xfff);
+  const bits = cpu.options.physicalBits - 32;
+  const reservedHi = bits >= 32 ? 0 : ~((1 << bits) - 1);
+  const entry = (index: number) => (at < 0 ? -1 : physical.view.getInt32(at + index * 4, true));
+  for (let i = 0; i < 4; i++) {
+    const lo = entry(i * 2);
+    if ((lo & 1) !== 0 && ((lo & 0x1e6) !== 0 || (entry(i * 2 + 1) & reservedHi) !== 0)) cpu.gp();
+  }
+  for (let i = 0; i < 4; i++) record.setPair(L.PDPTE + i * 8, entry(i * 2), entry(i * 2 + 1));
+}
+
+/** After a change of control registers: the mode may be another one. */
+function serialized(cpu: Processor): Outcome {
+  cpu.modeChanged();
+  cpu.completed();
+  return cpu.resume();
+}
+
+/** MOV from CRn: ARG0 the number → ARG0. */
+export function movFromCr(cpu: Processor): Outcome {
+  const { record } = cpu;
+  const number = record.lo(L.ARG0);
+  const fields: Readonly<Record<number, number>> = {
+    0: L.CR0,
+    2: L.CR2,
+    3: L.CR3,
+    4: L.CR4,
+    8: L.CR8,
+  };
+  const field = fields[number];
+  if (field === undefined) cpu.raise(6);
+  cpu.requireCpl0();
+  if (number === 8) record.setPair(L.ARG0, cpu.services.apic.taskPriority, 0);
+  else record.copyPair(L.ARG0, field);
+  return NEXT;
+}
+
+/** CLTS. */
+export function clts(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  cpu.record.setI32(L.CR0, cpu.record.i32(L.CR0) & ~R.CR0_TS);
+  return NEXT;
+}
+
+/** LMSW: ARG0 the word. PE can be set but not cleared. */
+export function lmsw(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  const cr0 = cpu.record.i32(L.CR0);
+  const word = cpu.record.lo(L.ARG0);
+  return writeCr0(cpu, (cr0 & ~0xe) | (word & 0xf) | (cr0 & R.CR0_PE));
+}
+
+/** SMSW → ARG0: CR0, of which the caller stores as much as its operand takes. */
+export function smsw(cpu: Processor): Outcome {
+  requireNoUmip(cpu);
+  cpu.record.copyPair(L.ARG0, L.CR0);
+  return NEXT;
+}
+
+/** The register number of DR4 and DR5, which are DR6 and DR7 unless CR4.DE is set (#UD). */
+function debugRegister(cpu: Processor): number {
+  const { record } = cpu;
+  const number = record.lo(L.ARG0) & 15;
+  if (number > 7) cpu.raise(R.VECTOR_UD);
+  const alias = number === 4 || number === 5;
+  if (alias && (record.i32(L.CR4) & R.CR4_DE) !== 0) cpu.raise(R.VECTOR_UD);
+  cpu.requireCpl0();
+  const dr7 = L.DR + DR7 * 8;
+  if ((record.i32(dr7) & DR7_GD) !== 0) {
+    // General detect: the fault's handler must be able to touch them.
+    record.setI32(dr7, record.i32(dr7) & ~DR7_GD);
+    record.setI32(L.DR + DR6 * 8, record.i32(L.DR + DR6 * 8) | DR6_BD);
+    cpu.raise(R.VECTOR_DB);
+  }
+  return alias ? number + 2 : number;
+}
+
+/** MOV to DRn: ARG0 the number, ARG1 the value. */
+export function movToDr(cpu: Processor): Outcome {
+  const { record } = cpu;
+  const number = debugRegister(cpu);
+  const lo = record.lo(L.ARG1);
+  const hi = cpu.is64 ? record.hi(L.ARG1) : 0;
+  const field = L.DR + number * 8;
+  if (number < 4) {
+    record.setPair(field, lo, hi);
+    return NEXT;
+  }
+  if (hi !== 0) cpu.gp();
+  if (number === DR6) record.setPair(field, (lo & 0xe00f) | 0xffff0ff0, 0);
+  else record.setPair(field, (lo & 0xffff2fff) | 0x400, 0);
+  return NEXT;
+}
+
+/** MOV from DRn: ARG0 the number → ARG0. */
+export function movFromDr(cpu: Processor): Outcome {
+  const number = debugRegister(cpu);
+  cpu.record.copyPair(L.ARG0, L.DR + number * 8);
+  return NEXT;
+}
+
+/** Reads a pseudo-descriptor at ARG0; ARG1 the operand size: base of 24, 32 or 64 bits. */
+function loadTable(cpu: Processor, field: number): Outcome {
+  const { record, memory } = cpu;
+  cpu.requireCpl0();
+  const lo = record.lo(L.ARG0);
+  const hi = record.hi(L.ARG0);
+  const size = record.lo(L.ARG1);
+  const limit = memory.read16(lo, hi, cpu.cpl);
+  const [baseAtLo, baseAtHi] = advance(cpu, lo, hi, 2);
+  let base: number;
+  let baseHi = 0;
+  if (size === 8) {
+    base = memory.read64(baseAtLo, baseAtHi, cpu.cpl);
+    baseHi = memory.high;
+    if (!cpu.mmu.walker.isCanonical(baseHi)) cpu.gp();
+  } else {
+    base = memory.read32(baseAtLo, baseAtHi, cpu.cpl);
+    if (size === 2) base &= 0xffffff;
+  }
+  record.setPair(field, base, baseHi);
+  record.setI32(field + 8, limit);
+  return NEXT;
+}
+
+function storeTable(cpu: Processor, field: number): Outcome {
+  const { record, memory } = cpu;
+  requireNoUmip(cpu);
+  const lo = record.lo(L.ARG0);
+  const hi = record.hi(L.ARG0);
+  const wide = record.lo(L.ARG1) === 8;
+  const [baseAtLo, baseAtHi] = advance(cpu, lo, hi, 2);
+  memory.probeWrite(lo, hi, wide ? 10 : 6, cpu.cpl);
+  memory.write16(lo, hi, record.i32(field + 8), cpu.cpl);
+  if (wide) memory.write64(baseAtLo, baseAtHi, record.lo(field), record.hi(field), cpu.cpl);
+  else memory.write32(baseAtLo, baseAtHi, record.lo(field), cpu.cpl);
+  return NEXT;
+}
+
+/** A linear address moved on, within the address space of the mode. */
+function advance(cpu: Processor, lo: number, hi: number, bytes: number): [number, number] {
+  const next = (lo + bytes) | 0;
+  return [next, cpu.is64 && next >>> 0 < bytes ? (hi + 1) | 0 : hi];
+}
+
+/** LGDT: ARG0 the linear address, ARG1 the operand size in bytes. */
+export function lgdt(cpu: Processor): Outcome {
+  return loadTable(cpu, L.GDTR);
+}
+
+/** LIDT: ARG0 the linear address, ARG1 the operand size in bytes. */
+export function lidt(cpu: Processor): Outcome {
+  return loadTable(cpu, L.IDTR);
+}
+
+/** SGDT: ARG0 the linear address, ARG1 the operand size in bytes. */
+export function sgdt(cpu: Processor): Outcome {
+  return storeTable(cpu, L.GDTR);
+}
+
+/** SIDT: ARG0 the linear address, ARG1 the operand size in bytes. */
+export function sidt(cpu: Processor): Outcome {
+  return storeTable(cpu, L.IDTR);
+}
+
+/** INVLPG: ARG0 the linear address. A non-canonical one does nothing. */
+export function invlpg(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  cpu.mmu.tlb.flushPage(cpu.record.lo(L.ARG0), cpu.record.hi(L.ARG0));
+  return NEXT;
+}
+
+/** WBINVD: there is nothing to write back. */
+export function wbinvd(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  return NEXT;
+}
+
+/** INVD. */
+export function invd(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  return NEXT;
+}

@@ -1,0 +1,175 @@
+/**
+ * Delivery of exceptions, interrupts and INT n: which event comes when one fails to be delivered,
+ * and what all modes share.
+ *
+ * Source: AMD APM vol. 2, 8.2 (vectors, error codes), 8.2.9 (double fault), 8.2.24 and table 8-6.
+ */
+import * as L from '../cpu/layout.js';
+import type { Processor } from '../cpu/processor.js';
+import {
+  VECTOR_DE,
+  VECTOR_DF,
+  VECTOR_GP,
+  VECTOR_NMI,
+  VECTOR_NP,
+  VECTOR_PF,
+  VECTOR_SS,
+  VECTOR_TS,
+} from '../cpu/registers.js';
+import { deliverLong } from './deliver-long.js';
+import { deliverProtected } from './deliver-protected.js';
+import { deliverReal } from './deliver-real.js';
+import { GUEST_FAULT, LEAVE, type Outcome } from './outcome.js';
+
+/** What is delivered decides about privilege checks, RF and the EXT bit. */
+export const EVENT_FAULT = 0;
+/** A trap, or an interrupt from outside: nothing will be restarted. */
+export const EVENT_EXTERNAL = 1;
+/** INT n, INT3, INTO: the gate's DPL is checked and EXT is 0. */
+export const EVENT_SOFTWARE = 2;
+
+const CONTRIBUTORY =
+  (1 << VECTOR_DE) | (1 << VECTOR_TS) | (1 << VECTOR_NP) | (1 << VECTOR_SS) | (1 << VECTOR_GP);
+const NO_ERROR = -1;
+
+function isContributory(vector: number): boolean {
+  return vector < 32 && ((CONTRIBUTORY >>> vector) & 1) !== 0;
+}
+
+/** Whether a fault `second` during delivery of exception `first` makes a double fault. */
+function makesDoubleFault(first: number, second: number): boolean {
+  if (isContributory(first)) return isContributory(second);
+  return first === VECTOR_PF && (second === VECTOR_PF || isContributory(second));
+}
+
+/**
+ * Delivers an event; `ripLo`/`ripHi` is the RIP that its frame shows. RIP of the record must be
+ * that of the current instruction: faults on the way are reported there.
+ */
+export function deliver(
+  cpu: Processor,
+  vector: number,
+  error: number,
+  event: number,
+  ripLo: number,
+  ripHi: number,
+): Outcome {
+  let currentVector = vector;
+  let currentError = error;
+  let currentEvent = event;
+  let lo = ripLo;
+  let hi = ripHi;
+  // What makes a double fault is an exception, not an interrupt.
+  let exception = event === EVENT_FAULT;
+  for (;;) {
+    if (tryDeliver(cpu, currentVector, currentError, currentEvent, lo, hi)) {
+      cpu.words[L.FAULT_VECTOR >> 2] = -1;
+      return cpu.resume();
+    }
+    const second = cpu.words[L.FAULT_VECTOR >> 2];
+    if (currentVector === VECTOR_DF && exception) return shutDown(cpu);
+    if (exception && makesDoubleFault(currentVector, second)) {
+      currentVector = VECTOR_DF;
+      currentError = 0;
+    } else {
+      currentVector = second;
+      currentError = cpu.words[L.FAULT_ERROR >> 2];
+    }
+    exception = true;
+    currentEvent = EVENT_FAULT;
+    lo = cpu.record.lo(L.RIP);
+    hi = cpu.record.hi(L.RIP);
+  }
+}
+
+/** One attempt; false if a fault is pending. */
+function tryDeliver(
+  cpu: Processor,
+  vector: number,
+  error: number,
+  event: number,
+  ripLo: number,
+  ripHi: number,
+): boolean {
+  cpu.ext = event === EVENT_SOFTWARE ? 0 : 1;
+  cpu.mmu.canonicalVector = VECTOR_GP;
+  if (vector === VECTOR_PF && event === EVENT_FAULT) {
+    cpu.record.copyPair(L.CR2, L.FAULT_ADDRESS);
+  }
+  try {
+    if (cpu.isLong) deliverLong(cpu, vector, error, event, ripLo, ripHi);
+    else if ((cpu.words[L.CR0 >> 2] & 1) !== 0) {
+      deliverProtected(cpu, vector, error, event, ripLo);
+    } else deliverReal(cpu, vector, ripLo);
+    return true;
+  } catch (fault) {
+    if (fault !== GUEST_FAULT) throw fault;
+    return false;
+  } finally {
+    cpu.ext = 0;
+  }
+}
+
+/** Delivers the pending fault (FAULT_VECTOR, FAULT_ERROR) of the instruction at RIP. */
+export function deliverFault(cpu: Processor): Outcome {
+  cpu.words[L.RMW_PENDING >> 2] = 0;
+  const { record } = cpu;
+  return deliver(
+    cpu,
+    record.i32(L.FAULT_VECTOR),
+    record.i32(L.FAULT_ERROR),
+    EVENT_FAULT,
+    record.lo(L.RIP),
+    record.hi(L.RIP),
+  );
+}
+
+/** Delivers an interrupt or trap between two instructions: RIP is the next one's. */
+export function deliverExternal(cpu: Processor, vector: number): Outcome {
+  const { record } = cpu;
+  return deliver(cpu, vector, NO_ERROR, EVENT_EXTERNAL, record.lo(L.RIP), record.hi(L.RIP));
+}
+
+/** Delivers INT n, INT3 or INTO: the frame shows NEXT_RIP. */
+export function deliverSoftware(cpu: Processor, vector: number): Outcome {
+  const { record } = cpu;
+  return deliver(
+    cpu,
+    vector,
+    NO_ERROR,
+    EVENT_SOFTWARE,
+    record.lo(L.NEXT_RIP),
+    record.hi(L.NEXT_RIP),
+  );
+}
+
+/**
+ * Takes the most important event that may be taken before the instruction at RIP: NMI, then an
+ * interrupt. False if there is none. Wakes the processor from HLT.
+ */
+export function takeInterrupt(cpu: Processor): boolean {
+  const { words } = cpu;
+  if (!cpu.updatePending()) return false;
+  const halted = words[L.ACTIVITY >> 2] === L.ACTIVITY_HALTED;
+  if (!halted && words[L.ACTIVITY >> 2] !== L.ACTIVITY_RUNNING) return false;
+  if (!halted && cpu.inShadow()) return false;
+  if (!cpu.wakes) return false;
+  words[L.ACTIVITY >> 2] = L.ACTIVITY_RUNNING;
+  if (cpu.nmiPending && words[L.NMI_BLOCKED >> 2] === 0) {
+    cpu.nmiPending = false;
+    words[L.NMI_BLOCKED >> 2] = 1;
+    deliverExternal(cpu, VECTOR_NMI);
+  } else {
+    deliverExternal(cpu, cpu.services.apic.acknowledge());
+  }
+  cpu.updatePending();
+  return true;
+}
+
+/** Triple fault: the processor stops until RESET or INIT. */
+export function shutDown(cpu: Processor): Outcome {
+  cpu.words[L.FAULT_VECTOR >> 2] = -1;
+  cpu.words[L.ACTIVITY >> 2] = L.ACTIVITY_SHUTDOWN;
+  cpu.exits.deliverShutdown('triple-fault');
+  return LEAVE;
+}

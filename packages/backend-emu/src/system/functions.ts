@@ -1,0 +1,68 @@
+/**
+ * The table of system functions, by the names that instruction descriptions use. Their order is
+ * part of no interface: numbers are given at start-up.
+ */
+import type { SystemFunction } from '../cpu/processor.js';
+import * as control from './control.js';
+import * as fastCalls from './fast-calls.js';
+import * as flagControl from './flag-control.js';
+import { iret } from './iret.js';
+import * as machine from './machine.js';
+import * as segments from './segments.js';
+
+export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
+  clts: control.clts,
+  cli: flagControl.cli,
+  cpuid: machine.cpuid,
+  hlt: machine.hlt,
+  icebp: flagControl.icebp,
+  int: flagControl.int,
+  int3: flagControl.int3,
+  into: flagControl.into,
+  invd: control.invd,
+  invlpg: control.invlpg,
+  iret,
+  lar: segments.lar,
+  lgdt: control.lgdt,
+  lidt: control.lidt,
+  lldt: segments.lldt,
+  lmsw: control.lmsw,
+  loadFar: segments.loadFar,
+  lsl: segments.lsl,
+  ltr: segments.ltr,
+  monitor: machine.monitor,
+  movFromCr: control.movFromCr,
+  movFromDr: control.movFromDr,
+  movToCr: control.movToCr,
+  movToDr: control.movToDr,
+  movToSeg: segments.movToSeg,
+  mwait: machine.mwait,
+  popSeg: segments.popSeg,
+  popf: flagControl.popf,
+  pushf: flagControl.pushf,
+  rdmsr: machine.rdmsr,
+  rdpmc: machine.rdpmc,
+  rdrand: machine.rdrand,
+  rdseed: machine.rdseed,
+  rdtsc: machine.rdtsc,
+  rdtscp: machine.rdtscp,
+  sgdt: control.sgdt,
+  sidt: control.sidt,
+  sldt: segments.sldt,
+  smsw: control.smsw,
+  sti: flagControl.sti,
+  str: segments.str,
+  swapgs: fastCalls.swapgs,
+  syscall: fastCalls.syscall,
+  sysenter: fastCalls.sysenter,
+  sysexit: fastCalls.sysexit,
+  sysret: fastCalls.sysret,
+  ud: machine.ud,
+  verr: segments.verr,
+  verw: segments.verw,
+  vmmcall: machine.vmmcall,
+  wbinvd: control.wbinvd,
+  wrmsr: machine.wrmsr,
+  xgetbv: machine.xgetbv,
+  xsetbv: machine.xsetbv,
+};

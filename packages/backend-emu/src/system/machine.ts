@@ -1,0 +1,213 @@
+/**
+ * CPUID, MSRs, time-stamp counter, extended control registers, HLT, hypercalls, random numbers and
+ * undefined opcodes.
+ *
+ * Source: AMD APM vol. 3 for each; vol. 2, 13.2 (TSC), 11.5 (XCR0).
+ */
+import * as F from '../cpu/flags.js';
+import * as L from '../cpu/layout.js';
+import type { Processor } from '../cpu/processor.js';
+import { CR4_OSXSAVE, CR4_PCE, CR4_TSD, VECTOR_UD } from '../cpu/registers.js';
+import { GUEST_FAULT, LEAVE, NEXT, type Outcome } from './outcome.js';
+
+const RAX = L.gprOffset(0);
+const RCX = L.gprOffset(1);
+const RDX = L.gprOffset(2);
+const RBX = L.gprOffset(3);
+const RSI = L.gprOffset(6);
+/** Components of XCR0 that exist: x87 and SSE. */
+const XCR0_DEFINED = 3;
+
+/** CPUID: EAX, ECX → EAX, EBX, ECX, EDX. */
+export function cpuid(cpu: Processor): Outcome {
+  const { record, services, exits } = cpu;
+  const leaf = record.u32(RAX);
+  const subleaf = record.u32(RCX);
+  const state = {
+    cr4: record.i32(L.CR4),
+    xcr0: record.i32(L.XCR0),
+    apicEnabled: services.apic.enabled,
+  };
+  const value = exits.cpuid;
+  services.cpuid.query(leaf, subleaf, state, value, cpu);
+  if (cpu.intercept.has('cpuid')) {
+    value.leaf = leaf;
+    value.subleaf = subleaf;
+    exits.deliverCpuid();
+  }
+  record.setPair(RAX, value.eax, 0);
+  record.setPair(RBX, value.ebx, 0);
+  record.setPair(RCX, value.ecx, 0);
+  record.setPair(RDX, value.edx, 0);
+  return NEXT;
+}
+
+/** RDMSR: ECX → EDX:EAX. */
+export function rdmsr(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  const { record } = cpu;
+  const { msrs } = cpu.services;
+  const index = record.u32(RCX);
+  let { lo, hi } = msrs;
+  if (cpu.intercept.has('msr') && cpu.exits.deliverMsr('read', index, 0, 0)) {
+    lo = cpu.exits.msr.lo;
+    hi = cpu.exits.msr.hi;
+  } else {
+    if (!msrs.read(index)) cpu.gp();
+    lo = msrs.lo;
+    hi = msrs.hi;
+  }
+  record.setPair(RAX, lo, 0);
+  record.setPair(RDX, hi, 0);
+  return NEXT;
+}
+
+/** WRMSR: ECX, EDX:EAX. */
+export function wrmsr(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  const { record } = cpu;
+  const index = record.u32(RCX);
+  const lo = record.u32(RAX);
+  const hi = record.u32(RDX);
+  const claimed = cpu.intercept.has('msr') && cpu.exits.deliverMsr('write', index, lo, hi);
+  if (!claimed && !cpu.services.msrs.write(index, lo, hi)) cpu.gp();
+  cpu.updatePending();
+  cpu.completed();
+  return cpu.resume();
+}
+
+/** RDTSC → EDX:EAX. */
+export function rdtsc(cpu: Processor): Outcome {
+  const { record } = cpu;
+  if ((record.i32(L.CR4) & CR4_TSD) !== 0 && cpu.cpl !== 0) cpu.gp();
+  const { tsc } = cpu.services;
+  tsc.read();
+  record.setPair(RAX, tsc.lo, 0);
+  record.setPair(RDX, tsc.hi, 0);
+  return NEXT;
+}
+
+/** RDTSCP → EDX:EAX, ECX. */
+export function rdtscp(cpu: Processor): Outcome {
+  if (!cpu.cpu.has('rdtscp')) return ud(cpu);
+  rdtsc(cpu);
+  cpu.record.setPair(RCX, cpu.record.lo(L.TSC_AUX), 0);
+  return NEXT;
+}
+
+/** RDPMC: there is no counter, so every index is #GP(0). */
+export function rdpmc(cpu: Processor): Outcome {
+  const allowed = (cpu.record.i32(L.CR4) & CR4_PCE) !== 0 || cpu.cpl === 0;
+  if (!allowed) cpu.gp();
+  return cpu.gp();
+}
+
+function requireXsave(cpu: Processor): void {
+  if ((cpu.record.i32(L.CR4) & CR4_OSXSAVE) === 0) cpu.raise(VECTOR_UD);
+}
+
+/** XGETBV: ECX → EDX:EAX. */
+export function xgetbv(cpu: Processor): Outcome {
+  requireXsave(cpu);
+  const { record } = cpu;
+  if (record.i32(RCX) !== 0) cpu.gp();
+  record.setPair(RAX, record.lo(L.XCR0), 0);
+  record.setPair(RDX, record.hi(L.XCR0), 0);
+  return NEXT;
+}
+
+/** XSETBV: ECX, EDX:EAX. */
+export function xsetbv(cpu: Processor): Outcome {
+  requireXsave(cpu);
+  cpu.requireCpl0();
+  const { record } = cpu;
+  const lo = record.i32(RAX);
+  const known = (lo & ~XCR0_DEFINED) === 0 && (lo & 1) !== 0 && record.i32(RDX) === 0;
+  if (record.i32(RCX) !== 0 || !known) cpu.gp();
+  record.setPair(L.XCR0, lo, 0);
+  return NEXT;
+}
+
+/** HLT. */
+export function hlt(cpu: Processor): Outcome {
+  cpu.requireCpl0();
+  cpu.completed();
+  cpu.words[L.ACTIVITY >> 2] = L.ACTIVITY_HALTED;
+  if (!cpu.wakes) cpu.exits.deliverHlt((cpu.record.i32(L.EFLAGS) & F.FLAG_IF) !== 0);
+  return LEAVE;
+}
+
+/** VMMCALL and VMCALL: RAX the number, RBX, RCX, RDX, RSI → RAX. At CPL 0 only, as KVM has it. */
+export function vmmcall(cpu: Processor): Outcome {
+  const { record, exits } = cpu;
+  const { args } = exits.hypercall;
+  [RBX, RCX, RDX, RSI].forEach((offset, index) => {
+    args[index * 2] = record.lo(offset);
+    args[index * 2 + 1] = record.hi(offset);
+  });
+  if (cpu.cpl !== 0) {
+    // -EPERM
+    record.setPair(RAX, -1, cpu.is64 ? -1 : 0);
+    return NEXT;
+  }
+  exits.deliverHypercall(record.u32(RAX));
+  const { resultLo, resultHi } = exits.hypercall;
+  record.setPair(RAX, resultLo, cpu.is64 ? resultHi : 0);
+  return NEXT;
+}
+
+/** MONITOR: not in the CPU model. */
+export function monitor(cpu: Processor): Outcome {
+  return ud(cpu);
+}
+
+/** MWAIT: not in the CPU model. */
+export function mwait(cpu: Processor): Outcome {
+  return ud(cpu);
+}
+
+function randomNumber(cpu: Processor, feature: string): Outcome {
+  if (!cpu.cpu.has(feature)) return ud(cpu);
+  const { record, random } = cpu;
+  const size = record.lo(L.ARG0);
+  const lo = random.u32();
+  const hi = size === 8 ? random.u32() : 0;
+  record.setPair(L.ARG0, size === 2 ? lo & 0xffff : lo, hi);
+  record.setEflags(F.FLAG_CF, F.FLAGS_STATUS);
+  return NEXT;
+}
+
+/** RDRAND: ARG0 the operand size in bytes → ARG0; CF set. */
+export function rdrand(cpu: Processor): Outcome {
+  return randomNumber(cpu, 'rdrand');
+}
+
+/** RDSEED: ARG0 the operand size in bytes → ARG0; CF set. */
+export function rdseed(cpu: Processor): Outcome {
+  return randomNumber(cpu, 'rdseed');
+}
+
+/** An opcode that this processor does not have: #UD, counted by its first bytes. */
+export function ud(cpu: Processor): Outcome {
+  cpu.undefinedOpcodes.count(`opcode ${opcodeBytes(cpu)}`);
+  return cpu.raise(VECTOR_UD);
+}
+
+/** The first bytes at RIP, in hexadecimal; as many as can be read, at most four. */
+function opcodeBytes(cpu: Processor): string {
+  const { record, memory } = cpu;
+  const base = cpu.is64 ? 0 : record.lo(L.segmentOffset(L.SEG.cs));
+  const bytes: string[] = [];
+  const fault = record.i32(L.FAULT_VECTOR);
+  try {
+    for (let i = 0; i < 4; i++) {
+      const lo = (base + record.lo(L.RIP) + i) | 0;
+      const hi = cpu.is64 ? record.hi(L.RIP) : 0;
+      bytes.push(memory.read8(lo, hi, cpu.cpl).toString(16).padStart(2, '0'));
+    }
+  } catch (error) {
+    if (error !== GUEST_FAULT) throw error;
+    record.setI32(L.FAULT_VECTOR, fault);
+  }
+  return bytes.join(' ');
+}
