@@ -47,6 +47,7 @@ export function parseArguments(
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
     .exitOverride()
+    .configureHelp({ optionDescription: ({ description }) => description })
     .showSuggestionAfterError()
     .configureOutput({
       writeOut: (chunk) => {
@@ -106,16 +107,12 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
 
   run
     .optionsGroup('Machine:')
-    .addOption(choice('--backend <name>', 'what runs instructions (default: emu)', BACKENDS))
+    .addOption(choice('--backend', 'what runs instructions (default: emu)', BACKENDS))
     .option('--memory <size>', 'guest RAM in bytes, or with K, M, G (default: 256M)')
     .option('--cpus <n>', 'number of virtual CPUs (default: 1)')
-    .addOption(
-      choice('--clock <mode>', 'time by instruction count or by the host', CLOCKS).helpGroup(
-        'Machine:',
-      ),
-    )
+    .addOption(choice('--clock', 'time by instruction count or by the host, see below', CLOCKS))
     .option('--seed <n>', 'seed of all that is random; fixes the date (default: fresh)')
-    .addOption(choice('--on-reset <what>', 'when the guest resets (default: stop)', ON_RESET))
+    .addOption(choice('--on-reset', 'when the guest resets (default: stop)', ON_RESET))
     .option('--plugin <module>', 'use a plugin: a path or a package; repeatable', collect)
     .option('--config <file>', 'read options from a JSON file; options here win');
 
@@ -124,17 +121,17 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .option('--kernel <file>', 'Linux bzImage, ELF or flat binary')
     .option('--initrd <file>', 'initial RAM disk (the module of a Multiboot guest)')
     .option('--append <text>', 'kernel command line')
-    .addOption(choice('--entry <how>', 'how to enter it (default: by file type)', ENTRIES))
-    .addOption(choice('--flat-mode <mode>', 'flat binary: processor mode', FLAT_MODES))
-    .option('--load-address <n>', 'flat binary: guest-physical address of its first byte');
+    .addOption(choice('--entry', 'how to enter the kernel (default: by file type)', ENTRIES))
+    .addOption(choice('--flat-mode', 'mode of a flat binary (default: real)', FLAT_MODES))
+    .option('--load-address <n>', 'where a flat binary goes (default: 0x7c00, or 1 MiB)');
 
   run
     .optionsGroup('Run:')
-    .option('--timeout <seconds>', 'give up after this much of the host’s time (status 4)')
+    .option('--timeout <seconds>', 'end the run after so much of the host’s time (status 4)')
     .option('--exits <what>', '"summary", or a file: one JSON object per exit')
     .option('--record <file>', 'record all input')
     .option('--replay <file>', 'take all input from a recording')
-    .option('--save <file>', 'save the VM when the run ends before the guest, see below')
+    .option('--save <file>', 'save the VM, see below')
     .option('--save-at <n>', 'end the run when n instructions have run, and save')
     .option('--restore <file>', 'go on with a saved VM')
     .option('--quiet', 'no summary')
@@ -143,8 +140,8 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .action(take);
 }
 
-function choice(flags: string, text: string, choices: readonly string[]): Option {
-  return new Option(flags, text).choices(choices);
+function choice(flag: string, text: string, choices: readonly string[]): Option {
+  return new Option(`${flag} <${choices.join('|')}>`, text).choices(choices);
 }
 
 const collect = (value: string, list: readonly string[] = []) => [...list, value];
