@@ -1,3 +1,4 @@
+// The AML encoder against bytes from the specification, and a reader of its own for lengths.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as aml from './aml.js';

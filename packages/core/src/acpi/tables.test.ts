@@ -1,3 +1,4 @@
+// ACPI tables as a guest follows them, and as iasl reads them where it is installed.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+// The ELF reader on whole, damaged and random files.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VmmError } from '../interfaces/error.js';

@@ -1,3 +1,4 @@
+// Flat binaries in each mode: registers, placement, refusals.
 import { describe, expect, it } from 'vitest';
 import { acpiTables } from '../acpi/tables.js';
 import { flat } from './flat.js';

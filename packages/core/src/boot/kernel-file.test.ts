@@ -1,3 +1,4 @@
+// Telling kernel files apart, and choosing the boot source; any file, any entry.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VmmError } from '../interfaces/error.js';

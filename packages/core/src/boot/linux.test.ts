@@ -1,3 +1,4 @@
+// Linux by both entries: registers, page tables as a processor walks them, boot_params, refusals.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { acpiTables } from '../acpi/tables.js';

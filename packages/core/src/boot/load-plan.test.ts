@@ -1,3 +1,4 @@
+// The plain loader on memory with a known filling.
 import { describe, expect, it } from 'vitest';
 import type { LaunchPlan, LaunchRegion } from '../interfaces/launch-plan.js';
 import { slotMemory } from '../memory/slot-memory.js';

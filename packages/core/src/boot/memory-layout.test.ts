@@ -1,3 +1,4 @@
+// RAM ranges and E820; carving against a painted model.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { E820, type E820Entry } from '../interfaces/launch-plan.js';

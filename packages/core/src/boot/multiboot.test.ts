@@ -1,3 +1,4 @@
+// Multiboot kernels: the information structure as a kernel reads it, both ways to load, refusals.
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { VmmError } from '../interfaces/error.js';

@@ -1,3 +1,4 @@
+// PVH: segments, start info as a kernel reads it, refusals.
 import { describe, expect, it } from 'vitest';
 import { acpiTables } from '../acpi/tables.js';
 import { MIB } from './memory-layout.js';
