@@ -15,6 +15,7 @@ export {
   type ReplaySource,
 } from './input/recording.js';
 export * from './interfaces/index.js';
+export { type DecodeOptions, decodeSnapshot, encodeSnapshot } from './machine/snapshot-file.js';
 export type { Vm, VmOptions, VmSummary } from './machine/vm.js';
 export { dmaView, type SlotMemory, slotMemory } from './memory/slot-memory.js';
 export { packPages, unpackPages } from './memory/sparse-pages.js';

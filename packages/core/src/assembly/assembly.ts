@@ -64,8 +64,11 @@ export class Assembly {
   private readonly singles: Partial<Singles> = {};
   private readonly owners = new Map<keyof Singles, string>();
   private vm: BackendVm | null = null;
+  /** The seed in use; a restored VM takes over the saved one's. */
+  seed: bigint;
 
   constructor(readonly parts: AssemblyParts) {
+    this.seed = parts.options.seed;
     this.dma = dmaView(() => this.backendVm.memory);
   }
 
@@ -115,7 +118,7 @@ export class Assembly {
   random(name: string): SeededRandom {
     let random = this.randoms.get(name);
     if (random === undefined) {
-      random = seededRandom(this.parts.options.seed, name);
+      random = seededRandom(this.seed, name);
       this.randoms.set(name, random);
     }
     return random;

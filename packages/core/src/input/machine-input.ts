@@ -102,6 +102,14 @@ export class MachineInput implements InputPort {
     this.queue = [];
   }
 
+  /** A replay goes on from here: what lies before was delivered before the state was saved. */
+  seek(at: number, time: number): void {
+    for (let next = this.nextReplayed; next !== null; next = this.nextReplayed) {
+      if (next.at > at || (next.at === at && next.time >= time)) return;
+      this.replayed++;
+    }
+  }
+
   /** The next input of a replay, null when there is none (left). */
   get nextReplayed(): InputRecord | null {
     return this.replay?.[this.replayed] ?? null;
@@ -140,6 +148,7 @@ export class MachineInput implements InputPort {
       version: 1,
       state: {
         queue: this.queue.map(({ source, data }) => ({ source: source.name, data: data.slice() })),
+        held: [...this.sources.values()].filter(({ held }) => held).map(({ name }) => name),
       },
     };
   }
@@ -148,22 +157,32 @@ export class MachineInput implements InputPort {
     if (type !== TYPE || version !== 1) {
       throw new VmmError('snapshot-mismatch', `not the state of an input port: ${type}`);
     }
-    const queue: Pending[] = [];
-    const list = (state as { readonly queue?: unknown } | null)?.queue;
-    if (!Array.isArray(list)) throw new VmmError('snapshot-mismatch', 'the input queue is damaged');
-    for (const item of list as readonly { source?: unknown; data?: unknown }[]) {
-      const source = this.sources.get(String(item?.source));
-      if (source === undefined || !(item.data instanceof Uint8Array)) {
-        throw new VmmError(
-          'snapshot-mismatch',
-          `the snapshot has input for ${String(item?.source)}, which this VM lacks`,
-        );
-      }
-      queue.push({ source, data: item.data.slice() });
+    const { queue, held } = (state ?? {}) as { readonly queue?: unknown; readonly held?: unknown };
+    if (!Array.isArray(queue) || !Array.isArray(held)) {
+      throw new VmmError('snapshot-mismatch', 'the saved input queue is damaged');
     }
-    for (const source of this.sources.values()) source.queued = 0;
-    for (const { source, data } of queue) source.queued += data.length;
-    this.queue = queue;
+    const pending = (queue as readonly { source?: unknown; data?: unknown }[]).map((item) => {
+      if (!(item?.data instanceof Uint8Array)) {
+        throw new VmmError('snapshot-mismatch', 'the saved input queue is damaged');
+      }
+      return { source: this.known(item.source), data: item.data.slice() };
+    });
+    const holding = new Set(held.map((name: unknown) => this.known(name)));
+    for (const source of this.sources.values()) {
+      source.queued = 0;
+      source.held = holding.has(source);
+    }
+    for (const { source, data } of pending) source.queued += data.length;
+    this.queue = pending;
+  }
+
+  private known(name: unknown): Source {
+    const source = this.sources.get(String(name));
+    if (source !== undefined) return source;
+    throw new VmmError(
+      'snapshot-mismatch',
+      `the saved VM has input for ${String(name)}, which this one lacks`,
+    );
   }
 
   private deliverQueued(at: number, time: number): void {

@@ -169,8 +169,9 @@ export class Machine {
     if (asked !== null) return asked;
     clock.fireDue();
     input.deliver(this.instructions(), clock.now());
-    const askedNow = this.answer();
-    if (askedNow !== null) return askedNow;
+    // A pause waits for the next boundary: a VM that stands still is always before its input.
+    const request = this.parts.control.take();
+    if (request !== null) return this.obey(request);
     const over = this.replayOver();
     if (over !== null) return { end: over };
     const cpu = this.pick();

@@ -37,7 +37,6 @@ export class VirtualMachine implements Vm {
   private readonly machine: Machine;
   private readonly inputs: InputRecord[] = [];
   private plan: LaunchPlan | null = null;
-  private hooksDone = false;
   private resets = 0;
   private end: VmEnd | null = null;
   private loop: Promise<VmEnd | null> | null = null;
@@ -70,7 +69,7 @@ export class VirtualMachine implements Vm {
   }
 
   get seed(): string {
-    return String(this.parts.assembly.parts.options.seed);
+    return String(this.parts.assembly.seed);
   }
 
   get instructions(): number {
@@ -254,7 +253,6 @@ export class VirtualMachine implements Vm {
     else if (interrupts.irqchip === 'internal') lines.connect(interrupts);
     this.chooseClock();
     this.prepareInput();
-    this.hooksDone = true;
   }
 
   private chooseClock(): void {
@@ -314,8 +312,7 @@ export class VirtualMachine implements Vm {
 
   private finishStopped(): void {
     const { reason, message } = this.stopWanted!;
-    const instructions = this.hooksDone ? this.instructions : 0;
-    this.finish(Object.freeze({ reason, status: 0, message, instructions }));
+    this.finish(Object.freeze({ reason, status: 0, message, instructions: this.instructions }));
   }
 
   private finish(end: VmEnd): void {

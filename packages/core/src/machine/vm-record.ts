@@ -35,13 +35,13 @@ function plain({ type, version, state }: Snapshot): Fields {
 
 /** The record of a VM that stands still. */
 export function saveVm(assembly: Assembly, machine: Machine): Snapshot {
-  const { clock, input, options } = assembly.parts;
+  const { clock, input } = assembly.parts;
   return {
     type: VM_RECORD_TYPE,
     version: VERSION,
     state: {
       configuration: configuration(assembly),
-      seed: String(options.seed),
+      seed: String(assembly.seed),
       epochSeconds: clock.epochSeconds,
       clock: { ...clock.save() },
       backend: plain(assembly.backendVm.snapshot()),
@@ -102,19 +102,23 @@ export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine
   const state = fields(record.state, 'state');
   checkConfiguration(fields(state['configuration'], 'configuration'), configuration(assembly));
   const { mode, now } = fields(state['clock'], 'clock');
-  const { epochSeconds } = state;
+  const { epochSeconds, seed } = state;
   if ((mode !== 'icount' && mode !== 'wall') || typeof now !== 'number') {
     mismatch('the saved clock is damaged');
   }
   if (typeof epochSeconds !== 'number') mismatch('the saved date is damaged');
+  if (typeof seed !== 'string' || !/^[0-9]{1,20}$/.test(seed))
+    mismatch('the saved seed is damaged');
   lines.hold();
   assembly.backendVm.restore(snapshotOf(state['backend'], 'backend'));
+  assembly.seed = BigInt(seed);
   clock.epochSeconds = epochSeconds;
   clock.load(chosenMode(options.clock, mode), now);
   restoreNamed(fields(state['randoms'], 'randoms'), assembly.randoms, 'random generator');
   const devices = assembly.devices.map((device) => [device.name, device] as const);
   restoreNamed(fields(state['devices'], 'devices'), devices, 'device');
   input.restore(snapshotOf(state['input'], 'input'));
+  input.seek(assembly.backendVm.instructions(), clock.now());
   machine.restore(snapshotOf(state['machine'], 'machine'));
   lines.release();
 }

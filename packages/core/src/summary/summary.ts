@@ -32,7 +32,7 @@ export function summarize(input: SummaryInput): VmSummary {
     memory: options.memory,
     cpus: options.cpus,
     clock: { mode: clock.mode, why: input.clockWhy },
-    seed: String(options.seed),
+    seed: String(assembly.seed),
     epochSeconds: clock.epochSeconds,
     exits: {
       total: counters.total,
