@@ -1,7 +1,7 @@
 /**
  * What one plugin sees of the VM under assembly: the assembly under the plugin's name.
  */
-import type { PluginContext } from '../interfaces/index.js';
+import type { AnyExitHandler, PluginContext } from '../interfaces/index.js';
 import type { Assembly } from './assembly.js';
 
 /** The context of plugin `name`. */
@@ -10,7 +10,9 @@ export function pluginContext(assembly: Assembly, name: string): PluginContext {
     assembly.parts;
   return {
     clock,
-    random: assembly.random(`plugin:${name}`),
+    get random() {
+      return assembly.random(`plugin:${name}`);
+    },
     input,
     events: events.viewOf(name),
     control,
@@ -27,7 +29,7 @@ export function pluginContext(assembly: Assembly, name: string): PluginContext {
       return assembly.backendVm.vcpus;
     },
     addDevice: (device) => assembly.addDevice(device, name),
-    addExitHandler: (handler) => router.add(handler, name),
+    addExitHandler: (handler) => router.add(handler as unknown as AnyExitHandler, name),
     irq: (gsi) => lines.line(gsi),
     consoleOutput: (source, byte) => events.console.put(source, byte),
     addAcpiNode: (node) => void assembly.acpiNodes.push(node),

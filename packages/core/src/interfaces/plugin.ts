@@ -10,7 +10,8 @@ import type { Clock, Random } from './clock.js';
 import type { CpuExtension } from './cpu-extension.js';
 import type { Device, IrqLine, MachineControl } from './device.js';
 import type { VmEvents } from './events.js';
-import type { AnyExitHandler } from './exit-handler.js';
+import type { VmExitKind } from './exit.js';
+import type { ExitHandler } from './exit-handler.js';
 import type { InputPort } from './input-port.js';
 import type { InstructionAssist } from './instruction-assist.js';
 import type { BootSource } from './launch-plan.js';
@@ -50,7 +51,7 @@ export interface PluginContext {
   readonly vcpus: readonly Vcpu[];
   /** Adds a device and claims its regions; overlap is a `VmmError('plugin-conflict')`. */
   addDevice(device: Device): void;
-  addExitHandler(handler: AnyExitHandler): void;
+  addExitHandler<Kind extends VmExitKind>(handler: ExitHandler<Kind>): void;
   /** A line of the interrupt controllers; GSIs 0-15 are also the ISA IRQs. */
   irq(gsi: number): IrqLine;
   /**

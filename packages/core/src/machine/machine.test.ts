@@ -1,61 +1,10 @@
 // The run loop: exact timers, jumps over sleep, turns of several CPUs, ends, requests.
 import { describe, expect, test } from 'vitest';
 import { createVm } from '../assembly/create-vm.js';
-import { definePlugin } from '../assembly/define-plugin.js';
-import type { PluginContext, VmPlugin } from '../interfaces/index.js';
+import type { PluginContext } from '../interfaces/index.js';
 import { collectExits, FakeHost, type FakeOp, fakeBackend, fakeMachine } from '../testing/index.js';
-import type { Vm, VmOptions } from './vm.js';
-
-const WORK: FakeOp = { op: 'work', count: 1_000_000 };
-const OFF: FakeOp = { op: 'out', port: 0xf4, value: 7 };
-
-/** Port 0xf4 ends the run with the value written. */
-function exitPort(): VmPlugin {
-  return definePlugin({
-    name: 'exit-port',
-    version: '1.0.0',
-    api: 1,
-    setup(context) {
-      context.addExitHandler({
-        name: 'exit-port',
-        filter: { kind: 'io', ports: { base: 0xf4, length: 1 } },
-        handle(exit) {
-          if (exit.kind === 'io') context.control.powerOff('debug-exit', exit.data[0]!);
-          return 'handled';
-        },
-      });
-    },
-  });
-}
-
-function plugin(setup: (context: PluginContext) => void, name = 'test'): VmPlugin {
-  return definePlugin({ name, version: '1.0.0', api: 1, setup });
-}
-
-interface Setup {
-  readonly main?: readonly FakeOp[];
-  readonly isr?: readonly FakeOp[];
-  readonly programs?: readonly { main: readonly FakeOp[]; isr?: readonly FakeOp[] }[];
-  readonly options?: VmOptions;
-  readonly with?: (context: PluginContext) => void;
-}
-
-async function make(setup: Setup): Promise<{ vm: Vm; backend: ReturnType<typeof fakeBackend> }> {
-  const programs = setup.programs ?? [
-    { main: setup.main ?? [], ...(setup.isr ? { isr: setup.isr } : {}) },
-  ];
-  const backend = fakeBackend({ programs });
-  const vm = await createVm({
-    seed: 1,
-    memory: '1M',
-    cpus: programs.length,
-    host: new FakeHost(),
-    ...setup.options,
-  })
-    .use(fakeMachine(backend, programs.length), exitPort(), setup.with && plugin(setup.with))
-    .build();
-  return { vm, backend };
-}
+import { makeVm as make, OFF, WORK } from './test-vm.js';
+import type { VmOptions } from './vm.js';
 
 describe('a run', () => {
   test('ends with what the guest wrote to the exit port, after that instruction', async () => {

@@ -238,7 +238,7 @@ export function fakeBoot(cpus = 1): BootSource {
   };
 }
 
-/** Plugin: the backend and a boot source that starts every CPU that has a program. */
+/** Plugin: the backend, and a boot source that starts the first `cpus` CPUs; none for 0. */
 export function fakeMachine(backend: FakeBackend, cpus = 1): VmPlugin {
   return definePlugin({
     name: 'fake-machine',
@@ -247,7 +247,7 @@ export function fakeMachine(backend: FakeBackend, cpus = 1): VmPlugin {
     provides: ['cpu'],
     setup(context) {
       context.setBackend(backend);
-      context.setBootSource(fakeBoot(cpus));
+      if (cpus > 0) context.setBootSource(fakeBoot(cpus));
     },
   });
 }
