@@ -17,11 +17,13 @@ import type {
 import { resetState, VmmError } from '@cloister/core';
 import type { ApicCpu } from '../apic/ports.js';
 import type { CpuSelection } from '../cpuid/selection.js';
+import { fpuTraps } from '../fpu/traps.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
 import type { MsrCpu } from '../msr/ports.js';
 import type { VcpuServices } from '../msr/vcpu-services.js';
+import { PortData } from '../system/io.js';
 import { FAULT, GUEST_FAULT, LEAVE, type Outcome, REDISPATCH } from '../system/outcome.js';
 import { Stack } from '../system/stack.js';
 import { UndefinedOpcodes } from '../system/undefined-opcodes.js';
@@ -74,6 +76,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   readonly cpu: CpuSelection;
   readonly random: Random;
   readonly intercept: ReadonlySet<VmExitKind>;
+  readonly portData = new PortData();
   readonly undefinedOpcodes = new UndefinedOpcodes();
   readonly mmio: MmioRouter;
   /** APIC, MSRs, CPUID and time-stamp counter; connected after construction. */
@@ -204,6 +207,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.cacheMode.fill(-1);
     this.mmu.reconfigure();
     this.modeChanged();
+    this.fpuStateChanged();
   }
 
   // --- Mode -----------------------------------------------------------------------------------
@@ -250,6 +254,13 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.cacheMode[user] = mode;
     this.cacheBase[user] = base;
     words[L.GENERATION >> 2]++;
+  }
+
+  /** After a change of CR0, CR4 or the x87 status word. */
+  fpuStateChanged(): void {
+    const { record } = this;
+    const traps = fpuTraps(record.i32(L.CR0), record.i32(L.CR4), record.u16(L.FSW));
+    record.setI32(L.FPU_TRAPS, traps);
   }
 
   /** Sets RFLAGS; translations made under another EFLAGS.AC are dropped where SMAP is on. */

@@ -170,6 +170,7 @@ function loadPdptes(cpu: Processor, cr3: number): void {
 /** After a change of control registers: the mode may be another one. */
 function serialized(cpu: Processor): Outcome {
   cpu.modeChanged();
+  cpu.fpuStateChanged();
   cpu.completed();
   return cpu.resume();
 }
@@ -197,6 +198,7 @@ export function movFromCr(cpu: Processor): Outcome {
 export function clts(cpu: Processor): Outcome {
   cpu.requireCpl0();
   cpu.record.setI32(L.CR0, cpu.record.i32(L.CR0) & ~R.CR0_TS);
+  cpu.fpuStateChanged();
   return NEXT;
 }
 

@@ -6,22 +6,31 @@ import type { SystemFunction } from '../cpu/processor.js';
 import * as control from './control.js';
 import * as fastCalls from './fast-calls.js';
 import * as flagControl from './flag-control.js';
+import { fxrstor, fxsave } from './fxsave.js';
+import * as io from './io.js';
 import { iret } from './iret.js';
 import * as machine from './machine.js';
 import * as segments from './segments.js';
+import * as transfer from './transfer.js';
 
 export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
+  callFar: transfer.callFar,
   clts: control.clts,
   cli: flagControl.cli,
   cpuid: machine.cpuid,
+  fxrstor,
+  fxsave,
   hlt: machine.hlt,
   icebp: flagControl.icebp,
+  in: io.portIn,
+  ins: io.ins,
   int: flagControl.int,
   int3: flagControl.int3,
   into: flagControl.into,
   invd: control.invd,
   invlpg: control.invlpg,
   iret,
+  jmpFar: transfer.jmpFar,
   lar: segments.lar,
   lgdt: control.lgdt,
   lidt: control.lidt,
@@ -37,6 +46,8 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   movToDr: control.movToDr,
   movToSeg: segments.movToSeg,
   mwait: machine.mwait,
+  out: io.portOut,
+  outs: io.outs,
   popSeg: segments.popSeg,
   popf: flagControl.popf,
   pushf: flagControl.pushf,
@@ -46,6 +57,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   rdseed: machine.rdseed,
   rdtsc: machine.rdtsc,
   rdtscp: machine.rdtscp,
+  retFar: transfer.retFar,
   sgdt: control.sgdt,
   sidt: control.sidt,
   sldt: segments.sldt,

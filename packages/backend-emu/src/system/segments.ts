@@ -10,7 +10,7 @@ import { ATTR_DB, ATTR_G } from '../cpu/mode.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NP, VECTOR_SS } from '../cpu/registers.js';
 import * as D from './descriptors.js';
-import { NEXT, type Outcome, REDISPATCH } from './outcome.js';
+import { NEXT, type Outcome } from './outcome.js';
 
 /** Present, S, writable and accessed: real-mode data. */
 const REAL_DATA = 0x93;
@@ -99,12 +99,8 @@ export function loadSegment(cpu: Processor, index: number, selector: number): vo
 /** What follows a change of a data segment: the mode's key may have changed. */
 function segmentLoaded(cpu: Processor, index: number): Outcome {
   if (index === L.SEG.ss) cpu.inhibitInterrupts();
-  if (cpu.is64) return NEXT;
-  const before = cpu.record.i32(L.MODE);
-  cpu.modeChanged();
-  if (cpu.record.i32(L.MODE) === before) return NEXT;
-  cpu.completed();
-  return REDISPATCH;
+  if (!cpu.is64) cpu.modeChanged();
+  return NEXT;
 }
 
 /** MOV to a segment register: ARG0 its number, ARG1 the selector. */
