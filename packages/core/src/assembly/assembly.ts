@@ -14,6 +14,7 @@ import type {
   InstructionAssist,
   IrqLines,
   MemoryEncryption,
+  Snapshot,
 } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import type { ControlRequests } from '../machine/control.js';
@@ -59,11 +60,12 @@ export class Assembly {
   readonly startHooks: Hook<void | Promise<void>>[] = [];
   readonly resetHooks: Hook<void>[] = [];
   readonly summaries: Hook<readonly (readonly [string, string])[]>[] = [];
-  readonly randoms = new Map<string, SeededRandom>();
   readonly dma: DmaView;
   private readonly singles: Partial<Singles> = {};
   private readonly owners = new Map<keyof Singles, string>();
   private vm: BackendVm | null = null;
+  private readonly randoms = new Map<string, SeededRandom>();
+  private savedRandoms: ReadonlyMap<string, Snapshot> = new Map();
   /** The seed in use; a restored VM takes over the saved one's. */
   seed: bigint;
 
@@ -119,8 +121,29 @@ export class Assembly {
     let random = this.randoms.get(name);
     if (random === undefined) {
       random = seededRandom(this.seed, name);
+      const saved = this.savedRandoms.get(name);
+      if (saved !== undefined) random.restore(saved);
       this.randoms.set(name, random);
     }
     return random;
+  }
+
+  /**
+   * Takes over another VM's seed and generators. One that the other VM never used is as the seed
+   * makes it; one that is asked for later is as it was saved.
+   */
+  restoreRandoms(seed: bigint, saved: ReadonlyMap<string, Snapshot>): void {
+    this.seed = seed;
+    this.savedRandoms = saved;
+    for (const [name, random] of this.randoms) {
+      random.restore(saved.get(name) ?? seededRandom(seed, name).snapshot());
+    }
+  }
+
+  /** Generators to save: also those of a restored VM that nobody has asked for yet. */
+  saveRandoms(): ReadonlyMap<string, Snapshot> {
+    const states = new Map(this.savedRandoms);
+    for (const [name, random] of this.randoms) states.set(name, random.snapshot());
+    return states;
   }
 }

@@ -3,7 +3,7 @@
  * VM that is built differently.
  */
 import type { Assembly } from '../assembly/assembly.js';
-import type { Clock, Snapshot, Snapshotable, SnapshotValue } from '../interfaces/index.js';
+import type { Clock, Snapshot, SnapshotValue } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import type { Machine } from './machine.js';
 
@@ -25,8 +25,8 @@ function configuration(assembly: Assembly): Fields {
   };
 }
 
-function named(parts: Iterable<readonly [string, Snapshotable]>): Fields {
-  return Object.fromEntries([...parts].map(([name, part]) => [name, plain(part.snapshot())]));
+function named(snapshots: Iterable<readonly [string, Snapshot]>): Fields {
+  return Object.fromEntries([...snapshots].map(([name, each]) => [name, plain(each)]));
 }
 
 function plain({ type, version, state }: Snapshot): Fields {
@@ -47,8 +47,8 @@ export function saveVm(assembly: Assembly, machine: Machine): Snapshot {
       backend: plain(assembly.backendVm.snapshot()),
       machine: plain(machine.snapshot()),
       input: plain(input.snapshot()),
-      randoms: named(assembly.randoms),
-      devices: named(assembly.devices.map((device) => [device.name, device] as const)),
+      randoms: named(assembly.saveRandoms()),
+      devices: named(assembly.devices.map((device) => [device.name, device.snapshot()] as const)),
     },
   };
 }
@@ -81,16 +81,6 @@ function checkConfiguration(saved: Fields, present: Fields): void {
   }
 }
 
-function restoreNamed(
-  saved: Fields,
-  parts: Iterable<readonly [string, Snapshotable]>,
-  what: string,
-): void {
-  for (const [name, part] of parts) {
-    part.restore(snapshotOf(saved[name], `${what} ${name}`));
-  }
-}
-
 /**
  * Puts the record into a VM that has not run yet. Memory and counters first, then time, then
  * devices, which set their timers by it; interrupt lines are held until all are there.
@@ -111,12 +101,16 @@ export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine
     mismatch('the saved seed is damaged');
   lines.hold();
   assembly.backendVm.restore(snapshotOf(state['backend'], 'backend'));
-  assembly.seed = BigInt(seed);
   clock.epochSeconds = epochSeconds;
   clock.load(chosenMode(options.clock, mode), now);
-  restoreNamed(fields(state['randoms'], 'randoms'), assembly.randoms, 'random generator');
-  const devices = assembly.devices.map((device) => [device.name, device] as const);
-  restoreNamed(fields(state['devices'], 'devices'), devices, 'device');
+  const randoms = Object.entries(fields(state['randoms'], 'randoms')).map(
+    ([name, saved]) => [name, snapshotOf(saved, `random generator ${name}`)] as const,
+  );
+  assembly.restoreRandoms(BigInt(seed), new Map(randoms));
+  const devices = fields(state['devices'], 'devices');
+  for (const device of assembly.devices) {
+    device.restore(snapshotOf(devices[device.name], `device ${device.name}`));
+  }
   input.restore(snapshotOf(state['input'], 'input'));
   input.seek(assembly.backendVm.instructions(), clock.now());
   machine.restore(snapshotOf(state['machine'], 'machine'));
