@@ -145,11 +145,11 @@ function requested(chip: Chip, isMaster: boolean): number {
   const ir = highest(chip, chip.irr & ~chip.imr);
   if (ir < 0) return -1;
   let inService = chip.isr;
+  // In special mask mode a level that is masked while in service holds nobody back.
   if (chip.specialMask) inService &= ~chip.imr;
   // The slave may interrupt again while one of its own is in service.
   if (chip.specialFullyNested && isMaster) inService &= ~(1 << CASCADE);
   const current = highest(chip, inService);
-  if (chip.specialMask) return inService & (1 << ir) ? -1 : ir;
   return current < 0 || rank(chip, ir) < rank(chip, current) ? ir : -1;
 }
 

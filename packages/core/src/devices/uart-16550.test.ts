@@ -279,13 +279,17 @@ describe('16550A loopback and modem lines', () => {
     expect(read(RBR)).toBe(9);
   });
 
-  it('overruns itself with a second byte in loopback', () => {
+  it('overruns itself: RBR holds the later byte, a full FIFO the earlier ones', () => {
     const { read, write } = setup();
     write(MCR, 0x10);
     write(THR, 1);
     write(THR, 2);
     expect(read(LSR) & 3).toBe(3);
-    expect(read(RBR)).toBe(1);
+    expect(read(RBR)).toBe(2);
+    write(FCR, 1);
+    for (let i = 0; i < 18; i++) write(THR, i);
+    expect(read(LSR) & 3).toBe(3);
+    expect(Array.from({ length: 17 }, () => read(RBR))).toEqual([...Array(16).keys(), 0]);
   });
 
   it('connects RTS, DTR, OUT1 and OUT2 to CTS, DSR, RI and DCD', () => {

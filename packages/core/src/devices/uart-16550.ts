@@ -79,7 +79,7 @@ export interface Uart16550Ports {
   readonly clock: Clock;
   /** Takes what is sent; while it refuses, the transmitter is busy. */
   readonly output: ByteSink;
-  /** Called when `waiting` became less. */
+  /** Called when `waiting` became less, or may have. */
   readonly room?: () => void;
 }
 
@@ -282,13 +282,20 @@ class Uart implements Uart16550 {
   }
 
   private loop(value: number): void {
-    if (this.rx.length < this.rxDepth) {
-      this.rx.push(value);
-      this.startTimeout();
-    } else {
-      this.s.lsrErrors |= LSR_OE;
-    }
+    this.receiveOne(value);
     this.s.threPending = true;
+  }
+
+  /** A byte that the UART sends to itself: nobody makes it wait, so it may overrun. */
+  private receiveOne(byte: number): void {
+    if (this.rx.length >= this.rxDepth) {
+      this.s.lsrErrors |= LSR_OE;
+      // RBR is overwritten; a full FIFO keeps what it has (PC16550D, 8.4, bit 1).
+      if (this.fifosEnabled) return;
+      this.rx.clear();
+    }
+    this.rx.push(byte);
+    this.startTimeout();
   }
 
   private send(value: number): void {
@@ -363,8 +370,7 @@ class Uart implements Uart16550 {
     if (broke && this.s.mcr & MCR_LOOP) {
       // A break that the UART sends to itself arrives as a zero byte with BI.
       this.s.lsrErrors |= LSR_BI;
-      if (this.rx.length < this.rxDepth) this.rx.push(0);
-      this.startTimeout();
+      this.receiveOne(0);
     }
     this.updateIrq();
   }
@@ -444,7 +450,6 @@ class Uart implements Uart16550 {
 
   reset(): void {
     this.load(powerOn());
-    this.ports.room?.();
   }
 
   snapshot(): Snapshot {
@@ -469,6 +474,7 @@ class Uart implements Uart16550 {
     this.tx.load(tx);
     this.setTimeoutAt(registers.timeoutAt);
     this.setRetryAt(registers.retryAt);
+    this.ports.room?.();
     this.updateIrq();
   }
 
