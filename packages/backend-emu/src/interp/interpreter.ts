@@ -87,6 +87,11 @@ export class Interpreter {
     this.#run = instance.exports.run as () => number;
   }
 
+  /** Whether emitted code is executing (or waits for what it called). */
+  get running(): boolean {
+    return this.#running;
+  }
+
   /** Instructions executed so far, not counting one in execution. */
   get executed(): number {
     const left = this.#words[BUDGET];

@@ -1,0 +1,68 @@
+/**
+ * The emulated x86-64 processor as a backend and as a plugin.
+ */
+import {
+  type BackendProbe,
+  type BackendVm,
+  type BackendVmOptions,
+  type CpuBackend,
+  definePlugin,
+  type VmPlugin,
+} from '@cloister/core';
+import { selectCpu } from './cpuid/selection.js';
+import { EmulatedVm } from './emulated-vm.js';
+
+export interface EmulatedOptions {
+  /** CPU model and changes to it: `MODEL[,+feature,-feature]`. */
+  readonly cpu?: string;
+}
+
+const NAME = 'emu';
+const VERSION = '0.1.0';
+const CAPABILITIES = [
+  'cpu',
+  'cpu.emulated',
+  'cpu.long-mode',
+  'cpu.extensions',
+  'clock.icount',
+  'memory.remap',
+  'irqchip.external',
+];
+
+/** The backend itself, for `probe` and for those who assemble without plugins. */
+export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
+  const cpu = selectCpu(options.cpu);
+  return {
+    name: NAME,
+    async probe(): Promise<BackendProbe> {
+      return {
+        name: NAME,
+        available: true,
+        capabilities: CAPABILITIES,
+        details: [
+          ['CPU model', cpu.model.name],
+          ['features', cpu.model.features.join(' ')],
+          ['hardware support', 'none needed'],
+        ],
+      };
+    },
+    async createVm(vm: BackendVmOptions): Promise<BackendVm> {
+      return new EmulatedVm(vm, cpu);
+    },
+  };
+}
+
+/** Plugin: run the guest on the emulated processor. */
+export function emulated(options: EmulatedOptions = {}): VmPlugin {
+  const backend = emulatedBackend(options);
+  return definePlugin({
+    name: 'backend-emu',
+    version: VERSION,
+    api: 1,
+    requires: [],
+    provides: CAPABILITIES,
+    setup(context) {
+      context.setBackend(backend);
+    },
+  });
+}
