@@ -344,6 +344,30 @@ describe('pause', () => {
     expect(await end).toMatchObject({ instructions: 123_458 });
   });
 
+  test('at an instruction survives other pauses, and each is told when it has come', async () => {
+    const { vm } = await make({ main: [WORK, { op: 'jump', to: 0 }] });
+    await vm.start();
+    const told: string[] = [];
+    const points = [900, 700, 700].map((at) => vm.pause({ at }).then(() => told.push(`${at}`)));
+    await vm.pause({ at: 300 });
+    const plain = vm.pause();
+    vm.resume();
+    await plain;
+    await points[1];
+    expect([vm.status, vm.instructions]).toEqual(['paused', 700]);
+    vm.resume();
+    await points[0];
+    expect([vm.status, vm.instructions]).toEqual(['paused', 900]);
+    expect(told).toEqual(['700', '700', '900']);
+    vm.resume();
+    const never = vm.pause({ at: 1e12 });
+    const soon = vm.pause();
+    vm.resume();
+    await soon;
+    await vm.stop();
+    await never;
+  });
+
   test('reports its lifecycle', async () => {
     const { vm } = await make({ main: [WORK, { op: 'jump', to: 0 }] });
     const seen: string[] = [];

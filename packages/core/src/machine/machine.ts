@@ -75,16 +75,20 @@ export class Machine {
     this.replayEnd = end;
   }
 
-  /** Asks the loop to stop: before instruction `at` of the VM, or as soon as possible. */
-  requestPause(at?: number): void {
-    if (at === undefined) this.pauseWanted = true;
-    else this.pauseAt = at;
+  /** Asks the loop to stop as soon as possible. */
+  requestPause(): void {
+    this.pauseWanted = true;
     this.interrupt();
   }
 
   cancelPause(): void {
     this.pauseWanted = false;
-    this.pauseAt = Number.POSITIVE_INFINITY;
+  }
+
+  /** The loop stops before instruction `at` of the VM; Infinity for nowhere. */
+  setPausePoint(at: number): void {
+    this.pauseAt = at;
+    this.interrupt();
   }
 
   /** Ends the slice or the sleep under way: something is to be looked at. */
@@ -186,7 +190,7 @@ export class Machine {
     if (request !== null) return this.obey(request);
     if (this.endDue !== null) return { end: this.endDue };
     if (this.pauseWanted || this.instructions() >= this.pauseAt) {
-      this.cancelPause();
+      this.pauseWanted = false;
       return 'paused';
     }
     return null;

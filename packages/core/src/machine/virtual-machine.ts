@@ -39,7 +39,7 @@ export class VirtualMachine implements Vm {
   private plan: LaunchPlan | null = null;
   private resets = 0;
   private end: VmEnd | null = null;
-  private loop: Promise<VmEnd | null> | null = null;
+  private waiters: { readonly at: number | undefined; readonly resolve: () => void }[] = [];
   private readonly ended: Promise<VmEnd>;
   private settle!: { resolve: (end: VmEnd) => void; reject: (error: unknown) => void };
   private starting: Promise<void> | null = null;
@@ -89,10 +89,14 @@ export class VirtualMachine implements Vm {
 
   async pause(options: { readonly at?: number } = {}): Promise<void> {
     if (this.status === 'created') this.fail('pause', 'start it first');
-    if (this.status !== 'running') return;
-    this.machine.requestPause(options.at);
-    // A failure of the run is told to whoever awaits its end.
-    await this.loop?.catch(() => null);
+    if (this.status !== 'running' && options.at === undefined) return;
+    if (this.status !== 'running' && this.status !== 'paused') return;
+    const { at } = options;
+    const stands = new Promise<void>((resolve) => this.waiters.push({ at, resolve }));
+    if (at === undefined) this.machine.requestPause();
+    else this.setPausePoint();
+    this.wakeWaiters();
+    await stands;
   }
 
   resume(): void {
@@ -100,7 +104,10 @@ export class VirtualMachine implements Vm {
       this.fail('resume', 'only a paused VM can go on');
     }
     this.machine.cancelPause();
-    if (this.status === 'running') return;
+    if (this.status === 'running') {
+      this.wakeWaiters(true);
+      return;
+    }
     this.setStatus('running');
     this.go();
   }
@@ -300,11 +307,11 @@ export class VirtualMachine implements Vm {
     // Whoever started it gets on first: nothing of the guest runs inside of `start`.
     const { host } = this.parts.assembly.parts.options;
     const loop = host.turn().then(() => this.machine.run());
-    this.loop = loop;
     loop.then(
       (end) => {
         if (end === null) this.setStatus('paused');
         else this.finish(end);
+        this.wakeWaiters();
       },
       (error: unknown) => this.failed(error),
     );
@@ -325,6 +332,27 @@ export class VirtualMachine implements Vm {
     const failure = asVmmError(error);
     if (this.status !== 'disposed') this.setStatus('stopped', failure.message);
     this.settle.reject(failure);
+    this.wakeWaiters();
+  }
+
+  /** The nearest place where somebody wants the VM to stand still. */
+  private setPausePoint(): void {
+    const places = this.waiters.map(({ at }) => at ?? Number.POSITIVE_INFINITY);
+    this.machine.setPausePoint(Math.min(Number.POSITIVE_INFINITY, ...places));
+  }
+
+  /** Tells those whose pause has come about, was taken back, or never will be. */
+  private wakeWaiters(takenBack = false): void {
+    const stands = this.status !== 'running';
+    const over = stands && this.status !== 'paused';
+    const { instructions } = this;
+    const due = this.waiters.filter(({ at }) =>
+      at === undefined ? stands || takenBack : over || (stands && at <= instructions),
+    );
+    if (due.length === 0) return;
+    this.waiters = this.waiters.filter((each) => !due.includes(each));
+    this.setPausePoint();
+    for (const { resolve } of due) resolve();
   }
 
   private guarded(plugin: string, run: () => void): void {

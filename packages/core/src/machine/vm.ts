@@ -106,8 +106,9 @@ export interface Vm {
   /** Starts the VM and returns when its first instruction is about to run. */
   start(): Promise<void>;
   /**
-   * Stops between two instructions: before instruction `at`, or as soon as possible. Resolves when
-   * it stands still, or has ended. Waiting for it in a handler would never end.
+   * Stops between two instructions: as soon as possible, or before instruction `at`, whatever
+   * other pauses there are before. Resolves when it stands still, or has ended, or (without `at`)
+   * when `resume` came first. Waiting for it in a handler would never end.
    */
   pause(options?: { readonly at?: number }): Promise<void>;
   /** Goes on after `pause` or `restore`. */
