@@ -4,7 +4,7 @@
  * Lines carry no state of their own that needs saving: every device drives its lines again when it
  * is restored.
  */
-import type { InterruptRouter, IrqLineOfGsi, IrqLines } from '../interfaces/index.js';
+import type { IrqLineOfGsi, IrqLines, IrqTarget } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 
 /** GSIs beyond any controller that could exist: more is a mistake of the caller. */
@@ -39,7 +39,7 @@ class Gsi {
 
 class Lines implements IrqLines {
   private readonly gsis = new Map<number, Gsi>();
-  private target: Pick<InterruptRouter, 'setGsi'> | null = null;
+  private target: IrqTarget | null = null;
   private held = 0;
 
   line(gsi: number): IrqLineOfGsi {
@@ -61,7 +61,14 @@ class Lines implements IrqLines {
     return entry.driver();
   }
 
-  connect(target: Pick<InterruptRouter, 'setGsi'>): void {
+  connect(target: IrqTarget): void {
+    const { gsis = MAX_GSI } = target;
+    for (const gsi of this.gsis.keys()) {
+      if (gsi < gsis) continue;
+      throw new VmmError('invalid-config', `the interrupt controller has no line ${gsi}`, {
+        remedy: `give the device a GSI below ${gsis}`,
+      });
+    }
     this.target = target;
     for (const gsi of this.gsis.values()) if (gsi.level) this.forward(gsi);
   }

@@ -8,6 +8,7 @@
  * becomes the nearest possible one when the clock next advances; the NMI mask (bit 7 of port 0x70)
  * is ignored; a reset brings back the host's date and default CMOS bytes.
  */
+import { HOLE_START, MIB } from '../boot/memory-layout.js';
 import type { Clock, Device, DeviceRegion, IrqLine, Snapshot, Timer } from '../interfaces/index.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
 import { fromSeconds, toSeconds } from './calendar.js';
@@ -405,8 +406,7 @@ function storeTime(ram: Uint8Array, total: number): void {
 
 /** Memory sizes as PC firmware leaves them: 640 KiB, above 1 MiB, above 16 MiB, above 4 GiB. */
 function storeMemorySizes(ram: Uint8Array, ramSize: number): void {
-  const MIB = 1024 * 1024;
-  const below4G = Math.min(ramSize, 3 * 1024 * MIB);
+  const below4G = Math.min(ramSize, HOLE_START);
   const extended = clamp(Math.floor((below4G - MIB) / 1024), 0, 0xffff);
   const above16M = clamp(Math.floor((below4G - 16 * MIB) / 65_536), 0, 0xffff);
   const above4G = clamp(Math.floor((ramSize - below4G) / 65_536), 0, 0xffffff);

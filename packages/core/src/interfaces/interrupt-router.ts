@@ -43,6 +43,9 @@ export const INTERRUPT_ROUTER: ServiceToken<InterruptRouter> = {
   key: Symbol.for('@cloister/core/interrupt-router'),
 };
 
+/** What lines lead to; without `gsis` it takes any. */
+export type IrqTarget = Pick<InterruptRouter, 'setGsi'> & Partial<Pick<InterruptRouter, 'gsis'>>;
+
 /** The lines of a VM; see `irqLines()`. */
 export interface IrqLines {
   /**
@@ -50,8 +53,11 @@ export interface IrqLines {
    * levels are kept and passed on then. `VmmError('invalid-argument')` for a GSI that cannot exist.
    */
   line(gsi: number): IrqLineOfGsi;
-  /** Connects the controller and passes it every level that is high. */
-  connect(target: Pick<InterruptRouter, 'setGsi'>): void;
+  /**
+   * Connects the controller and passes it every level that is high. `VmmError('invalid-config')`
+   * when a line was handed out that the controller does not have.
+   */
+  connect(target: IrqTarget): void;
   /**
    * Between `hold` and `release` no level is passed on: restoring devices in any order then causes
    * no edge. `release` passes every level on; a controller that was restored with them sees none
