@@ -174,6 +174,8 @@ export class Decoder {
     if (opcode === 0x90 && (this.#rex & 1) === 0) {
       return this.#rep === 0xf3 ? PAUSE_ROW : NOP_ROW;
     }
+    // The x87 escapes choose by more than the opcode: ModRM is always there.
+    if ((opcode & 0xf8) === 0xd8) this.#needModrm();
     return this.#choose(OPCODE_MAPS.primary[opcode]);
   }
 
@@ -443,6 +445,7 @@ export class Decoder {
         out.registers[index] = L.gprOffset(2);
         return true;
       case 'AL':
+      case 'AX':
       case 'rAX':
       case 'eAX':
         out.registers[index] = L.gprOffset(0);

@@ -73,6 +73,7 @@ function immediateBytes(letter: string, size: number): number {
 
 const FIXED: Readonly<Record<string, (size: number) => FormOperand>> = {
   AL: () => ({ kind: 'r', size: 8 }),
+  AX: () => ({ kind: 'r', size: 16 }),
   CL: () => ({ kind: 'r', size: 8 }),
   DX: () => ({ kind: 'r', size: 16 }),
   rAX: (size) => ({ kind: 'r', size }),

@@ -10,7 +10,7 @@
  * the instruction; `S` segment register by ModRM.reg; `C`, `D` control and debug register by
  * ModRM.reg; `V` XMM register by ModRM.reg; `W` XMM register or memory; `U` XMM register by
  * ModRM.rm; `P`, `Q`, `N` the same three for MMX registers; `F` x87 stack register in the low three
- * bits. Fixed: `AL`, `CL`, `rAX`, `eAX` (at most 32 bits), `DX`, `1`, `es` … `gs`.
+ * bits. Fixed: `AL`, `AX`, `CL`, `rAX`, `eAX` (at most 32 bits), `DX`, `1`, `es` … `gs`.
  *
  * Size: `b` 8, `w` 16, `d` 32, `q` 64, `o` 128 bits, `t` 80; `v` operand size; `z` operand size,
  * at most 32; `y` 64 with REX.W, else 32; `n` 64 in 64-bit mode, else 32; `s` (immediates only)
