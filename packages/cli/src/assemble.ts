@@ -2,14 +2,7 @@
  * From the options of a run to a machine: which plugins, in which order, with which files.
  */
 import { readFileSync } from 'node:fs';
-import {
-  createVm,
-  decodeRecording,
-  type Snapshot,
-  VmmError,
-  type VmOptions,
-  type VmPlugin,
-} from '@cloister/core';
+import { createVm, decodeRecording, type VmOptions, type VmPlugin } from '@cloister/core';
 import { boot, kernelSource } from '@cloister/core/boot';
 import {
   bootTimer,
@@ -25,8 +18,8 @@ import type { Machine } from './machine.js';
 import { loadPlugin } from './module-loader.js';
 import type { Assemble, MachinePorts } from './run.js';
 import type { RunOptions } from './run-options.js';
-import { readState } from './state-file.js';
-import { type SavedVm, VmMachine } from './vm-machine.js';
+import { readState, type SavedVm } from './state-file.js';
+import { VmMachine } from './vm-machine.js';
 
 /** Fields that the user gave: only those have to agree with a recording or a saved VM. */
 type Given = ReadonlySet<keyof RunOptions>;
@@ -42,7 +35,7 @@ async function assemble(
   ports: MachinePorts,
   backend: VmPlugin,
 ): Promise<Machine> {
-  const saved = options.restore === undefined ? undefined : await readSaved(options.restore);
+  const saved = options.restore === undefined ? undefined : await readState(options.restore);
   const builder = createVm(vmOptions(options, given, saved));
   const input = new LateInput(ports.input);
   if (saved === undefined) input.attach();
@@ -121,23 +114,12 @@ function readBytes(what: string, path: string): Uint8Array {
   }
 }
 
-async function readSaved(path: string): Promise<SavedVm> {
-  const record = (await readState(path)) as Partial<SavedVm> | null;
-  const good =
-    typeof record?.memory === 'number' &&
-    typeof record.cpus === 'number' &&
-    /^[0-9]{1,20}$/.test(String(record.seed)) &&
-    typeof (record.snapshot as Partial<Snapshot> | undefined)?.type === 'string';
-  if (good) return record as SavedVm;
-  throw new VmmError('invalid-file', `saved state ${JSON.stringify(path)}: no VM is in it`);
-}
-
 function vmOptions(options: RunOptions, given: Given, saved: SavedVm | undefined): VmOptions {
   const { clock, record, replay, onReset } = options;
   // Where a file says what the VM is, only what the user insists on is said beside it.
   const ask = saved === undefined && replay === undefined ? () => true : given.has.bind(given);
   return {
-    ...(saved && { memory: saved.memory, cpus: saved.cpus, seed: saved.seed }),
+    ...(saved && { memory: saved.memory, cpus: saved.cpus }),
     ...(ask('memory') && { memory: options.memory }),
     ...(ask('cpus') && { cpus: options.cpus }),
     ...(options.seed !== undefined && { seed: options.seed }),

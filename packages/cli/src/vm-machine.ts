@@ -3,29 +3,13 @@
  * facts.
  */
 import { writeFileSync } from 'node:fs';
-import {
-  encodeRecording,
-  type FaultEvent,
-  type Snapshot,
-  type SnapshotValue,
-  type Vm,
-  type VmEnd,
-  type VmExit,
-} from '@cloister/core';
+import { encodeRecording, type FaultEvent, type Vm, type VmEnd, type VmExit } from '@cloister/core';
 import { BOOT_TIMER } from '@cloister/core/devices';
 import { fileError } from './error-report.js';
 import type { Machine, Observe } from './machine.js';
 import { formatCount, formatSeconds, formatSize } from './quantity.js';
 import type { RunOptions } from './run-options.js';
 import { writeState } from './state-file.js';
-
-/** What the file of a saved VM holds: the VM, and what a VM must be to take it. */
-export interface SavedVm {
-  readonly memory: number;
-  readonly cpus: number;
-  readonly seed: string;
-  readonly snapshot: Snapshot;
-}
 
 export interface SavePointPort {
   readonly reachedSavePoint: () => void;
@@ -80,11 +64,9 @@ export class VmMachine implements Machine {
   }
 
   async save(path: string): Promise<void> {
-    const { memory, cpus, seed } = this.#vm.summary();
-    const { type, version, state } = await this.#vm.save();
+    const snapshot = await this.#vm.save();
     if (this.#held) this.pause();
-    const snapshot: SnapshotValue = { type, version, state };
-    await writeState(path, { memory, cpus, seed, snapshot });
+    await writeState(path, snapshot);
   }
 
   finishRecording(): void {
