@@ -91,7 +91,7 @@ export class TestProcessor {
       physical: this.physical,
       cpu: selection,
       physicalBits: 46,
-      random: { u32, fill: (target) => target.forEach((_, i) => (target[i] = u32())) },
+      random: { u32, fill: () => {} },
       intercept: new Set(),
       instructions: () => time.now,
     });
