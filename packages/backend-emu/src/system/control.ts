@@ -175,22 +175,18 @@ function serialized(cpu: Processor): Outcome {
   return cpu.resume();
 }
 
+/** Places of the control registers that can be read, CR8 apart. */
+const CR_FIELDS: readonly (number | undefined)[] = [L.CR0, undefined, L.CR2, L.CR3, L.CR4];
+
 /** MOV from CRn: ARG0 the number → ARG0. */
 export function movFromCr(cpu: Processor): Outcome {
   const { record } = cpu;
   const number = record.lo(L.ARG0);
-  const fields: Readonly<Record<number, number>> = {
-    0: L.CR0,
-    2: L.CR2,
-    3: L.CR3,
-    4: L.CR4,
-    8: L.CR8,
-  };
-  const field = fields[number];
-  if (field === undefined) cpu.raise(6);
+  const field = number === 8 ? L.CR8 : CR_FIELDS[number];
+  if (field === undefined) cpu.raise(R.VECTOR_UD);
   cpu.requireCpl0();
-  if (number === 8) record.setPair(L.ARG0, cpu.services.apic.taskPriority, 0);
-  else record.copyPair(L.ARG0, field);
+  if (number === 8) record.setPair(L.CR8, cpu.services.apic.taskPriority, 0);
+  record.copyPair(L.ARG0, field);
   return NEXT;
 }
 

@@ -2,8 +2,8 @@
  * SYSCALL, SYSRET, SYSENTER, SYSEXIT and SWAPGS.
  *
  * Source: AMD APM vol. 2, 6.1; vol. 3 for each. AMD's rules: SYSENTER and SYSEXIT are #UD in long
- * mode; SYSRET checks neither the canonical form of RIP nor reserved flags, and leaves SS's cached
- * attributes but for the selector.
+ * mode; SYSRET does not check that RIP is canonical (the next fetch does).
+ * Known inaccuracy: SYSRET loads SS whole, where AMD's processors change its selector only.
  */
 import { FLAG_IF, FLAG_RF, FLAG_VM, FLAGS_ALL } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
