@@ -20,7 +20,7 @@ const MF = 16;
 /** Whether the form works on MMX registers. */
 export function isMmx(x: Emitter): boolean {
   const registers = x.form.operands.filter(({ kind }) => kind === 'x');
-  return registers.length > 0 && registers.every(({ size }) => size === 64);
+  return registers.length > 0 && registers.every(({ size }) => size !== 128);
 }
 
 /** Raises what an SSE instruction raises whatever its operands. */

@@ -250,21 +250,23 @@ for (const truncate of [false, true]) {
       checkSse(x);
       checkMmx(x);
       const source = double ? vector(x, 1) : lowTwice(x, vector(x, 1));
+      // The state changes even if a floating-point exception follows.
+      enterMmx(x);
       const result = integersOf(x, source, double, 2, truncate);
       setMmx(x, 0, x.code.lane('i64x2.extract_lane', 0, result));
-      enterMmx(x);
     });
   }
 }
 
-/** From MMX registers or memory; the form with memory and doubles leaves the x87 state alone. */
+/** From MMX registers or memory: the forms with memory leave the x87 state alone. */
 define('CVTPI2PS', {}, (x) => {
   checkSse(x);
-  checkMmx(x);
+  const mmx = x.kindOf(1) === 'x';
+  if (mmx) checkMmx(x);
   const source = vop(x, 'i64x2.splat', part(x, 1, 'i64.load'));
+  if (mmx) enterMmx(x);
   const result = singlesOf(x, source, 2);
   setPart(x, 0, 'i64.store', x.code.lane('i64x2.extract_lane', 0, result));
-  enterMmx(x);
 });
 define('CVTPI2PD', { access: 'w' }, (x) => {
   checkSse(x);
