@@ -115,11 +115,6 @@ export class MachineInput implements InputPort {
     return this.replay?.[this.replayed] ?? null;
   }
 
-  /** Whether `deliver` would deliver something that is not part of a replay. */
-  get pending(): boolean {
-    return this.queue.some(({ source }) => !source.held);
-  }
-
   push(source: Source, data: Uint8Array): boolean {
     if (this.replay !== null) return true;
     if (source.queued > 0 && source.queued + data.length > source.bound) {

@@ -82,8 +82,10 @@ function checkConfiguration(saved: Fields, present: Fields): void {
 }
 
 /**
- * Puts the record into a VM that has not run yet. Memory and counters first, then time, then
- * devices, which set their timers by it; interrupt lines are held until all are there.
+ * Puts the record into a VM that has not run yet. Time stands at its saved value from the start,
+ * so that processors and devices can set their timers by it; interrupt lines are held until all
+ * are there. Timers due in the same nanosecond then fire in the order of restoring, which need not
+ * be the order in which the saved VM had set them.
  */
 export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine): void {
   const { clock, input, lines, options } = assembly.parts;
@@ -100,9 +102,10 @@ export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine
   if (typeof seed !== 'string' || !/^[0-9]{1,20}$/.test(seed))
     mismatch('the saved seed is damaged');
   lines.hold();
-  assembly.backendVm.restore(snapshotOf(state['backend'], 'backend'));
   clock.epochSeconds = epochSeconds;
-  clock.load(chosenMode(options.clock, mode), now);
+  clock.beginRestore(chosenMode(options.clock, mode), now);
+  assembly.backendVm.restore(snapshotOf(state['backend'], 'backend'));
+  clock.endRestore();
   const randoms = Object.entries(fields(state['randoms'], 'randoms')).map(
     ([name, saved]) => [name, snapshotOf(saved, `random generator ${name}`)] as const,
   );

@@ -36,6 +36,8 @@ export class MachineClock implements Clock {
   private sliceEnd = Number.POSITIVE_INFINITY;
   private rate = INITIAL_RATE;
   private latest = 0;
+  /** The time at which the VM was saved, while its parts take over their state. */
+  private restoring: number | null = null;
 
   constructor(
     public epochSeconds: number,
@@ -44,6 +46,7 @@ export class MachineClock implements Clock {
   ) {}
 
   now(): number {
+    if (this.restoring !== null) return this.restoring;
     if (this.mode === 'icount') return this.instructions() + this.skipped;
     if (this.runningSince === null) return this.skipped;
     const elapsed = Math.round((this.host.now() - this.runningSince) * 1e6);
@@ -130,11 +133,18 @@ export class MachineClock implements Clock {
     return { mode: this.mode, now: this.now() };
   }
 
-  /** Takes a saved time; `instructions` of the backend must be restored already. */
-  load(mode: ClockMode, now: number): void {
+  /** Takes a saved time, which stands still until `endRestore`. */
+  beginRestore(mode: ClockMode, now: number): void {
     this.mode = mode;
     this.runningSince = null;
-    this.skipped = mode === 'icount' ? now - this.instructions() : now;
+    this.restoring = now;
+  }
+
+  /** The instruction counter is restored: time goes on from where it was. */
+  endRestore(): void {
+    const now = this.now();
+    this.restoring = null;
+    this.skipped = this.mode === 'icount' ? now - this.instructions() : now;
     this.latest = now;
   }
 }

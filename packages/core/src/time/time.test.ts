@@ -108,9 +108,12 @@ describe('the clock', () => {
   test('saves and takes over its time in either mode', () => {
     const clock = new MachineClock(0, new FakeHost(), noError);
     clock.attach(() => 1000);
-    clock.load('icount', 5000);
+    clock.beginRestore('icount', 5000);
+    expect(clock.now()).toBe(5000);
+    clock.endRestore();
     expect(clock.save()).toEqual({ mode: 'icount', now: 5000 });
-    clock.load('wall', 7000);
+    clock.beginRestore('wall', 7000);
+    clock.endRestore();
     expect(clock.now()).toBe(7000);
   });
 
