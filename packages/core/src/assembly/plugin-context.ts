@@ -3,17 +3,19 @@
  */
 import type { AnyExitHandler, PluginContext } from '../interfaces/index.js';
 import type { Assembly } from './assembly.js';
+import { guardedClock, guardedInput, type PortFault } from './plugin-ports.js';
 
 /** The context of plugin `name`. */
 export function pluginContext(assembly: Assembly, name: string): PluginContext {
   const { options, clock, input, events, control, router, lines, container, lifecycle } =
     assembly.parts;
+  const fault: PortFault = (who, error) => events.pluginFault(name, who, error);
   return {
-    clock,
+    clock: guardedClock(clock, fault),
     get random() {
       return assembly.random(`plugin:${name}`);
     },
-    input,
+    input: guardedInput(input, fault),
     events: events.viewOf(name),
     control,
     ramSize: options.memory,

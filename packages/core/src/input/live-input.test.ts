@@ -257,10 +257,10 @@ describe('a source', () => {
     source!.push(data);
     data.fill(9);
     const faults: string[] = [];
-    vm.events.faults.subscribe(({ message }) => faults.push(message));
+    vm.events.faults.subscribe(({ plugin, message }) => faults.push(`${plugin}: ${message}`));
     expect((await vm.run()).reason).toBe('debug-exit');
     expect(seen).toEqual([1, 2]);
-    expect(faults).toEqual(['input source pipe threw: overrun']);
+    expect(faults).toEqual(['test: input source pipe threw: overrun']);
   });
 
   test('has a name of its own', async () => {

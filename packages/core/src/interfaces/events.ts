@@ -49,7 +49,7 @@ export interface VmEnd {
     | 'timeout'
     | 'stopped'
     | 'error';
-  /** The guest's value for `debug-exit`, else 0. */
+  /** The exit status that a `debug-exit` asked for, else 0. */
   readonly status: number;
   /** One line for a person. */
   readonly message: string;

@@ -163,9 +163,11 @@ describe('timers', () => {
       },
     });
     const faults: string[] = [];
-    vm.events.faults.subscribe((fault) => faults.push(`${fault.instructions} ${fault.message}`));
+    vm.events.faults.subscribe((fault) =>
+      faults.push(`${fault.instructions} ${fault.plugin}: ${fault.message}`),
+    );
     await vm.run();
-    expect(faults).toEqual(['5 a timer threw: broken timer']);
+    expect(faults).toEqual(['5 test: a timer threw: broken timer']);
     expect(fired).toBe(true);
   });
 
