@@ -151,7 +151,7 @@ export class TestProcessor {
     this.setDescriptor(SEL.conforming, 0x00cf9f000000ffffn);
     this.setDescriptor(SEL.tss, 0x0000890030000067n);
     this.setDescriptor(SEL.notPresent, DATA & ~(1n << 47n));
-    this.setDescriptor(SEL.ldt, 0x00008200380000ffn | (0x38n << 16n));
+    this.setDescriptor(SEL.ldt, 0x00008200380000ffn);
     this.setDescriptor(SEL.readOnly, 0x00cf91000000ffffn);
     const { record } = this.cpu;
     record.setU64(L.GDTR, BigInt(AT.gdt));

@@ -244,7 +244,7 @@ export function movToDr(cpu: Processor): Outcome {
   }
   if (hi !== 0) cpu.gp();
   if (number === DR6) record.setPair(field, (lo & 0xe00f) | 0xffff0ff0, 0);
-  else record.setPair(field, (lo & 0xffff2fff) | 0x400, 0);
+  else record.setPair(field, (lo & 0xffff27ff) | 0x400, 0);
   return NEXT;
 }
 
