@@ -89,6 +89,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   ext = 0;
   /** A non-maskable interrupt waits. */
   nmiPending = false;
+  /** An INIT waits for the end of the instruction. */
+  initPending = false;
   /** Branch single-step (DebugCtl.BTF). */
   branchSteps = false;
   readonly context = 0;
@@ -151,7 +153,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       record.view.setUint16(L.FTW, 0x5555, true);
       record.setI32(L.MXCSR, 0x1f80);
     }
+    for (let i = 0; i < 4; i++) record.setPair(L.DR + i * 8, 0, 0);
     this.nmiPending = false;
+    this.initPending = false;
     this.stateReplaced();
   }
 
@@ -175,6 +179,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       state: {
         record: this.record.bytes.slice(0, L.RECORD_SIZE),
         nmiPending: this.nmiPending,
+        initPending: this.initPending,
         branchSteps: this.branchSteps,
         services: { ...this.services.snapshot() },
       },
@@ -185,6 +190,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const state = snapshot.state as {
       record?: unknown;
       nmiPending?: unknown;
+      initPending?: unknown;
       branchSteps?: unknown;
       services?: unknown;
     } | null;
@@ -195,6 +201,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     }
     this.record.bytes.set(record);
     this.nmiPending = state?.nmiPending === true;
+    this.initPending = state?.initPending === true;
     this.branchSteps = state?.branchSteps === true;
     this.stateReplaced();
     this.services.restore(state?.services as Snapshot);
@@ -369,13 +376,22 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.requestStop();
   }
 
+  /** Takes effect between two instructions, since it may come of the one in execution. */
   init(): void {
-    this.resetRecord(true);
-    this.services.apic.init();
+    this.initPending = true;
+    this.words[L.ACTIVITY >> 2] = L.ACTIVITY_RUNNING;
     this.requestStop();
   }
 
+  /** Carries out an INIT that arrived. */
+  applyInit(): void {
+    if (!this.initPending) return;
+    this.resetRecord(true);
+    this.services.apic.init();
+  }
+
   startup(vector: number): void {
+    this.applyInit();
     const { record } = this;
     if (record.i32(L.ACTIVITY) !== L.ACTIVITY_WAIT_SIPI) return;
     const cs = L.segmentOffset(L.SEG.cs);

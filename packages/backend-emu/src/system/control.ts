@@ -1,8 +1,8 @@
 /**
- * Control and debug registers, descriptor-table registers, and what acts on caches.
+ * Control registers, and what acts on caches.
  *
- * Source: AMD APM vol. 2, 3.1 (control registers), 13.1.1 (debug registers), 14.6 (entering long
- * mode); vol. 3, MOV CRn, MOV DRn, LMSW, SMSW, CLTS, LGDT, LIDT, INVLPG.
+ * Source: AMD APM vol. 2, 3.1 (control registers), 14.6 (entering long mode); vol. 3, MOV CRn,
+ * LMSW, SMSW, CLTS, INVLPG, WBINVD, INVD.
  */
 import * as L from '../cpu/layout.js';
 import { ATTR_L } from '../cpu/mode.js';
@@ -27,10 +27,6 @@ const CR0_DEFINED =
 const CR0_PAGING = R.CR0_PG | R.CR0_WP | R.CR0_PE;
 const CR4_PAGING =
   R.CR4_PSE | R.CR4_PAE | R.CR4_PGE | R.CR4_SMEP | R.CR4_SMAP | R.CR4_LA57 | R.CR4_PKE;
-const DR6 = 6;
-const DR7 = 7;
-const DR7_GD = 1 << 13;
-const DR6_BD = 1 << 13;
 
 /** Bits of CR4 that the CPU model has. */
 function cr4Defined(cpu: Processor): number {
@@ -211,112 +207,6 @@ export function smsw(cpu: Processor): Outcome {
   requireNoUmip(cpu);
   cpu.record.copyPair(L.ARG0, L.CR0);
   return NEXT;
-}
-
-/** The register number of DR4 and DR5, which are DR6 and DR7 unless CR4.DE is set (#UD). */
-function debugRegister(cpu: Processor): number {
-  const { record } = cpu;
-  const number = record.lo(L.ARG0) & 15;
-  if (number > 7) cpu.raise(R.VECTOR_UD);
-  const alias = number === 4 || number === 5;
-  if (alias && (record.i32(L.CR4) & R.CR4_DE) !== 0) cpu.raise(R.VECTOR_UD);
-  cpu.requireCpl0();
-  const dr7 = L.DR + DR7 * 8;
-  if ((record.i32(dr7) & DR7_GD) !== 0) {
-    // General detect: the fault's handler must be able to touch them.
-    record.setI32(dr7, record.i32(dr7) & ~DR7_GD);
-    record.setI32(L.DR + DR6 * 8, record.i32(L.DR + DR6 * 8) | DR6_BD);
-    cpu.raise(R.VECTOR_DB);
-  }
-  return alias ? number + 2 : number;
-}
-
-/** MOV to DRn: ARG0 the number, ARG1 the value. */
-export function movToDr(cpu: Processor): Outcome {
-  const { record } = cpu;
-  const number = debugRegister(cpu);
-  const lo = record.lo(L.ARG1);
-  const hi = cpu.is64 ? record.hi(L.ARG1) : 0;
-  const field = L.DR + number * 8;
-  if (number < 4) {
-    record.setPair(field, lo, hi);
-    return NEXT;
-  }
-  if (hi !== 0) cpu.gp();
-  if (number === DR6) record.setPair(field, (lo & 0xe00f) | 0xffff0ff0, 0);
-  else record.setPair(field, (lo & 0xffff27ff) | 0x400, 0);
-  return NEXT;
-}
-
-/** MOV from DRn: ARG0 the number → ARG0. */
-export function movFromDr(cpu: Processor): Outcome {
-  const number = debugRegister(cpu);
-  cpu.record.copyPair(L.ARG0, L.DR + number * 8);
-  return NEXT;
-}
-
-/** Reads a pseudo-descriptor at ARG0; ARG1 the operand size: base of 24, 32 or 64 bits. */
-function loadTable(cpu: Processor, field: number): Outcome {
-  const { record, memory } = cpu;
-  cpu.requireCpl0();
-  const lo = record.lo(L.ARG0);
-  const hi = record.hi(L.ARG0);
-  const size = record.lo(L.ARG1);
-  const limit = memory.read16(lo, hi, cpu.cpl);
-  const [baseAtLo, baseAtHi] = advance(cpu, lo, hi, 2);
-  let base: number;
-  let baseHi = 0;
-  if (size === 8) {
-    base = memory.read64(baseAtLo, baseAtHi, cpu.cpl);
-    baseHi = memory.high;
-    if (!cpu.mmu.walker.isCanonical(baseHi)) cpu.gp();
-  } else {
-    base = memory.read32(baseAtLo, baseAtHi, cpu.cpl);
-    if (size === 2) base &= 0xffffff;
-  }
-  record.setPair(field, base, baseHi);
-  record.setI32(field + 8, limit);
-  return NEXT;
-}
-
-function storeTable(cpu: Processor, field: number): Outcome {
-  const { record, memory } = cpu;
-  requireNoUmip(cpu);
-  const lo = record.lo(L.ARG0);
-  const hi = record.hi(L.ARG0);
-  const wide = record.lo(L.ARG1) === 8;
-  const [baseAtLo, baseAtHi] = advance(cpu, lo, hi, 2);
-  memory.probeWrite(lo, hi, wide ? 10 : 6, cpu.cpl);
-  memory.write16(lo, hi, record.i32(field + 8), cpu.cpl);
-  if (wide) memory.write64(baseAtLo, baseAtHi, record.lo(field), record.hi(field), cpu.cpl);
-  else memory.write32(baseAtLo, baseAtHi, record.lo(field), cpu.cpl);
-  return NEXT;
-}
-
-/** A linear address moved on, within the address space of the mode. */
-function advance(cpu: Processor, lo: number, hi: number, bytes: number): [number, number] {
-  const next = (lo + bytes) | 0;
-  return [next, cpu.is64 && next >>> 0 < bytes ? (hi + 1) | 0 : hi];
-}
-
-/** LGDT: ARG0 the linear address, ARG1 the operand size in bytes. */
-export function lgdt(cpu: Processor): Outcome {
-  return loadTable(cpu, L.GDTR);
-}
-
-/** LIDT: ARG0 the linear address, ARG1 the operand size in bytes. */
-export function lidt(cpu: Processor): Outcome {
-  return loadTable(cpu, L.IDTR);
-}
-
-/** SGDT: ARG0 the linear address, ARG1 the operand size in bytes. */
-export function sgdt(cpu: Processor): Outcome {
-  return storeTable(cpu, L.GDTR);
-}
-
-/** SIDT: ARG0 the linear address, ARG1 the operand size in bytes. */
-export function sidt(cpu: Processor): Outcome {
-  return storeTable(cpu, L.IDTR);
 }
 
 /** INVLPG: ARG0 the linear address. A non-canonical one does nothing. */

@@ -149,6 +149,7 @@ export function deliverSoftware(cpu: Processor, vector: number): Outcome {
  */
 export function takeInterrupt(cpu: Processor): boolean {
   const { words } = cpu;
+  cpu.applyInit();
   if (!cpu.updatePending()) return false;
   const halted = words[L.ACTIVITY >> 2] === L.ACTIVITY_HALTED;
   if (!halted && words[L.ACTIVITY >> 2] !== L.ACTIVITY_RUNNING) return false;

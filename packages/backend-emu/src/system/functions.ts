@@ -4,6 +4,7 @@
  */
 import type { SystemFunction } from '../cpu/processor.js';
 import * as control from './control.js';
+import * as debug from './debug-registers.js';
 import * as fastCalls from './fast-calls.js';
 import * as flagControl from './flag-control.js';
 import { fxrstor, fxsave } from './fxsave.js';
@@ -11,6 +12,7 @@ import * as io from './io.js';
 import { iret } from './iret.js';
 import * as machine from './machine.js';
 import * as segments from './segments.js';
+import * as tables from './tables.js';
 import * as transfer from './transfer.js';
 
 export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
@@ -32,8 +34,8 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   iret,
   jmpFar: transfer.jmpFar,
   lar: segments.lar,
-  lgdt: control.lgdt,
-  lidt: control.lidt,
+  lgdt: tables.lgdt,
+  lidt: tables.lidt,
   lldt: segments.lldt,
   lmsw: control.lmsw,
   loadFar: segments.loadFar,
@@ -41,9 +43,9 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   ltr: segments.ltr,
   monitor: machine.monitor,
   movFromCr: control.movFromCr,
-  movFromDr: control.movFromDr,
+  movFromDr: debug.movFromDr,
   movToCr: control.movToCr,
-  movToDr: control.movToDr,
+  movToDr: debug.movToDr,
   movToSeg: segments.movToSeg,
   mwait: machine.mwait,
   out: io.portOut,
@@ -58,8 +60,8 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   rdtsc: machine.rdtsc,
   rdtscp: machine.rdtscp,
   retFar: transfer.retFar,
-  sgdt: control.sgdt,
-  sidt: control.sidt,
+  sgdt: tables.sgdt,
+  sidt: tables.sidt,
   sldt: segments.sldt,
   smsw: control.smsw,
   sti: flagControl.sti,

@@ -6,11 +6,11 @@
  */
 import { FLAG_DF, FLAG_IOPL, FLAG_IOPL_SHIFT } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
-import { ATTR_CODE, ATTR_DB, ATTR_EXPAND_DOWN, ATTR_P, ATTR_WRITABLE } from '../cpu/mode.js';
+import { ATTR_CODE, ATTR_EXPAND_DOWN, ATTR_P } from '../cpu/mode.js';
 import type { Processor } from '../cpu/processor.js';
-import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
 import { IMPLICIT } from '../mmu/mmu.js';
-import { NEXT, type Outcome, REDISPATCH } from './outcome.js';
+import { GUEST_FAULT, NEXT, type Outcome, REDISPATCH } from './outcome.js';
+import { checkSegment } from './segment-check.js';
 
 const RCX = L.gprOffset(1);
 const RDX = L.gprOffset(2);
@@ -127,25 +127,16 @@ export class PortData {
 
   /** Cuts the items to what the segment holds; faults if that is nothing. */
   private checkLimit(cpu: Processor, segment: number, offset: number): void {
-    const index = (segment - L.SEGMENTS) >> 5;
     const { record } = cpu;
-    const attributes = record.segmentAttributes(index);
-    const limit = record.segmentLimit(index);
-    const vector = index === L.SEG.ss ? VECTOR_SS : VECTOR_GP;
-    const code = (attributes & ATTR_CODE) !== 0;
-    const forbidden =
-      this.register === RDI
-        ? code || (attributes & ATTR_WRITABLE) === 0
-        : code && (attributes & ATTR_WRITABLE) === 0; // prettier-ignore
-    if ((attributes & ATTR_P) === 0 || forbidden) cpu.raise(vector, 0);
-    const down = !code && (attributes & ATTR_EXPAND_DOWN) !== 0;
+    const write = this.register === RDI ? 1 : 0;
+    if (checkSegment(record, segment, offset, this.size, write) !== 0) throw GUEST_FAULT;
     const wrap = this.addressSize === 2 ? 0xffff : 0xffffffff;
-    const big = (attributes & ATTR_DB) !== 0 ? 0xffffffff : 0xffff;
-    const last = Math.min(down ? big : limit, wrap);
-    if (down && offset <= limit) cpu.raise(vector, 0);
-    const fit = Math.floor((last - offset + 1) / this.size);
-    if (fit < 1) cpu.raise(vector, 0);
-    this.items = Math.min(this.items, fit);
+    const down =
+      (record.u16(segment + L.SEG_ATTRIBUTES) & (ATTR_CODE | ATTR_EXPAND_DOWN)) ===
+      ATTR_EXPAND_DOWN;
+    // What follows in a segment that grows down, or at the end of the addresses, comes singly.
+    const last = down ? offset : Math.min(record.u32(segment + L.SEG_LIMIT), wrap);
+    this.items = Math.max(1, Math.min(this.items, Math.floor((last - offset + 1) / this.size)));
   }
 
   /** Moves the registers over the items done. */

@@ -3,7 +3,8 @@ import { FLAG_CF, FLAG_IF, FLAG_IOPL, FLAG_OF, FLAG_TF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import { AT, SEL, TestProcessor } from '../cpu/test-processor.js';
-import { FAULT, LEAVE, NEXT, REDISPATCH } from './outcome.js';
+import { takeInterrupt } from './exceptions.js';
+import { FAULT, NEXT, REDISPATCH } from './outcome.js';
 
 const RAX = L.gprOffset(0);
 const RCX = L.gprOffset(1);
@@ -465,8 +466,19 @@ describe('snapshots', () => {
     expect([state.rip, state.cs.base, state.cr0]).toEqual([0xfff0n, 0xffff0000n, 0x60000010n]);
     expect(t.record.i32(L.ACTIVITY)).toBe(L.ACTIVITY_RUNNING);
     expect(state.gpr.rdx).not.toBe(0n);
+  });
+
+  it('INIT takes effect after the instruction that sends it', () => {
+    const t = new TestProcessor().longMode();
+    t.record.setPair(L.STAR, 5, 0);
+    t.call('hlt');
     t.cpu.init();
+    t.cpu.completed();
+    expect(t.cpu.stopRequested).toBe(true);
+    expect(t.cpu.is64).toBe(true);
+    takeInterrupt(t.cpu);
+    expect(t.cpu.readState()).toMatchObject({ rip: 0xfff0n, cr0: 0x60000010n });
     expect(t.record.i32(L.ACTIVITY)).toBe(L.ACTIVITY_RUNNING);
-    expect(t.call('hlt')).toBe(LEAVE);
+    expect(t.record.lo(L.STAR)).toBe(5);
   });
 });
