@@ -44,7 +44,7 @@ const run = (line: string) => cloister(['run', ...line.split(' ')], { cwd: folde
 
 test.each([
   ['--kernel none', 'invalid-file: kernel .*no such file'],
-  ['--kernel text', 'invalid-file: kernel: .*no known kernel format'],
+  ['--kernel text', 'invalid-file: kernel: no known kernel format.*'],
   ['--kernel cut', 'invalid-file: .*'],
   ['--kernel elf', 'invalid-file: .*'],
   ['--kernel text --entry 64', 'invalid-file: .*'],

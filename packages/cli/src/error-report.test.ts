@@ -12,6 +12,11 @@ test('an error of the host is its description', () => {
   ]);
 });
 
+test('a path that the message repeats is printed once', () => {
+  const error = new VmmError('invalid-file', 'kernel: too short', { path: 'kernel' });
+  expect(errorLines(error, plain)).toEqual(['cloister: invalid-file: kernel: too short']);
+});
+
 test('the error of another copy of core is described too', () => {
   const error = Object.assign(new Error('no'), { name: 'VmmError', code: 'unavailable' });
   expect(errorLines(error, plain)).toEqual(['cloister: unavailable: no']);

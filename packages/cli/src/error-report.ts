@@ -7,9 +7,20 @@ const oneLine = (text: string): string => text.trim().replace(/\s*\n\s*/g, ' ');
 
 function describe(error: unknown): string {
   // Another copy of core may have made the error: its class is not ours, its shape is.
-  if (isVmmError(error)) return VmmError.prototype.describe.call(error);
+  if (isVmmError(error)) return VmmError.prototype.describe.call(withoutEcho(error));
   if (error instanceof Error) return `internal: ${error.name}: ${error.message}`;
   return `internal: ${String(error)}`;
+}
+
+/** Some messages begin with the path that is printed before them anyway. */
+function withoutEcho(error: VmmError): VmmError {
+  const { code, message, path, plugin, remedy } = error;
+  if (path === undefined || !message.startsWith(`${path}: `)) return error;
+  return new VmmError(code, message.slice(path.length + 2), {
+    path,
+    ...(plugin === undefined ? {} : { plugin }),
+    ...(remedy === undefined ? {} : { remedy }),
+  });
 }
 
 /** Every error in an aggregate, flattened, in order. */
