@@ -18,7 +18,7 @@ import {
   spaOf,
 } from './physical.js';
 import { RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Tlb } from './tlb.js';
-import { EXECUTE, PageWalker, type PagingFeatures, READ, WRITE } from './walk.js';
+import { PageWalker, type PagingFeatures, WRITE } from './walk.js';
 
 /** The system's own access to descriptor tables and task state, whatever the CPL. */
 export const IMPLICIT = 4;
@@ -104,17 +104,10 @@ export class Mmu {
     const user = who === 3;
     const override = who !== IMPLICIT && (this.record.words[EFLAGS] & FLAG_AC) !== 0;
     if (!walker.walk(lo, hi, access, user, override)) return this.pageFault(lo, hi, walker.error);
-    return this.enter(lo, hi, access, user, override, who === IMPLICIT && walker.smap);
+    return this.enter(lo, hi, access, user, who === IMPLICIT && walker.smap);
   }
 
-  private enter(
-    lo: number,
-    hi: number,
-    access: number,
-    user: boolean,
-    override: boolean,
-    transient: boolean,
-  ): number {
+  private enter(lo: number, hi: number, access: number, user: boolean, transient: boolean): number {
     const { walker, physical } = this;
     const page = (walker.pageLo >>> 12) + walker.pageHi * 0x100000;
     let spa: number;
@@ -139,17 +132,14 @@ export class Mmu {
     if (transient) return at;
     const frame = spa / 4096;
     const flags = physical.flags[frame];
-    let rights = 0;
-    if (walker.permits(READ, user, override)) rights |= RIGHT_READ;
-    if (walker.permits(EXECUTE, user, override)) rights |= RIGHT_EXECUTE;
-    if (
+    let { rights } = walker;
+    const mayTag =
       walker.dirty &&
       !readOnly &&
       (flags & FRAME_CODE) === 0 &&
-      (access === WRITE || (flags & FRAME_DIRTY) !== 0) &&
-      walker.permits(WRITE, user, override)
-    ) {
-      rights |= RIGHT_WRITE;
+      (access === WRITE || (flags & FRAME_DIRTY) !== 0);
+    if (!mayTag) rights &= ~RIGHT_WRITE;
+    else if ((rights & RIGHT_WRITE) !== 0) {
       physical.flags[frame] = flags | FRAME_DIRTY | FRAME_TAGGED;
     }
     rights &= this.allowed;

@@ -12,7 +12,6 @@ import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
 
 const STRIDE = L.TLB_ENTRY_SIZE >> 2;
-const TAG_READ = L.TLB_TAG_READ >> 2;
 const TAG_WRITE = L.TLB_TAG_WRITE >> 2;
 const TAG_EXECUTE = L.TLB_TAG_EXECUTE >> 2;
 const ADDEND = L.TLB_ADDEND >> 2;
@@ -76,12 +75,20 @@ export class Tlb {
     shift: number,
   ): void {
     const { words } = this;
-    const entry = this.entry(lo, hi, user);
+    const index = tlbIndex(lo, hi);
+    const entry = (user ? USER : SUPERVISOR) + index * STRIDE;
     if (words[entry + SPARE] === -1) this.note(entry, user ? 1 : 0);
     const page = lo & PAGE_MASK;
-    this.setTag(entry + TAG_READ, (rights & RIGHT_READ) !== 0, page, hi);
-    this.setTag(entry + TAG_WRITE, (rights & RIGHT_WRITE) !== 0, page, hi);
-    this.setTag(entry + TAG_EXECUTE, (rights & RIGHT_EXECUTE) !== 0, page, hi);
+    const absent = index === LAST_INDEX ? 0 : -1;
+    const read = (rights & RIGHT_READ) !== 0;
+    words[entry] = read ? page : absent;
+    words[entry + 1] = read ? hi : absent;
+    const write = (rights & RIGHT_WRITE) !== 0;
+    words[entry + TAG_WRITE] = write ? page : absent;
+    words[entry + TAG_WRITE + 1] = write ? hi : absent;
+    const execute = (rights & RIGHT_EXECUTE) !== 0;
+    words[entry + TAG_EXECUTE] = execute ? page : absent;
+    words[entry + TAG_EXECUTE + 1] = execute ? hi : absent;
     words[entry + ADDEND] = host - page;
     words[entry + SPARE] = (shift << 8) | (global ? 1 : 0);
     if (shift !== 12) this.largePages = true;
@@ -117,12 +124,25 @@ export class Tlb {
 
   /** Drops the write tags that lead to the frame at `host`. */
   dropWriteTags(host: number): void {
-    const { words } = this;
-    for (let entry = SUPERVISOR; entry < USER + L.TLB_ENTRIES * STRIDE; entry += STRIDE) {
-      // An absent tag cannot give an aligned address, or is set to what it was.
-      if ((words[entry + TAG_WRITE] + words[entry + ADDEND]) >>> 0 !== host) continue;
-      this.setTag(entry + TAG_WRITE, false, 0, 0);
+    for (let which = 0; which < 2; which++) {
+      const count = this.counts[which];
+      const list = this.noted[which];
+      if (count <= NOTED) {
+        for (let i = 0; i < count; i++) this.dropWriteTag(list[i], host);
+        continue;
+      }
+      const first = which === 1 ? USER : SUPERVISOR;
+      for (let i = 0; i < L.TLB_ENTRIES; i++) this.dropWriteTag(first + i * STRIDE, host);
     }
+  }
+
+  private dropWriteTag(entry: number, host: number): void {
+    const { words } = this;
+    // An absent tag cannot give an aligned address, or is set to what it was.
+    if ((words[entry + TAG_WRITE] + words[entry + ADDEND]) >>> 0 !== host) return;
+    const absent = this.absentTag(entry);
+    words[entry + TAG_WRITE] = absent;
+    words[entry + TAG_WRITE + 1] = absent;
   }
 
   /** Low half of the virtual page of an entry that is not empty. */
@@ -193,18 +213,6 @@ export class Tlb {
   private absentTag(entry: number): number {
     const last = LAST_INDEX * STRIDE;
     return entry === SUPERVISOR + last || entry === USER + last ? 0 : -1;
-  }
-
-  private setTag(tag: number, present: boolean, lo: number, hi: number): void {
-    const { words } = this;
-    if (present) {
-      words[tag] = lo;
-      words[tag + 1] = hi;
-      return;
-    }
-    const absent = this.absentTag(tag - ((tag - SUPERVISOR) & (STRIDE - 1)));
-    words[tag] = absent;
-    words[tag + 1] = absent;
   }
 
   private empty(entry: number): void {

@@ -58,6 +58,8 @@ export class PageWalker {
   global = false;
   /** Bits of the offset in the page that the tables map: 12, 21, 22 or 30. */
   pageShift = 12;
+  /** Rights of this access' privilege: bit 0 read, 1 write, 2 execute. */
+  rights = 0;
   /** Error code of a walk that failed. */
   error = 0;
 
@@ -68,6 +70,8 @@ export class PageWalker {
   private rootHi = 0;
   private reservedHi = 0;
   private reserved4m = 0;
+  /** Bits of the upper half above the sign bit of a canonical address. */
+  private canonicalShift = 0;
   private noExecute = false;
   private fetchReported = false;
   private writeProtect = false;
@@ -76,11 +80,12 @@ export class PageWalker {
   smap = false;
   /** Set by a fill policy; null means that the tables' addresses are used as they stand. */
   locateTable: TableLocator | null = null;
-  private readonly addressMaskHi: number;
   private readonly notAddressHi: number;
   /** Indices in `words` of the entries of this walk, root first. */
   private readonly path = new Uint32Array(5);
   private depth = 0;
+  /** The low halves of all its entries, and-ed. */
+  private common = -1;
 
   constructor(
     private readonly record: CpuRecord,
@@ -88,7 +93,6 @@ export class PageWalker {
     private readonly features: PagingFeatures,
   ) {
     const bits = features.physicalBits - 32;
-    this.addressMaskHi = ADDRESS_HI;
     this.notAddressHi = bits >= 20 ? 0 : ADDRESS_HI & ~((1 << bits) - 1);
   }
 
@@ -112,8 +116,9 @@ export class PageWalker {
     this.fetchReported = this.noExecute || this.smep;
     this.writeProtect = (cr0 & R.CR0_WP) !== 0;
     this.pse = (cr4 & R.CR4_PSE) !== 0;
+    this.canonicalShift = !long ? 0 : this.levels === 5 && this.kind === LONG ? 7 : 16;
     this.rootLo = record.lo(L.CR3) & PAGE_MASK;
-    this.rootHi = long ? record.hi(L.CR3) & this.addressMaskHi : 0;
+    this.rootHi = long ? record.hi(L.CR3) & ADDRESS_HI : 0;
     const ignored = this.kind === PAE ? 0x7ff00000 : 0;
     this.reservedHi = this.notAddressHi | ignored | (this.noExecute ? 0 : NX_HI);
     // PSE-36: bits 20:13 of a 4 MiB entry are address bits 39:32, bit 21 is reserved.
@@ -123,9 +128,7 @@ export class PageWalker {
 
   /** Whether `hi` makes a 64-bit virtual address canonical (always, outside long mode). */
   isCanonical(hi: number): boolean {
-    if ((this.record.i32(L.EFER) & R.EFER_LMA) === 0) return true;
-    const shift = this.levels === 5 && this.kind === LONG ? 7 : 16;
-    return (hi << shift) >> shift === hi;
+    return (hi << this.canonicalShift) >> this.canonicalShift === hi;
   }
 
   /**
@@ -134,6 +137,7 @@ export class PageWalker {
    */
   walk(lo: number, hi: number, access: number, user: boolean, override: boolean): boolean {
     this.depth = 0;
+    this.common = -1;
     let found: boolean;
     if (this.kind === LONG) {
       found = this.walkLong(lo, hi, this.rootLo, this.rootHi, this.levels);
@@ -145,31 +149,33 @@ export class PageWalker {
       this.identity(lo);
       return true;
     }
-    const who = user ? R.PF_USER : 0;
-    const fetch = access === EXECUTE && this.fetchReported ? R.PF_FETCH : 0;
-    const what = who | fetch | (access === WRITE ? R.PF_WRITE : 0);
     if (!found) {
-      this.error |= what;
+      this.error |= this.errorBits(access, user);
       return false;
     }
-    if (!this.permits(access, user, override)) {
-      this.error = R.PF_PRESENT | what;
+    this.rights = this.rightsOf(user, override);
+    if ((this.rights & (1 << access)) === 0) {
+      this.error = R.PF_PRESENT | this.errorBits(access, user);
       return false;
     }
-    this.markUsed(access === WRITE);
+    const written = access === WRITE;
+    const unused = (this.common & PTE_A) === 0;
+    if (unused || (written && !this.dirty)) this.markUsed(written);
     return true;
   }
 
-  /** Whether the page just walked may be accessed so. */
-  permits(access: number, user: boolean, override: boolean): boolean {
-    if (user) {
-      if (!this.user) return false;
-      if (access === WRITE) return this.writable;
-      return access === READ || this.executable;
-    }
-    if (access === EXECUTE) return this.executable && !(this.user && this.smep);
-    if (this.user && this.smap && !override) return false;
-    return access === READ || this.writable || !this.writeProtect;
+  private errorBits(access: number, user: boolean): number {
+    const fetch = access === EXECUTE && this.fetchReported ? R.PF_FETCH : 0;
+    return (user ? R.PF_USER : 0) | fetch | (access === WRITE ? R.PF_WRITE : 0);
+  }
+
+  /** What may be done with the page just found: bit 0 read, 1 write, 2 execute. */
+  private rightsOf(user: boolean, override: boolean): number {
+    const code = this.executable ? 4 : 0;
+    if (user) return this.user ? (this.writable ? 3 : 1) | code : 0;
+    const fetch = this.user && this.smep ? 0 : code;
+    if (this.user && this.smap && !override) return fetch;
+    return (this.writable || !this.writeProtect ? 3 : 1) | fetch;
   }
 
   private identity(lo: number): void {
@@ -181,6 +187,7 @@ export class PageWalker {
     this.dirty = true;
     this.global = false;
     this.pageShift = 12;
+    this.rights = 7;
   }
 
   /** Index in `words` of the entry at `offset` of a table, or -1 where there is no memory. */
@@ -240,7 +247,7 @@ export class PageWalker {
         return this.reservedBit();
       }
       tableLo = entryLo & PAGE_MASK;
-      tableHi = entryHi & this.addressMaskHi;
+      tableHi = entryHi & ADDRESS_HI;
     }
   }
 
@@ -249,7 +256,7 @@ export class PageWalker {
     const at = (L.PDPTE >> 2) + (lo >>> 30) * 2;
     const entryLo = this.record.words[at];
     if ((entryLo & PTE_P) === 0) return this.notPresent();
-    const tableHi = this.record.words[at + 1] & this.addressMaskHi;
+    const tableHi = this.record.words[at + 1] & ADDRESS_HI;
     return this.walkLong(lo, 0, entryLo & PAGE_MASK, tableHi, 2);
   }
 
@@ -277,8 +284,9 @@ export class PageWalker {
     any: number,
     shift: number,
   ): boolean {
+    this.common = all;
     this.pageLo = pageLo;
-    this.pageHi = entryHi & this.addressMaskHi;
+    this.pageHi = entryHi & ADDRESS_HI;
     this.writable = (all & PTE_W) !== 0;
     this.user = (all & PTE_U) !== 0;
     this.executable = any >= 0 || !this.noExecute;
