@@ -8,21 +8,25 @@ import type { SnapshotValue } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import { PAGE_SIZE } from './slot-table.js';
 
-function isZero(page: Uint8Array): boolean {
-  const words = new BigUint64Array(page.buffer, page.byteOffset, page.length / 8);
-  for (const word of words) if (word !== 0n) return false;
+const WORDS_PER_PAGE = PAGE_SIZE / 4;
+
+/** Whether page `page` of `words` is all zeros: looked at once for every page of a guest. */
+function isZero(words: Int32Array, page: number): boolean {
+  const from = page * WORDS_PER_PAGE;
+  for (let at = from; at < from + WORDS_PER_PAGE; at++) if (words[at] !== 0) return false;
   return true;
 }
 
 /** The record of `bytes` (page-aligned in its buffer, whole pages); copies what is not zero. */
 export function packPages(bytes: Uint8Array): SnapshotValue {
-  if (bytes.length % PAGE_SIZE !== 0 || bytes.byteOffset % 8 !== 0) {
+  if (bytes.length % PAGE_SIZE !== 0 || bytes.byteOffset % 4 !== 0) {
     throw new VmmError('invalid-argument', 'memory to save must be whole aligned pages');
   }
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   const runs: number[] = [];
   let pages = 0;
   for (let page = 0; page * PAGE_SIZE < bytes.length; page++) {
-    if (isZero(bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE))) continue;
+    if (isZero(words, page)) continue;
     pages++;
     const last = runs.length - 2;
     if (last >= 0 && runs[last]! + runs[last + 1]! === page) runs[last + 1]!++;
