@@ -329,18 +329,23 @@ class CoreModuleBuilder {
       x.and(same, current),
       () => code.set(op, code.load('i32.load', entry, 12)),
       () => {
-        x.setState64(L.RIP, target);
-        code.set(op, code.call(this.#lookup, 'i32'));
-        x.if(x.eqz(op), () => {
-          const budget = x.add(x.state32(L.BUDGET), loop.refund);
-          x.setState32(L.BUDGET, budget);
-          code.return(code.i32(RUN_FAULT));
-        });
+        this.#lookUp(loop);
       },
     );
     const next = code.load('i64.load16_u', op, R.OP_NEXT);
     const length = code.load('i64.load8_u', op, R.OP_LENGTH);
     x.setState64(L.RIP_PAGE, x.sub(target, x.sub(next, length)));
+  }
+
+  /** Has the record of `target` looked up, and decoded if need be. */
+  #lookUp({ code, cpu, op, target, refund }: LoopContext): void {
+    const x = new FlagEmitter(code, cpu);
+    x.setState64(L.RIP, target);
+    code.set(op, code.call(this.#lookup, 'i32'));
+    x.if(x.eqz(op), () => {
+      x.setState32(L.BUDGET, x.add(x.state32(L.BUDGET), refund));
+      code.return(code.i32(RUN_FAULT));
+    });
   }
 
   /** Charges the block and stops where the budget does not cover it. */
@@ -399,9 +404,11 @@ class CoreModuleBuilder {
         const rip = x.add(page, x.sub(next, length));
         const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
         if (number === HANDLER_STALE) {
+          // Not by way of the jump cache, which may have led here.
           code.set(loop.target, rip);
           code.set(loop.refund, remaining);
-          code.br(loop.dispatch);
+          this.#lookUp(loop);
+          code.br(loop.enter);
         } else {
           x.setState64(L.RIP, rip);
           x.setState32(L.BUDGET, x.add(x.state32(L.BUDGET), remaining));
