@@ -4,10 +4,18 @@
  */
 import type { Outcome } from '../system/outcome.js';
 import { vectorSlow } from './vector-slow.js';
+import { x87Arithmetic } from './x87-arithmetic.js';
+import { x87Environment } from './x87-environment.js';
+import { x87Transcendental } from './x87-transcendental.js';
+import { x87Transfer } from './x87-transfer.js';
 
 /** `view` begins at the vCPU record. */
 export type FpuFunction = (view: DataView) => Outcome;
 
 export const fpuFunctions: Readonly<Record<string, FpuFunction>> = {
   fpuVector: vectorSlow,
+  ...x87Arithmetic,
+  ...x87Environment,
+  ...x87Transcendental,
+  ...x87Transfer,
 };

@@ -10,6 +10,7 @@ import './semantics/sse.js';
 import './semantics/stack.js';
 import './semantics/string.js';
 import './semantics/system.js';
+import './semantics/x87.js';
 import './semantics/x87-control.js';
 
 export { describe, describedMnemonics, type Description } from './define.js';

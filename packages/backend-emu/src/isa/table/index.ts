@@ -5,7 +5,7 @@ import { PRIMARY } from './primary.js';
 import { type Entry, isRow, type Row } from './row.js';
 import { SECONDARY } from './secondary.js';
 import { SSE_0F } from './sse.js';
-import { X87_CONTROL } from './x87-control.js';
+import { X87 } from './x87.js';
 
 /** Entries of the one-byte, 0F, 0F 38 and 0F 3A maps, 256 each; D8 to DF lie in the first. */
 export interface OpcodeMaps {
@@ -24,7 +24,7 @@ function full(...sparse: Readonly<Record<number, Entry>>[]): Entry[] {
 }
 
 export const OPCODE_MAPS: OpcodeMaps = {
-  primary: full(Object.fromEntries(PRIMARY.entries()), X87_CONTROL),
+  primary: full(Object.fromEntries(PRIMARY.entries()), X87),
   secondary: full(SECONDARY, SSE_0F),
   map38: full(),
   map3a: full(),
