@@ -141,7 +141,10 @@ export function order(a: Real, b: Real): number {
 }
 
 /** The integral value of a finite real, by `mode`. */
-export function toIntegral(a: Real, mode: number): { value: bigint; inexact: boolean; up: boolean } {
+export function toIntegral(
+  a: Real,
+  mode: number,
+): { value: bigint; inexact: boolean; up: boolean } {
   if (a.kind === 'zero') return { value: 0n, inexact: false, up: false };
   // Anything below one half of a unit rounds alike.
   const tiny = a.exponent + bitLength(a.mantissa) < -2;

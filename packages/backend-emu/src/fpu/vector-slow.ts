@@ -185,7 +185,7 @@ function relation(a: Real, b: Real, quietly: boolean, rounding: Rounding): numbe
 /** Whether relation `r` satisfies CMPxx's predicate: EQ, LT, LE, UNORD, and their opposites. */
 function satisfies(r: number, predicate: number): boolean {
   const positive = [r === 2, r === 1, r === 1 || r === 2, r === 3][predicate & 3];
-  return positive !== (predicate >= 4);
+  return positive !== predicate >= 4;
 }
 
 /** Conversion to a signed integer of `bits`: anything outside gives the smallest. */

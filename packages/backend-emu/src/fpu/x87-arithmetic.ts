@@ -26,11 +26,13 @@ import {
   infinityOf,
   isSignaling,
   negated,
+  OE,
   PE,
   type Real,
   type Rounding,
   round,
   TRUNCATE,
+  UE,
   ZE,
   zeroOf,
 } from './real.js';
@@ -130,10 +132,21 @@ const scale: Binary = (a, b, _format, rounding) => {
     }
     return b.negative ? zeroOf(a.negative) : infinityOf(a.negative);
   }
-  if (a.kind !== 'finite' || b.kind === 'zero') return rounded(a, EXTENDED, rounding);
+  if (a.kind !== 'finite' || b.kind === 'zero') return a;
   const { value } = toIntegral(b, TRUNCATE);
   const large = b.exponent + bitLength(b.mantissa) > 17;
   const by = large ? (b.negative ? -0x20000 : 0x20000) : Number(value);
+  // What even a changed exponent cannot hold becomes infinite or zero.
+  const top = a.exponent + bitLength(a.mantissa) - 1 + by;
+  if (top > EXTENDED.maximum + rounding.wrap && (rounding.masks & OE) === 0) {
+    rounding.flags |= OE | PE;
+    rounding.roundedUp = true;
+    return infinityOf(a.negative);
+  }
+  if (top < EXTENDED.minimum - rounding.wrap && (rounding.masks & UE) === 0) {
+    rounding.flags |= UE | PE;
+    return zeroOf(a.negative);
+  }
   return round(a.negative, a.mantissa, a.exponent + by, false, EXTENDED, rounding);
 };
 
@@ -142,39 +155,38 @@ function compare(view: DataView, quietly: boolean, pops: number): Outcome {
   const x = new X87(view);
   const isRegister = operandKind(x) === OPERAND.register;
   const register = isRegister ? operandRegister(x) : 0;
-  const relation = relate(x, isRegister ? register : -1, quietly);
-  if (relation >= 0) {
-    x.setRelation(relation);
-    for (let i = 0; i < pops; i++) x.pop();
-  }
+  x.setRelation(relate(x, isRegister ? register : -1, quietly));
+  if (!x.stops(IE | DE)) for (let i = 0; i < pops; i++) x.pop();
   return x.finish(operandPointer(x));
 }
 
-/** 0 greater, 1 less, 2 equal, 3 unordered; -1 if an unmasked exception withholds the answer. */
+/** 0 greater, 1 less, 2 equal, 3 unordered: unmasked exceptions do not withhold it. */
 function relate(x: X87, register: number, quietly: boolean): number {
   const empty = x.isEmpty(0) || (register >= 0 && x.isEmpty(register));
-  if (empty) return x.underflow() ? 3 : -1;
+  if (empty) {
+    x.underflow();
+    return 3;
+  }
   const a = x.get(0);
   const b = register >= 0 ? x.get(register) : memoryOperand(x);
   const unsupported = a.kind === 'unsupported' || b.kind === 'unsupported';
   if (unsupported || a.kind === 'nan' || b.kind === 'nan') {
     if (unsupported || !quietly || isSignaling(a) || isSignaling(b)) x.raise(IE);
-    return x.stops(IE) ? -1 : 3;
+    return 3;
   }
   noteDenormals(x, a, b);
-  if (x.stops(DE)) return -1;
   const result = order(a, b);
   return result > 0 ? 0 : result < 0 ? 1 : 2;
 }
 
-/** FCOMI and FUCOMI: the relation goes to ARG0 for the description, 4: leave the flags. */
+/** FCOMI and FUCOMI: the relation goes to ARG0 for the description. */
 function compareFlags(view: DataView, quietly: boolean, pops: boolean): Outcome {
   const x = new X87(view);
   const relation = relate(x, operandRegister(x), quietly);
-  if (relation >= 0 && pops) x.pop();
+  if (pops && !x.stops(IE | DE)) x.pop();
   x.keepC1();
   const outcome = x.finish();
-  view.setBigUint64(L.ARG0, BigInt(relation < 0 ? 4 : relation), true);
+  view.setBigUint64(L.ARG0, BigInt(relation), true);
   return outcome;
 }
 
@@ -183,8 +195,7 @@ function test(view: DataView): Outcome {
   view.setBigUint64(L.ARG0, BigInt(OPERAND.int32), true);
   view.setBigUint64(L.ARG1, 0n, true);
   const x = new X87(view);
-  const relation = relate(x, -1, false);
-  if (relation >= 0) x.setRelation(relation);
+  x.setRelation(relate(x, -1, false));
   return x.finish();
 }
 
@@ -247,8 +258,8 @@ function extract(view: DataView): Outcome {
  */
 function remainder(view: DataView, nearest: boolean): Outcome {
   const x = new X87(view);
-  if (!x.readable([0, 1], 0)) return x.finish();
   x.setC2(false);
+  if (!x.readable([0, 1], 0)) return x.finish();
   const a = x.get(0);
   const b = x.get(1);
   let quotient = -1n;

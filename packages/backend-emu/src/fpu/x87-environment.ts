@@ -20,7 +20,9 @@ export function environmentSize(wide: boolean): number {
 }
 
 function isProtected(view: DataView): boolean {
-  return (view.getUint32(L.CR0, true) & CR0_PE) !== 0 && (view.getUint32(L.EFLAGS, true) & VM) === 0;
+  return (
+    (view.getUint32(L.CR0, true) & CR0_PE) !== 0 && (view.getUint32(L.EFLAGS, true) & VM) === 0
+  );
 }
 
 /** The full tag of a register that is not empty: 0 valid, 1 zero, 2 special. */

@@ -152,7 +152,7 @@ function angle(a: Real, b: Real, rounding: Rounding): Real {
   if (distance > 120) return constant(1n, 1);
   if (distance < -120) {
     if (b.negative) return constant(1n, 0);
-    const quotient = ((a.mantissa << 320n) / b.mantissa) - 1n;
+    const quotient = (a.mantissa << 320n) / b.mantissa - 1n;
     return round(a.negative, quotient, a.exponent - b.exponent - 320, true, EXTENDED, rounding);
   }
   const bits = WIDTH + 128;
@@ -212,7 +212,8 @@ function yLogarithm(a: Real, b: Real, rounding: Rounding): Real {
   const length = bitLength(a.mantissa);
   const exponent = a.exponent + length - 1;
   if (a.mantissa === 1n << BigInt(length - 1)) {
-    const whole = exponent === 0 ? zeroOf(false) : finite(exponent < 0, BigInt(Math.abs(exponent)), 0);
+    const whole =
+      exponent === 0 ? zeroOf(false) : finite(exponent < 0, BigInt(Math.abs(exponent)), 0);
     return multiply(whole, b, EXTENDED, rounding);
   }
   if (b.kind === 'infinity') return infinityOf(b.negative !== exponent < 0);
@@ -236,7 +237,8 @@ function yLogarithmPlusOne(a: Real, b: Real, rounding: Rounding): Real {
     return zeroOf(a.negative !== b.negative);
   }
   const top = topOf(a);
-  if (a.negative && top >= 0) return invalid(rounding);
+  // Below -1 nothing is defined: processors give the argument.
+  if (a.negative && top >= 0) return a;
   if (b.kind === 'infinity') return infinityOf(a.negative !== b.negative);
   if (b.kind === 'zero') return zeroOf(a.negative !== b.negative);
   const denominator = 1n << BigInt(Math.max(0, -a.exponent));
@@ -272,7 +274,11 @@ export const x87Transcendental: Readonly<Record<string, (view: DataView) => Outc
   x87FSIN: (view) => angular(view, (a, r) => circular(a, 0, r), null),
   x87FCOS: (view) => angular(view, (a, r) => circular(a, 1, r), null),
   x87FSINCOS: (view) =>
-    angular(view, (a, r) => circular(a, 0, r), (a, r) => circular(a, 1, r)),
+    angular(
+      view,
+      (a, r) => circular(a, 0, r),
+      (a, r) => circular(a, 1, r),
+    ),
   x87FPTAN: (view) => angular(view, tangent, () => ONE),
   x87FPATAN: (view) => popping(view, (b, a, r) => angle(a, b, r)),
   x87F2XM1: (view) => {

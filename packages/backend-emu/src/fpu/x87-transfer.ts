@@ -12,7 +12,6 @@ import { rounded, toIntegral } from './arithmetic.js';
 import {
   cutBits,
   DOUBLE,
-  DE,
   DOWN,
   type Format,
   IE,
@@ -58,7 +57,8 @@ function load(view: DataView): Outcome {
     value = quiet(value);
   }
   noteDenormals(x, value);
-  if (!x.stops(IE | DE)) x.push(value);
+  // An unmasked denormal operand is reported, and loaded nevertheless.
+  if (!x.stops(IE)) x.push(value);
   return x.finish(operandPointer(x));
 }
 

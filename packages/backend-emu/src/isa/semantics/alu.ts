@@ -175,4 +175,3 @@ define('CMPXCHG16B', { lockable: true }, (x) => {
   });
   x.setZero(equal);
 });
-

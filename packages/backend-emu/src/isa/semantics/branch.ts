@@ -59,7 +59,11 @@ define('JCXZ', { modal: true }, (x) => {
   x.if(x.eqz(count), () => x.branchRelative());
 });
 
-for (const [name, cc] of [['LOOP', -1], ['LOOPZ', 4], ['LOOPNZ', 5]] as const) {
+for (const [name, cc] of [
+  ['LOOP', -1],
+  ['LOOPZ', 4],
+  ['LOOPNZ', 5],
+] as const) {
   define(name, { modal: true }, (x) => {
     const size = x.form.addressSize;
     const count = x.sub(x.gpr(1, size, false), x.i64(1));

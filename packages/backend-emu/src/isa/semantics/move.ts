@@ -1,8 +1,9 @@
 /**
  * Data movement between registers and memory. AMD APM vol. 3, chapter 3.
  */
-import { CONDITIONS, define } from '../define.js';
+
 import * as L from '../../cpu/layout.js';
+import { CONDITIONS, define } from '../define.js';
 
 define('MOV', { access: 'w', hot: true }, (x) => {
   x.setOperand(0, x.operand(1));

@@ -21,8 +21,7 @@ function highProduct(x: Emitter, a: Value, b: Value): Value {
 
 /** The signed high product: corrects the unsigned one by the operands' signs. */
 function highProductSigned(x: Emitter, a: Value, b: Value): Value {
-  const correct = (sign: Value, other: Value): Value =>
-    x.and(x.shrS(sign, x.i64(63)), other);
+  const correct = (sign: Value, other: Value): Value => x.and(x.shrS(sign, x.i64(63)), other);
   const unsigned = highProduct(x, a, b);
   return x.sub(x.sub(unsigned, correct(a, b)), correct(b, a));
 }

@@ -30,9 +30,7 @@ define('SHL', OPTIONS, (x) => {
   x.setOperand(0, result);
   x.if(x.wrap(count), () => {
     const carry =
-      x.size === 64
-        ? bit(x, a, x.sub(x.i64(64), count))
-        : bit(x, shifted, x.i64(x.size));
+      x.size === 64 ? bit(x, a, x.sub(x.i64(64), count)) : bit(x, shifted, x.i64(x.size));
     x.flagsOfResult(result, carry, x.xor(carry, topBit(x, result)));
   });
 });

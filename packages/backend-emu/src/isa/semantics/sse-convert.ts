@@ -48,7 +48,10 @@ function tooLong(x: Emitter, a: Value, bits: number): Value {
 }
 
 /** Scalar, from a general register or memory. */
-for (const [name, double] of [['CVTSI2SS', false], ['CVTSI2SD', true]] as const) {
+for (const [name, double] of [
+  ['CVTSI2SS', false],
+  ['CVTSI2SD', true],
+] as const) {
   define(name, { hot: double }, (x) => {
     checkSse(x);
     const type = double ? 'f64' : 'f32';
@@ -66,34 +69,44 @@ for (const [name, double] of [['CVTSI2SS', false], ['CVTSI2SD', true]] as const)
 }
 
 /** Scalar, to a general register. */
-for (const [suffix, double] of [['SS', false], ['SD', true]] as const) {
+for (const [suffix, double] of [
+  ['SS', false],
+  ['SD', true],
+] as const) {
   for (const truncate of [false, true]) {
-    define(`CVT${truncate ? 'T' : ''}${suffix}2SI`, { access: 'w', hot: double && truncate }, (x) => {
-      checkSse(x);
-      const lanes = new Lanes(x, double, false);
-      const type = double ? 'f64' : 'f32';
-      const size = x.sizeOf(0);
-      const source = lanes.operand(1);
-      const integral = x.code.op(`${type}.${truncate ? 'trunc' : 'nearest'}`, source);
-      const limit = 2 ** (size - 1);
-      // Denormals are left to the slow path: DAZ makes them exact zeros.
-      const inside = x.and(
-        lanes.op('ge', integral, lanes.constant(-limit)),
-        lanes.op('lt', integral, lanes.constant(limit)),
-      );
-      const fine = x.and(inside, lanes.benign(source));
-      const number = x.code.truncSat(`i${size}.${type}_s`, integral);
-      const wide = size === 64 ? number : x.code.op('i64.extend_i32_s', number);
-      const result = x.variable(wide);
-      const inexact = (): Value => lanes.op('ne', integral, source);
-      const decision = { fine, trusted: always(x), inexact };
-      decideConversion(x, decision, truncate, () => {
-        const operation = size === 64 ? 'TO_INT64' : 'TO_INT32';
-        slow(x, operation, double, 1, [lanes.store, source], truncate);
-        x.set(result, size === 64 ? x.state64(SLOW_RESULT) : x.stateAs('i64.load32_s', SLOW_RESULT));
-      });
-      x.setOperand(0, result);
-    });
+    define(
+      `CVT${truncate ? 'T' : ''}${suffix}2SI`,
+      { access: 'w', hot: double && truncate },
+      (x) => {
+        checkSse(x);
+        const lanes = new Lanes(x, double, false);
+        const type = double ? 'f64' : 'f32';
+        const size = x.sizeOf(0);
+        const source = lanes.operand(1);
+        const integral = x.code.op(`${type}.${truncate ? 'trunc' : 'nearest'}`, source);
+        const limit = 2 ** (size - 1);
+        // Denormals are left to the slow path: DAZ makes them exact zeros.
+        const inside = x.and(
+          lanes.op('ge', integral, lanes.constant(-limit)),
+          lanes.op('lt', integral, lanes.constant(limit)),
+        );
+        const fine = x.and(inside, lanes.benign(source));
+        const number = x.code.truncSat(`i${size}.${type}_s`, integral);
+        const wide = size === 64 ? number : x.code.op('i64.extend_i32_s', number);
+        const result = x.variable(wide);
+        const inexact = (): Value => lanes.op('ne', integral, source);
+        const decision = { fine, trusted: always(x), inexact };
+        decideConversion(x, decision, truncate, () => {
+          const operation = size === 64 ? 'TO_INT64' : 'TO_INT32';
+          slow(x, operation, double, 1, [lanes.store, source], truncate);
+          x.set(
+            result,
+            size === 64 ? x.state64(SLOW_RESULT) : x.stateAs('i64.load32_s', SLOW_RESULT),
+          );
+        });
+        x.setOperand(0, result);
+      },
+    );
   }
 }
 
@@ -245,7 +258,10 @@ for (const truncate of [false, true]) {
     setVector(x, 0, integersOf(x, vector(x, 1), true, 2, truncate));
   });
   // To MMX registers.
-  for (const [suffix, double] of [['PS', false], ['PD', true]] as const) {
+  for (const [suffix, double] of [
+    ['PS', false],
+    ['PD', true],
+  ] as const) {
     define(`CVT${t}${suffix}2PI`, { access: 'w' }, (x) => {
       checkSse(x);
       checkMmx(x);

@@ -70,9 +70,7 @@ function arithmetic(lanes: Lanes, how: Arithmetic, a: Value, b: Value): Value {
   const known = lanes.or(lanes.normal(result), how.zero(lanes, a, b, result));
   const fine = lanes.all(lanes.and(known, lanes.and(lanes.benign(a), lanes.benign(b))));
   const trusted = (): Value =>
-    lanes.all(
-      lanes.and(lanes.moderate(result), lanes.and(lanes.moderate(a), lanes.moderate(b))),
-    );
+    lanes.all(lanes.and(lanes.moderate(result), lanes.and(lanes.moderate(a), lanes.moderate(b))));
   const inexact = (): Value => lanes.any(how.inexact(lanes, a, b, result));
   decide(x, { fine, trusted, inexact }, () => {
     x.set(result, slowLanes(lanes, how.operation, a, b));
@@ -81,7 +79,12 @@ function arithmetic(lanes: Lanes, how: Arithmetic, a: Value, b: Value): Value {
 }
 
 for (const [suffix, double, packed] of SHAPES) {
-  for (const [name, how] of [['ADD', ADD], ['SUB', SUB], ['MUL', MUL], ['DIV', DIV]] as const) {
+  for (const [name, how] of [
+    ['ADD', ADD],
+    ['SUB', SUB],
+    ['MUL', MUL],
+    ['DIV', DIV],
+  ] as const) {
     define(`${name}${suffix}`, { hot: HOT.has(`${name}${suffix}`) }, (x) => {
       checkSse(x);
       const lanes = new Lanes(x, double, packed);
@@ -184,7 +187,10 @@ function setRelation(x: Emitter, relation: Value): void {
   x.setFlagWords(result, carries, x.shl(x.widen(equal), x.i64(8)));
 }
 
-for (const [suffix, double] of [['SS', false], ['SD', true]] as const) {
+for (const [suffix, double] of [
+  ['SS', false],
+  ['SD', true],
+] as const) {
   for (const name of ['COMI', 'UCOMI'] as const) {
     const options = { access: 'r', hot: HOT.has(`${name}${suffix}`) } as const;
     define(`${name}${suffix}`, options, (x) => {
@@ -205,7 +211,10 @@ for (const [suffix, double] of [['SS', false], ['SD', true]] as const) {
 }
 
 /** Subtract in even lanes, add in odd ones. */
-for (const [suffix, double] of [['PS', false], ['PD', true]] as const) {
+for (const [suffix, double] of [
+  ['PS', false],
+  ['PD', true],
+] as const) {
   const signs: [bigint, bigint] = double ? [1n << 63n, 0n] : [1n << 31n, 1n << 31n];
   define(`ADDSUB${suffix}`, {}, (x) => {
     checkSse(x);
@@ -224,7 +233,10 @@ for (const [suffix, double] of [['PS', false], ['PD', true]] as const) {
 }
 
 /** Horizontal forms: the even lanes of both operands against the odd ones. */
-for (const [suffix, double] of [['PS', false], ['PD', true]] as const) {
+for (const [suffix, double] of [
+  ['PS', false],
+  ['PD', true],
+] as const) {
   const bytes = double ? 8 : 4;
   const lanesFrom = (odd: number): number[] => {
     const result: number[] = [];
@@ -233,7 +245,10 @@ for (const [suffix, double] of [['PS', false], ['PD', true]] as const) {
     }
     return result;
   };
-  for (const [name, how] of [['HADD', ADD], ['HSUB', SUB]] as const) {
+  for (const [name, how] of [
+    ['HADD', ADD],
+    ['HSUB', SUB],
+  ] as const) {
     define(`${name}${suffix}`, {}, (x) => {
       checkSse(x);
       const lanes = new Lanes(x, double, true);

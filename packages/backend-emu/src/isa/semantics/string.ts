@@ -270,7 +270,10 @@ define('SCAS', PLAIN, (x) =>
 );
 
 /** INS and OUTS go to the host, element by element, in TypeScript. */
-for (const [mnemonic, name] of [['INS', 'ins'], ['OUTS', 'outs']] as const) {
+for (const [mnemonic, name] of [
+  ['INS', 'ins'],
+  ['OUTS', 'outs'],
+] as const) {
   define(mnemonic, { ...PLAIN, ends: true }, (x) => {
     const segment = x.widen(x.code.load('i32.load16_u', x.op, R.OP_SEGMENT));
     const rep = x.i64(x.form.rep === 0 ? 0 : 1);

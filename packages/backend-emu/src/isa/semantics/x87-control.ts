@@ -39,7 +39,11 @@ function updatePending(x: Emitter): void {
   const traps = x.and(x.state32(L.FPU_TRAPS), x.i32(~TRAP.x87Pending));
   // With CR0.NE clear nothing is reported.
   const native = x.and(x.state32(L.CR0), x.i32(1 << 5));
-  const reported = x.select(x.and(native, x.shrU(summary, x.i32(2))), x.i32(TRAP.x87Pending), x.i32(0));
+  const reported = x.select(
+    x.and(native, x.shrU(summary, x.i32(2))),
+    x.i32(TRAP.x87Pending),
+    x.i32(0),
+  );
   x.setState32(L.FPU_TRAPS, x.or(traps, reported));
 }
 

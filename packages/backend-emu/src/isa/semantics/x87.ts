@@ -8,6 +8,7 @@ import { ENVIRONMENT, environmentSize } from '../../fpu/x87-environment.js';
 import { OPERAND } from '../../fpu/x87-operand.js';
 import { define } from '../define.js';
 import type { Emitter, Value } from '../emitter.js';
+import { enterMmx } from '../vector-emitter.js';
 import { x87Ready } from './x87-control.js';
 
 const READ = { access: 'r' } as const;
@@ -104,14 +105,12 @@ define('FBSTP', WRITE, (x) => store(x, 'FBSTP', false));
 for (const name of ['FCOMI', 'FCOMIP', 'FUCOMI', 'FUCOMIP']) {
   define(name, READ, (x) => {
     call(x, name);
+    // 0 greater: none; 1 less: CF; 2 equal: ZF; 3 unordered: all.
     const relation = x.wrap(x.systemResult());
-    x.if(x.ltU(relation, x.i32(4)), () => {
-      // 0 greater: none; 1 less: CF; 2 equal: ZF; 3 unordered: all.
-      const carry = x.and(relation, x.i32(1));
-      const zero = x.shl(x.and(relation, x.i32(2)), x.i32(5));
-      const parity = x.shl(x.eq(relation, x.i32(3)), x.i32(2));
-      x.code.callVoid(x.core.setStatus, x.or(x.or(carry, zero), parity), x.i32(0x8d5));
-    });
+    const carry = x.and(relation, x.i32(1));
+    const zero = x.shl(x.and(relation, x.i32(2)), x.i32(5));
+    const parity = x.shl(x.eq(relation, x.i32(3)), x.i32(2));
+    x.code.callVoid(x.core.setStatus, x.or(x.or(carry, zero), parity), x.i32(0x8d5));
   });
 }
 
@@ -140,6 +139,7 @@ define('FNONE', {}, (x) => x87Ready(x, false));
 define('EMMS', {}, (x) => {
   x.if(x.and(x.state32(L.FPU_TRAPS), x.i32(TRAP.mmxUndefined)), () => x.raise(6));
   x87Ready(x, true);
+  enterMmx(x);
   x.code.store('i32.store16', x.cpu, x.i32(0xffff), L.FTW);
 });
 

@@ -2,7 +2,7 @@
  * The x87 escapes D8 to DF. AMD APM vol. 3, appendix A, table A-15; the aliases FCOM, FXCH and FSTP
  * in DC, DD, DE and DF, which processors have and no manual lists any more, from the 387's.
  */
-import { byMod, byReg, byRm, type Entry, repeat, type Row, row } from './row.js';
+import { byMod, byReg, byRm, type Entry, type Row, repeat, row } from './row.js';
 
 const f = (text: string): Row => row(text, 'any');
 /** Environments depend on the operand size. */
@@ -21,17 +21,15 @@ const memory = (operand: string, integer = false): Entry =>
  */
 const to = (suffix: string, middle: Entry[]): Entry =>
   byReg(
-    ...TO_NAMES.map((name, index) =>
-      name === '' ? middle[index - 2] : f(`${name}${suffix} Fn`),
-    ),
+    ...TO_NAMES.map((name, index) => (name === '' ? middle[index - 2] : f(`${name}${suffix} Fn`))),
   );
 
 const only = (index: number, entry: Entry): Entry =>
   byRm(...repeat(8, (rm) => (rm === index ? entry : null)));
 
 export const X87: Readonly<Record<number, Entry>> = {
-  0xd8: byMod(memory('Md'), byReg(...NAMES.map((name) => f(`${name} Fn`)))),
-  0xd9: byMod(
+  216: byMod(memory('Md'), byReg(...NAMES.map((name) => f(`${name} Fn`)))),
+  217: byMod(
     byReg(
       f('FLD Md'),
       null,
@@ -64,7 +62,7 @@ export const X87: Readonly<Record<number, Entry>> = {
       ),
     ),
   ),
-  0xda: byMod(
+  218: byMod(
     memory('Md', true),
     byReg(
       f('FCMOVB Fn'),
@@ -77,7 +75,7 @@ export const X87: Readonly<Record<number, Entry>> = {
       null,
     ),
   ),
-  0xdb: byMod(
+  219: byMod(
     byReg(
       f('FILD Md'),
       f('FISTTP Md'),
@@ -99,8 +97,8 @@ export const X87: Readonly<Record<number, Entry>> = {
       null,
     ),
   ),
-  0xdc: byMod(memory('Mq'), to('TO', [f('FCOM Fn'), f('FCOMP Fn')])),
-  0xdd: byMod(
+  220: byMod(memory('Mq'), to('TO', [f('FCOM Fn'), f('FCOMP Fn')])),
+  221: byMod(
     byReg(
       f('FLD Mq'),
       f('FISTTP Mq'),
@@ -122,8 +120,8 @@ export const X87: Readonly<Record<number, Entry>> = {
       null,
     ),
   ),
-  0xde: byMod(memory('Mw', true), to('P', [f('FCOMP Fn'), only(1, f('FCOMPP Fn'))])),
-  0xdf: byMod(
+  222: byMod(memory('Mw', true), to('P', [f('FCOMP Fn'), only(1, f('FCOMPP Fn'))])),
+  223: byMod(
     byReg(
       f('FILD Mw'),
       f('FISTTP Mw'),
