@@ -11,10 +11,13 @@ import {
 } from '@cloister/core';
 import { selectCpu } from './cpuid/selection.js';
 import { EmulatedVm } from './emulated-vm.js';
+import { tuneHost } from './host-tuning.js';
 
 export interface EmulatedOptions {
   /** CPU model and changes to it: `MODEL[,+feature,-feature]`. */
   readonly cpu?: string;
+  /** Whether V8 flags may be set, for the whole process (see `host-tuning.ts`); default true. */
+  readonly tuneHost?: boolean;
 }
 
 const NAME = 'emu';
@@ -47,6 +50,7 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
       };
     },
     async createVm(vm: BackendVmOptions): Promise<BackendVm> {
+      if (options.tuneHost !== false) tuneHost();
       return new EmulatedVm(vm, cpu);
     },
   };

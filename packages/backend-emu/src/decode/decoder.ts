@@ -49,7 +49,7 @@ const IMPLIED_SEGMENT = new Set(['XLAT', 'MASKMOV']);
 const NONE = L.ZERO;
 const { es, cs, ss, ds, fs, gs } = L.SEG;
 const SEGMENT_OVERRIDES: Readonly<Record<number, number>> = {
-  0x26: es, 0x2e: cs, 0x36: ss, 0x3e: ds, 0x64: fs, 0x65: gs,
+  38: es, 46: cs, 54: ss, 62: ds, 100: fs, 101: gs,
 }; // biome-ignore format: table
 const SEGMENT_NUMBERS: Readonly<Record<string, number>> = { es, cs, ss, ds, fs, gs };
 
@@ -312,7 +312,10 @@ export class Decoder {
       this.#replace(UNDEFINED_ROW, this.#at - this.#start);
       return;
     }
-    if (this.#modrm < 0 && found.operands.some((code) => /^[EGMRSCDVWUPQN]/.test(code) && code !== 'DX')) {
+    if (
+      this.#modrm < 0 &&
+      found.operands.some((code) => /^[EGMRSCDVWUPQN]/.test(code) && code !== 'DX')
+    ) {
       this.#needModrm();
     }
     const info = this.#formInfo(found);

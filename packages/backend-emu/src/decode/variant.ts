@@ -1,7 +1,7 @@
 /**
  * From a row of the table to its forms: what operand size, addressing and mode make of it.
  */
-import { describe, type Description } from '../isa/define.js';
+import { type Description, describe } from '../isa/define.js';
 import type { Form, FormOperand, OperandKind } from '../isa/form.js';
 import { formKey } from '../isa/form.js';
 import type { Row } from '../isa/table/row.js';

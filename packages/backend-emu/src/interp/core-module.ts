@@ -6,8 +6,8 @@
  * says so. One loop with one br_table; cases for the hot forms, a table of functions for the rest.
  */
 import * as L from '../cpu/layout.js';
-import { type CoreFunctions, Emitter, type Flow, OUTCOME } from '../isa/emitter.js';
 import type { FormInfo } from '../decode/variant.js';
+import { type CoreFunctions, Emitter, type Flow, OUTCOME } from '../isa/emitter.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import * as R from '../isa/op-record.js';
 import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
@@ -249,8 +249,7 @@ class CoreModuleBuilder {
     const old = code.call(this.#functions.eflags, 'i32');
     const mask = code.param(1);
     const image = x.or(x.andNot(old, mask), x.and(code.param(0), mask));
-    const bit = (number: number): Value =>
-      x.widen(x.and(x.shrU(image, x.i32(number)), x.i32(1)));
+    const bit = (number: number): Value => x.widen(x.and(x.shrU(image, x.i32(number)), x.i32(1)));
     const [cf, pf, af, zf, sf, of] = [bit(0), bit(2), bit(4), bit(6), bit(7), bit(11)];
     // Result 0 (even parity) if ZF, else 1 (odd parity); sign and parity are put right.
     const result = x.xor(zf, x.i64(1));

@@ -2,7 +2,7 @@
  * Numbers of the interpreter's handlers: first the few of the op cache's own, then the forms with a
  * case in the switch, then those that are functions behind a table.
  */
-import { formOf, type FormInfo, variantsOf } from '../decode/variant.js';
+import { type FormInfo, formOf, variantsOf } from '../decode/variant.js';
 import { allRows } from '../isa/table/index.js';
 import { row } from '../isa/table/row.js';
 
@@ -49,7 +49,8 @@ export function enumerateHandlers(): HandlerSet {
   const hot = all.filter(isHot);
   const cold = all.filter((info) => !isHot(info));
   const numbers = new Map<string, number>();
-  [...hot, ...cold].forEach((info, index) => numbers.set(info.key, FIRST_FORM + index));
+  for (const [index, info] of [...hot, ...cold].entries())
+    numbers.set(info.key, FIRST_FORM + index);
   return { hot, cold, numbers };
 }
 

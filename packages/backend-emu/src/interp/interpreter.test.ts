@@ -10,7 +10,22 @@ describe('Interpreter', () => {
     const machine = testMachine();
     // mov ecx, 10; xor eax, eax; 1: add rax, rcx; dec rcx; jnz 1b; hlt
     machine.load(0x1000, [
-      0xb9, 10, 0, 0, 0, 0x31, 0xc0, 0x48, 0x01, 0xc8, 0x48, 0xff, 0xc9, 0x75, 0xf8, HLT,
+      0xb9,
+      10,
+      0,
+      0,
+      0,
+      0x31,
+      0xc0,
+      0x48,
+      0x01,
+      0xc8,
+      0x48,
+      0xff,
+      0xc9,
+      0x75,
+      0xf8,
+      HLT,
     ]);
     expect(machine.interpreter.run(1000)).toBe('fault');
     expect(machine.systemCalls).toEqual(['hlt']);
@@ -23,7 +38,22 @@ describe('Interpreter', () => {
     const trace = (slice: number): number[] => {
       const machine = testMachine();
       machine.load(0x1000, [
-        0xb9, 3, 0, 0, 0, 0x31, 0xc0, 0x48, 0x01, 0xc8, 0x48, 0xff, 0xc9, 0x75, 0xf8, HLT,
+        0xb9,
+        3,
+        0,
+        0,
+        0,
+        0x31,
+        0xc0,
+        0x48,
+        0x01,
+        0xc8,
+        0x48,
+        0xff,
+        0xc9,
+        0x75,
+        0xf8,
+        HLT,
       ]);
       const rips: number[] = [];
       while (machine.interpreter.executed < 11) {
@@ -47,9 +77,7 @@ describe('Interpreter', () => {
     const machine = testMachine();
     machine.record.setPair(L.gprOffset(4), 0x9000, 0);
     // mov eax, 7; push rax; call 1f; hlt; 1: pop rdx; pop rcx; push rdx; ret
-    machine.load(0x1ff0, [
-      0xb8, 7, 0, 0, 0, 0x50, 0xe8, 1, 0, 0, 0, HLT, 0x5a, 0x59, 0x52, 0xc3,
-    ]);
+    machine.load(0x1ff0, [0xb8, 7, 0, 0, 0, 0x50, 0xe8, 1, 0, 0, 0, HLT, 0x5a, 0x59, 0x52, 0xc3]);
     expect(machine.interpreter.run(100)).toBe('fault');
     expect(machine.systemCalls).toEqual(['hlt']);
     expect(machine.record.lo(L.gprOffset(1))).toBe(7);

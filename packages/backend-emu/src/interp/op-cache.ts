@@ -8,8 +8,9 @@
  * Self-modifying code is exact: a write to a page with blocks makes every record of each block that
  * it touches stale, the block in execution included. Memory is given back only all at once.
  */
-import { DECODED, Decoder, MAX_LENGTH } from '../decode/decoder.js';
+
 import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import { DECODED, type Decoder, MAX_LENGTH } from '../decode/decoder.js';
 import * as R from '../isa/op-record.js';
 import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
 import {
@@ -134,7 +135,10 @@ export class OpCache {
       if (alone || info.description.ends === true) break;
     }
     this.#close(first, count, at - pageStart, mode);
-    this.#enter({ key, record: first, count: count + 1, start: host - pageStart, end: at - pageStart }, pageStart);
+    this.#enter(
+      { key, record: first, count: count + 1, start: host - pageStart, end: at - pageStart },
+      pageStart,
+    );
     return first;
   }
 
@@ -186,8 +190,7 @@ export class OpCache {
     const relative = out.relative ? next : 0;
     const sum = (out.displacementLo >>> 0) + relative;
     words[word + (R.OP_DISPLACEMENT >> 2)] = sum;
-    words[word + (R.OP_DISPLACEMENT >> 2) + 1] =
-      out.displacementHi + (sum > 0xffffffff ? 1 : 0);
+    words[word + (R.OP_DISPLACEMENT >> 2) + 1] = out.displacementHi + (sum > 0xffffffff ? 1 : 0);
     const last = out.info.operands.at(-1);
     if (last?.kind === 'j') {
       const target = next + out.displacementLo;

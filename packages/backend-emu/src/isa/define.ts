@@ -46,5 +46,20 @@ export function describedMnemonics(): readonly string[] {
 
 /** Condition codes by the suffixes that the manuals use first. */
 export const CONDITIONS = [
-  'O', 'NO', 'B', 'NB', 'Z', 'NZ', 'BE', 'NBE', 'S', 'NS', 'P', 'NP', 'L', 'NL', 'LE', 'NLE',
+  'O',
+  'NO',
+  'B',
+  'NB',
+  'Z',
+  'NZ',
+  'BE',
+  'NBE',
+  'S',
+  'NS',
+  'P',
+  'NP',
+  'L',
+  'NL',
+  'LE',
+  'NLE',
 ] as const; // prettier-ignore

@@ -9,9 +9,10 @@
  * everything, write memory before registers, registers before flags; a fault then leaves the state
  * of before the instruction.
  */
+
+import * as L from '../cpu/layout.js';
 import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 import type { ValueType } from '../wasm/encode.js';
-import * as L from '../cpu/layout.js';
 import { FlagEmitter } from './flag-emitter.js';
 import type { Form } from './form.js';
 import * as R from './op-record.js';
@@ -196,10 +197,7 @@ export class Emitter extends FlagEmitter {
         this.markOp();
         const bytes = this.i32(Math.max(1, this.sizeOf(index) >> 3));
         const write = this.i32(index === 0 && this.access !== 'r' ? 1 : 0);
-        this.code.set(
-          address,
-          this.code.call(this.core.addressSlow, 'i64', this.op, bytes, write),
-        );
+        this.code.set(address, this.code.call(this.core.addressSlow, 'i64', this.op, bytes, write));
         const checked = this.and(kind, this.i32(R.EA_CHECKED));
         this.if(checked, () => {
           const vector = this.state32(L.FAULT_VECTOR);

@@ -3,13 +3,14 @@
  *
  * Three words hold OF, SF, ZF, AF, PF, CF (layout.ts): the sign-extended result, a carry vector
  * shifted so that the operand's top bit is bit 63, and an adjustment word with AF in bit 4 and what
- * a loaded RFLAGS image needs (SF with ZF, any PF). Every condition then is a few operations without
+ * a loaded RFLAGS image needs (SF with ZF, any PF). Every condition then is a few operations with no
  * a branch, whatever instruction set the flags.
  *
  * Flags that the manuals leave undefined get the value that the formulas give.
  */
-import type { Value } from '../wasm/code.js';
+
 import * as L from '../cpu/layout.js';
+import type { Value } from '../wasm/code.js';
 import { ArithmeticEmitter } from './arithmetic-emitter.js';
 
 const TOP = -(2n ** 63n);
@@ -74,8 +75,7 @@ export class FlagEmitter extends ArithmeticEmitter {
   /** Flags of INC and DEC: like an addition, but CF stays. */
   flagsOfStep(a: Value, step: 1 | -1, result: Value, size: number): void {
     const one = this.i64(1);
-    const vector =
-      step === 1 ? this.#addCarries(a, one, result) : this.#subCarries(a, one, result);
+    const vector = step === 1 ? this.#addCarries(a, one, result) : this.#subCarries(a, one, result);
     const aligned = this.#aligned(vector, size);
     const overflow = this.and(this.xor(aligned, this.shl(aligned, one)), this.i64(TOP));
     const carry = this.and(this.carries(), this.i64(TOP));

@@ -13,7 +13,7 @@ import './semantics/system.js';
 import './semantics/x87.js';
 import './semantics/x87-control.js';
 
-export { describe, describedMnemonics, type Description } from './define.js';
-export { type Form, formKey, type FormOperand, type OperandKind } from './form.js';
+export { type Description, describe, describedMnemonics } from './define.js';
+export { type Form, type FormOperand, formKey, type OperandKind } from './form.js';
 export { allRows, OPCODE_MAPS, type OpcodeMaps, rowsOf } from './table/index.js';
 export type { Entry, Row, RowFlag } from './table/row.js';

@@ -1,5 +1,5 @@
 /**
- * Bytes of WebAssembly: a growing buffer, LEB128, and the opcodes by their names in the text format.
+ * Bytes of WebAssembly: a growing buffer, LEB128, and the opcodes by their text names.
  *
  * Source: WebAssembly core specification 2.0, chapter 5 (binary format).
  */
@@ -101,7 +101,10 @@ export const OPCODES: ReadonlyMap<string, number> = new Map([
   ...run(0x4e, 'i32.ge_s i32.ge_u'),
   ...run(0x50, 'i64.eqz i64.eq i64.ne i64.lt_s i64.lt_u i64.gt_s i64.gt_u i64.le_s i64.le_u'),
   ...run(0x59, 'i64.ge_s i64.ge_u'),
-  ...run(0x5b, 'f32.eq f32.ne f32.lt f32.gt f32.le f32.ge f64.eq f64.ne f64.lt f64.gt f64.le f64.ge'),
+  ...run(
+    0x5b,
+    'f32.eq f32.ne f32.lt f32.gt f32.le f32.ge f64.eq f64.ne f64.lt f64.gt f64.le f64.ge',
+  ),
   ...run(0x67, 'i32.clz i32.ctz i32.popcnt i32.add i32.sub i32.mul i32.div_s i32.div_u i32.rem_s'),
   ...run(0x70, 'i32.rem_u i32.and i32.or i32.xor i32.shl i32.shr_s i32.shr_u i32.rotl i32.rotr'),
   ...run(0x79, 'i64.clz i64.ctz i64.popcnt i64.add i64.sub i64.mul i64.div_s i64.div_u i64.rem_s'),
@@ -136,13 +139,19 @@ export const SIMD_MEMORY_OPCODES: ReadonlyMap<string, number> = new Map([
 
 /** SIMD instructions without immediates (prefix 0xfd), by number. */
 export const SIMD_OPCODES: ReadonlyMap<string, number> = new Map([
-  ...run(14, 'i8x16.swizzle i8x16.splat i16x8.splat i32x4.splat i64x2.splat f32x4.splat f64x2.splat'),
+  ...run(
+    14,
+    'i8x16.swizzle i8x16.splat i16x8.splat i32x4.splat i64x2.splat f32x4.splat f64x2.splat',
+  ),
   ...run(35, 'i8x16.eq i8x16.ne i8x16.lt_s i8x16.lt_u i8x16.gt_s i8x16.gt_u i8x16.le_s i8x16.le_u'),
   ...run(43, 'i8x16.ge_s i8x16.ge_u i16x8.eq i16x8.ne i16x8.lt_s i16x8.lt_u i16x8.gt_s i16x8.gt_u'),
   ...run(51, 'i16x8.le_s i16x8.le_u i16x8.ge_s i16x8.ge_u i32x4.eq i32x4.ne i32x4.lt_s i32x4.lt_u'),
   ...run(59, 'i32x4.gt_s i32x4.gt_u i32x4.le_s i32x4.le_u i32x4.ge_s i32x4.ge_u f32x4.eq f32x4.ne'),
   ...run(67, 'f32x4.lt f32x4.gt f32x4.le f32x4.ge f64x2.eq f64x2.ne f64x2.lt f64x2.gt f64x2.le'),
-  ...run(76, 'f64x2.ge v128.not v128.and v128.andnot v128.or v128.xor v128.bitselect v128.any_true'),
+  ...run(
+    76,
+    'f64x2.ge v128.not v128.and v128.andnot v128.or v128.xor v128.bitselect v128.any_true',
+  ),
   ...run(94, 'f32x4.demote_f64x2_zero f64x2.promote_low_f32x4 i8x16.abs i8x16.neg i8x16.popcnt'),
   ...run(99, 'i8x16.all_true i8x16.bitmask i8x16.narrow_i16x8_s i8x16.narrow_i16x8_u'),
   ...run(107, 'i8x16.shl i8x16.shr_s i8x16.shr_u i8x16.add i8x16.add_sat_s i8x16.add_sat_u'),
@@ -172,7 +181,10 @@ export const SIMD_OPCODES: ReadonlyMap<string, number> = new Map([
   ...run(215, 'i64x2.ne i64x2.lt_s i64x2.gt_s i64x2.le_s i64x2.ge_s'),
   ...run(220, 'i64x2.extmul_low_i32x4_s i64x2.extmul_high_i32x4_s i64x2.extmul_low_i32x4_u'),
   ...run(223, 'i64x2.extmul_high_i32x4_u f32x4.abs f32x4.neg - f32x4.sqrt f32x4.add f32x4.sub'),
-  ...run(230, 'f32x4.mul f32x4.div f32x4.min f32x4.max f32x4.pmin f32x4.pmax f64x2.abs f64x2.neg -'),
+  ...run(
+    230,
+    'f32x4.mul f32x4.div f32x4.min f32x4.max f32x4.pmin f32x4.pmax f64x2.abs f64x2.neg -',
+  ),
   ...run(239, 'f64x2.sqrt f64x2.add f64x2.sub f64x2.mul f64x2.div f64x2.min f64x2.max f64x2.pmin'),
   ...run(247, 'f64x2.pmax i32x4.trunc_sat_f32x4_s i32x4.trunc_sat_f32x4_u f32x4.convert_i32x4_s'),
   ...run(251, 'f32x4.convert_i32x4_u i32x4.trunc_sat_f64x2_s_zero i32x4.trunc_sat_f64x2_u_zero'),

@@ -6,8 +6,8 @@
  *
  * Where: `E` general register or memory by ModRM.rm; `G` general register by ModRM.reg; `M` memory
  * only; `R` general register by ModRM.rm only; `Z` general register in the opcode's low three bits;
- * `I` immediate; `J` relative target; `O` memory at an offset in the instruction; `A` far pointer in
- * the instruction; `S` segment register by ModRM.reg; `C`, `D` control and debug register by
+ * `I` immediate; `J` relative target; `O` memory at an offset in the instruction; `A` far pointer
+ * in the instruction; `S` segment register by ModRM.reg; `C`, `D` control and debug register by
  * ModRM.reg; `V` XMM register by ModRM.reg; `W` XMM register or memory; `U` XMM register by
  * ModRM.rm; `P`, `Q`, `N` the same three for MMX registers; `F` x87 stack register in the low three
  * bits. Fixed: `AL`, `AX`, `CL`, `rAX`, `eAX` (at most 32 bits), `DX`, `1`, `es` … `gs`.

@@ -1,0 +1,24 @@
+/** The V8 flag goes to tested versions of Node only, and to nothing that is not Node. */
+import { describe, expect, it } from 'vitest';
+import { tuneHost } from './host-tuning.js';
+
+function node(version: string, flags: string[]): { process: unknown } {
+  const v8 = { setFlagsFromString: (flag: string) => flags.push(flag) };
+  return { process: { versions: { node: version }, getBuiltinModule: () => v8 } };
+}
+
+describe('tuneHost', () => {
+  it('sets the flag on a tested version', () => {
+    const flags: string[] = [];
+    expect(tuneHost(node('20.20.2', flags))).toBe(true);
+    expect(flags).toEqual(['--no-turbo-use-mid-tier-regalloc-for-huge-functions']);
+  });
+
+  it('leaves other versions, old Nodes and browsers alone', () => {
+    const flags: string[] = [];
+    expect(tuneHost(node('22.1.0', flags))).toBe(false);
+    expect(tuneHost({ process: { versions: { node: '20.11.0' } } })).toBe(false);
+    expect(tuneHost({})).toBe(false);
+    expect(flags).toEqual([]);
+  });
+});
