@@ -86,7 +86,7 @@ describe('build', () => {
     expect(error.remedy).toContain('@cloister/backend-emu');
   });
 
-  test('refuses a word that nobody provides, by plugin, word and remedy, before anything starts', async () => {
+  test('names a missing word, its plugin and the remedy, before anything starts', async () => {
     let made = false;
     const fake = fakeBackend({ programs: [] });
     const create = fake.createVm.bind(fake);

@@ -46,7 +46,8 @@ export function checkPlugin(plugin: unknown): asserts plugin is PluginDefinition
     const shown = typeof version === 'string' ? ` ${version}` : '';
     throw new VmmError(
       'version-mismatch',
-      `plugin ${name}${shown} was written for plugin API ${String(api)}; this core has ${PLUGIN_API}`,
+      `plugin ${name}${shown} was written for plugin API ${String(api)};` +
+        ` this core has ${PLUGIN_API}`,
       { plugin: name, remedy: `use a version of ${name} for plugin API ${PLUGIN_API}` },
     );
   }

@@ -295,7 +295,8 @@ describe('reset', () => {
       },
     });
     expect(await vm.run()).toMatchObject({ reason: 'power-off', message: 'enough' });
-    expect(log).toEqual(['write 0', 'device', 'hook', 'write 0', 'device', 'hook', 'write 0']); // prettier-ignore
+    const round = ['write 0', 'device', 'hook'];
+    expect(log).toEqual([...round, ...round, 'write 0']);
     expect(vm.summary().resets).toBe(2);
   });
 
@@ -335,7 +336,7 @@ describe('reset', () => {
 });
 
 describe('pause', () => {
-  test('stands still before the instruction named, and goes on as if nothing had been', async () => {
+  test('stands still before the instruction named, and then goes on as if it had not', async () => {
     const main: FakeOp[] = [{ op: 'work', count: 123_456 }, { op: 'out', port: 1 }, OFF];
     const { vm } = await make({ main });
     await vm.start();

@@ -55,7 +55,7 @@ describe('a file of a saved VM', () => {
     expect(back.end).toBe(1);
   });
 
-  test('that is cut off or changed anywhere is refused, or changed in nothing that counts', async () => {
+  test('that is cut off or changed is refused, or changed in nothing that counts', async () => {
     const good: Snapshot = {
       type: 'cloister-vm',
       version: 1,

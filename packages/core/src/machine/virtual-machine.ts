@@ -15,11 +15,13 @@ import type {
   VmEvents,
   VmStatus,
 } from '../interfaces/index.js';
-import { INTERRUPT_ROUTER, VmmError } from '../interfaces/index.js';
+import { VmmError } from '../interfaces/index.js';
 import type { ExitCounters } from '../summary/exit-counters.js';
 import { summarize } from '../summary/summary.js';
 import { clearRam, launch, makePlan } from './launch.js';
 import type { Machine } from './machine.js';
+import { PausePoints } from './pause-points.js';
+import { chooseClock, connectLines, prepareInput, runStartHooks } from './start-up.js';
 import type { Vm, VmSummary } from './vm.js';
 import { restoreVm, saveVm } from './vm-record.js';
 
@@ -39,7 +41,7 @@ export class VirtualMachine implements Vm {
   private plan: LaunchPlan | null = null;
   private resets = 0;
   private end: VmEnd | null = null;
-  private waiters: { readonly at: number | undefined; readonly resolve: () => void }[] = [];
+  private readonly pauses = new PausePoints();
   private readonly ended: Promise<VmEnd>;
   private settle!: { resolve: (end: VmEnd) => void; reject: (error: unknown) => void };
   private starting: Promise<void> | null = null;
@@ -89,13 +91,12 @@ export class VirtualMachine implements Vm {
 
   async pause(options: { readonly at?: number } = {}): Promise<void> {
     if (this.status === 'created') this.fail('pause', 'start it first');
-    if (this.status !== 'running' && options.at === undefined) return;
-    if (this.status !== 'running' && this.status !== 'paused') return;
     const { at } = options;
-    const stands = new Promise<void>((resolve) => this.waiters.push({ at, resolve }));
+    const mayStop = this.status === 'running' || (this.status === 'paused' && at !== undefined);
+    if (!mayStop) return;
+    const stands = this.pauses.wait(at);
     if (at === undefined) this.machine.requestPause();
-    else this.setPausePoint();
-    this.wakeWaiters();
+    this.settlePauses();
     await stands;
   }
 
@@ -105,7 +106,7 @@ export class VirtualMachine implements Vm {
     }
     this.machine.cancelPause();
     if (this.status === 'running') {
-      this.wakeWaiters(true);
+      this.settlePauses(true);
       return;
     }
     this.setStatus('running');
@@ -218,7 +219,7 @@ export class VirtualMachine implements Vm {
   private async startOnce(): Promise<void> {
     if (this.status !== 'created') this.fail('start', 'it was started before');
     try {
-      await this.runStartHooks();
+      await this.prepare();
       this.plan = makePlan(this.parts.assembly);
       await launch(this.parts.assembly, this.plan);
     } catch (error) {
@@ -230,8 +231,9 @@ export class VirtualMachine implements Vm {
 
   private async restoreOnce(snapshot: Snapshot): Promise<void> {
     try {
-      await this.runStartHooks();
+      await this.prepare();
       restoreVm(snapshot, this.parts.assembly, this.machine);
+      if (this.parts.assembly.parts.options.clock === 'auto') this.clockWhy = 'as it was saved';
     } catch (error) {
       this.failed(error);
       throw error;
@@ -241,57 +243,12 @@ export class VirtualMachine implements Vm {
   }
 
   /** Everything up to the point where guest state is needed. */
-  private async runStartHooks(): Promise<void> {
+  private async prepare(): Promise<void> {
     const { assembly } = this.parts;
-    const { lines, container } = assembly.parts;
-    for (const { plugin, run } of assembly.startHooks) {
-      try {
-        await run();
-      } catch (error) {
-        if (error instanceof VmmError) throw error;
-        throw new VmmError('plugin-failed', `could not start: ${textOf(error)}`, {
-          plugin,
-          cause: error,
-        });
-      }
-    }
-    const { interrupts } = assembly.backendVm;
-    if (container.has(INTERRUPT_ROUTER)) lines.connect(container.get(INTERRUPT_ROUTER));
-    else if (interrupts.irqchip === 'internal') lines.connect(interrupts);
-    this.chooseClock();
-    this.prepareInput();
-  }
-
-  private chooseClock(): void {
-    const { options, clock, input } = this.parts.assembly.parts;
-    const counts = this.parts.assembly.backendVm.instructions() >= 0;
-    if (options.clock === 'icount' && !counts) {
-      throw new VmmError('unsupported', 'this backend cannot count instructions', {
-        path: 'clock',
-        remedy: 'use the wall clock',
-      });
-    }
-    if (options.clock !== 'auto') {
-      clock.mode = options.clock;
-      this.clockWhy = 'as asked';
-    } else if (!counts) {
-      clock.mode = 'wall';
-      this.clockWhy = 'this backend does not count instructions';
-    } else {
-      clock.mode = input.live ? 'wall' : 'icount';
-      this.clockWhy = input.live ? 'live input is attached' : 'no live input is attached';
-    }
-  }
-
-  private prepareInput(): void {
-    const { options, input } = this.parts.assembly.parts;
-    const { record, replay } = options;
-    if (replay !== null) {
-      input.startReplay(replay.inputs);
-      if (replay.end !== undefined) this.machine.endReplayAt(replay.end);
-    }
-    if (typeof record === 'function') input.startRecording(record);
-    else if (record) input.startRecording((each) => this.inputs.push(each));
+    await runStartHooks(assembly);
+    connectLines(assembly);
+    this.clockWhy = chooseClock(assembly);
+    prepareInput(assembly, this.machine, this.inputs);
   }
 
   private begin(): void {
@@ -311,7 +268,7 @@ export class VirtualMachine implements Vm {
       (end) => {
         if (end === null) this.setStatus('paused');
         else this.finish(end);
-        this.wakeWaiters();
+        this.settlePauses();
       },
       (error: unknown) => this.failed(error),
     );
@@ -332,27 +289,12 @@ export class VirtualMachine implements Vm {
     const failure = asVmmError(error);
     if (this.status !== 'disposed') this.setStatus('stopped', failure.message);
     this.settle.reject(failure);
-    this.wakeWaiters();
+    this.settlePauses();
   }
 
-  /** The nearest place where somebody wants the VM to stand still. */
-  private setPausePoint(): void {
-    const places = this.waiters.map(({ at }) => at ?? Number.POSITIVE_INFINITY);
-    this.machine.setPausePoint(Math.min(Number.POSITIVE_INFINITY, ...places));
-  }
-
-  /** Tells those whose pause has come about, was taken back, or never will be. */
-  private wakeWaiters(takenBack = false): void {
-    const stands = this.status !== 'running';
-    const over = stands && this.status !== 'paused';
-    const { instructions } = this;
-    const due = this.waiters.filter(({ at }) =>
-      at === undefined ? stands || takenBack : over || (stands && at <= instructions),
-    );
-    if (due.length === 0) return;
-    this.waiters = this.waiters.filter((each) => !due.includes(each));
-    this.setPausePoint();
-    for (const { resolve } of due) resolve();
+  private settlePauses(takenBack = false): void {
+    this.pauses.settle(this.status, this.instructions, takenBack);
+    this.machine.setPausePoint(this.pauses.nearest);
   }
 
   private guarded(plugin: string, run: () => void): void {
