@@ -3,8 +3,8 @@
  *
  * Three words hold OF, SF, ZF, AF, PF, CF (layout.ts): the sign-extended result, a carry vector
  * shifted so that the operand's top bit is bit 63, and an adjustment word with AF in bit 4 and what
- * a loaded RFLAGS image needs (SF with ZF, any PF). Every condition then is a few operations with no
- * a branch, whatever instruction set the flags.
+ * a loaded RFLAGS image needs (SF with ZF, any PF). Every condition then is a few operations
+ * without a branch, whatever instruction set the flags.
  *
  * Flags that the manuals leave undefined get the value that the formulas give.
  */

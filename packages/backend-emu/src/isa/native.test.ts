@@ -102,7 +102,7 @@ function integerEncodings(): Encoding[] {
     ({ row }) =>
       !SYSTEM.test(row.mnemonic) &&
       !row.flags.has('i64') &&
-      !row.operands.some((code) => vector.test(code) || /^[SCDOA]/.test(code) && code !== 'DX'),
+      !row.operands.some((code) => vector.test(code) || (/^[SCDOA]/.test(code) && code !== 'DX')),
   );
 }
 
@@ -148,7 +148,8 @@ function randomCase(encoding: Encoding, next: () => number): Case {
     if (memory) {
       code.push(0x43 | (field << 3), next() & 0x3f);
       // Bit offsets in registers reach outside the operand: keep them in the data area.
-      if (/^BT/.test(row.mnemonic)) for (const i of [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15]) state.gpr[i] &= 0xffn;
+      if (/^BT/.test(row.mnemonic))
+        for (const i of [0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15]) state.gpr[i] &= 0xffn;
     } else {
       code.push(0xc0 | (field << 3) | (next() & 7));
     }
@@ -228,28 +229,31 @@ const problem = oracleProblem();
 const seed = Number(process.env.CLOISTER_SEED ?? Date.now() % 2 ** 31);
 const EACH = Number(process.env.CLOISTER_CASES ?? 40);
 
-describe.skipIf(problem !== null)(`integer instructions natively (seed ${seed}) ${problem ?? ''}`, () => {
-  let oracle: NativeOracle;
-  beforeAll(() => {
-    oracle = new NativeOracle();
-  });
-  afterAll(() => oracle.dispose());
-
-  for (const encoding of integerEncodings()) {
-    const { row, opcode, reg } = encoding;
-    const hex = opcode.map((byte) => byte.toString(16)).join(' ');
-    it(`${row.mnemonic} ${row.operands.join(',')} (${hex}${reg < 0 ? '' : ` /${reg}`})`, () => {
-      const next = generator(seed ^ (opcode.at(-1) as number) * 2654435761 ^ reg * 97);
-      const cases = Array.from({ length: EACH }, () => randomCase(encoding, next));
-      const expected = oracle.run(cases);
-      cases.forEach((each, i) => {
-        const fault = expected[i].signal !== 0;
-        const mask = fault ? 0 : (STATUS & ~(UNDEFINED[row.mnemonic] ?? 0)) | DF;
-        const label = Buffer.from(each.code).toString('hex');
-        expect(`${label}: ${shown(emulate(each), mask)}`).toBe(
-          `${label}: ${shown(expected[i], mask)}`,
-        );
-      });
+describe.skipIf(problem !== null)(
+  `integer instructions natively (seed ${seed}) ${problem ?? ''}`,
+  () => {
+    let oracle: NativeOracle;
+    beforeAll(() => {
+      oracle = new NativeOracle();
     });
-  }
-});
+    afterAll(() => oracle.dispose());
+
+    for (const encoding of integerEncodings()) {
+      const { row, opcode, reg } = encoding;
+      const hex = opcode.map((byte) => byte.toString(16)).join(' ');
+      it(`${row.mnemonic} ${row.operands.join(',')} (${hex}${reg < 0 ? '' : ` /${reg}`})`, () => {
+        const next = generator(seed ^ ((opcode.at(-1) as number) * 2654435761) ^ (reg * 97));
+        const cases = Array.from({ length: EACH }, () => randomCase(encoding, next));
+        const expected = oracle.run(cases);
+        cases.forEach((each, i) => {
+          const fault = expected[i].signal !== 0;
+          const mask = fault ? 0 : (STATUS & ~(UNDEFINED[row.mnemonic] ?? 0)) | DF;
+          const label = Buffer.from(each.code).toString('hex');
+          expect(`${label}: ${shown(emulate(each), mask)}`).toBe(
+            `${label}: ${shown(expected[i], mask)}`,
+          );
+        });
+      });
+    }
+  },
+);

@@ -10,6 +10,7 @@ const IF = 1 << 9;
 const STATUS = 0x8d5;
 const TF = 1 << 8;
 const VM = 1 << 17;
+const IOPL = 3 << 12;
 
 define('CLC', {}, (x) => x.setCarry(x.i32(0)));
 define('STC', {}, (x) => x.setCarry(x.i32(1)));
@@ -69,6 +70,13 @@ define('POPF', { modal: true, hot: true }, (x) => {
   const admits = x.and(enables, x.state32(L.INTERRUPT_PENDING));
   const modes = x.or(x.state32(L.CPL), x.and(flags, x.i32(TF | VM)));
   const slow = x.or(x.or(changed, admits), modes);
+  if (x.legacy) {
+    // In virtual-8086 mode the privilege is checked before the pointer moves.
+    const guarded = x.and(flags, x.i32(VM | IOPL));
+    x.if(x.and(guarded, x.i32(VM)), () => {
+      x.if(x.ne(guarded, x.i32(VM | IOPL)), () => x.raise(13, 0));
+    });
+  }
   x.popped(x.size >> 3);
   x.if(
     slow,

@@ -96,13 +96,16 @@ define('POPSEG', { ends: true, access: 'r', modal: true }, (x) => {
   x.system('popSeg', [x.operandU(0), x.i64(x.size >> 3)]);
 });
 
-/** LDS, LES, LFS, LGS, LSS: a far pointer in memory; operand 2 is the segment's number. */
+/**
+ * LDS, LES, LFS, LGS, LSS: a far pointer in memory; operand 2 is the segment's number. Argument 3
+ * names the general register by its offset, and the operand size in bytes in bits 15:8.
+ */
 define('LOADFAR', { ends: true, access: 'w', modal: true }, (x) => {
   const [offset, selector] = farPointerInMemory(x, 1);
-  const segment = x.operandU(2);
-  x.system('movToSeg', [segment, selector], () => {
-    x.setOperand(0, offset);
-  });
+  const register = x.code.load('i64.load16_u', x.op, R.OP_REG[0]);
+  const number = x.shrU(register, x.i64(3));
+  const target = x.or(number, x.i64((x.size >> 3) << 8));
+  x.system('loadFar', [x.operandU(2), selector, offset, target]);
 });
 
 function farPointerInMemory(x: Emitter, index: number): [Value, Value] {
