@@ -3,8 +3,8 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { cloister, type Finished } from './lib/command.js';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { cloister, endAll, type Finished } from './lib/command.js';
 import { BOOT_OK, COMMAND_LINE, debian, type Guest, initrd } from './lib/guests.js';
 
 const cloud = await debian();
@@ -15,6 +15,7 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'cloister-linux-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(endAll);
 
 interface Boot extends Finished {
   readonly exits: Buffer;

@@ -2,8 +2,8 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { cloister, startOnTerminal } from './lib/command.js';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { cloister, endAll, startOnTerminal } from './lib/command.js';
 import { COMMAND_LINE, debian, type Guest, initrd, SHELL } from './lib/guests.js';
 
 const guest = await debian();
@@ -13,6 +13,7 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'cloister-shell-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+afterEach(endAll);
 
 describe.skipIf(typeof guest === 'string' || !existsSync('/usr/bin/script'))('busybox', () => {
   test('answers what is typed, and the recording replays', async () => {
@@ -22,11 +23,11 @@ describe.skipIf(typeof guest === 'string' || !existsSync('/usr/bin/script'))('bu
     const path = (name: string) => join(folder, name);
 
     const live = startOnTerminal([...line, '--record', path('r'), '--exits', path('live')]);
-    await live.until(/guest# $/);
+    await live.until(/guest# /);
     live.type('echo $((6 * 7)) | sed s/^/answer=/\r');
-    await live.until(/\nanswer=42\r?\n[\s\S]*guest# $/);
+    await live.until(/\nanswer=42\r*\n[\s\S]*guest# /);
     live.type('uname -m\r');
-    await live.until(/\nx86_64\r?\n[\s\S]*guest# $/);
+    await live.until(/\nx86_64\r*\n[\s\S]*guest# /);
     live.type('exit\r');
     const { status } = await live.finished;
     expect(status, live.text.slice(-2000)).toBe(0);

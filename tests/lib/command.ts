@@ -20,6 +20,15 @@ export interface CommandOptions {
   readonly cwd?: string;
 }
 
+const SILENCE_MS_MAX = 90_000;
+
+const underWay = new Set<ChildProcess>();
+
+/** Ends what a failed test has left running. */
+export function endAll(): void {
+  for (const child of underWay) child.kill();
+}
+
 /** A process under way. */
 export class Running {
   readonly child: ChildProcess;
@@ -30,6 +39,8 @@ export class Running {
 
   constructor(child: ChildProcess) {
     this.child = child;
+    underWay.add(child);
+    child.on('close', () => underWay.delete(child));
     child.stdout!.on('data', (chunk: Buffer) => {
       this.#stdout.push(chunk);
       this.#changed();
@@ -56,16 +67,25 @@ export class Running {
     this.child.stdin!.write(text);
   }
 
-  /** Waits until `text` matches; fails when the process ends before. */
+  /** Waits until `text` matches; fails when the process ends before, or says nothing for long. */
   async until(pattern: RegExp): Promise<void> {
     while (!pattern.test(this.text)) {
-      if (this.child.exitCode !== null || this.child.signalCode !== null) {
-        throw new Error(`ended before ${pattern}: ${this.text.slice(-2000)}`);
+      const ended = this.child.exitCode !== null || this.child.signalCode !== null;
+      if (ended || !(await this.#change())) {
+        throw new Error(`no ${pattern} in what was printed: ${this.text.slice(-1000)}`);
       }
-      await new Promise<void>((resolve) => {
-        this.#changed = resolve;
-      });
     }
+  }
+
+  /** Resolves to true when something was printed, to false after a while without. */
+  #change(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => resolve(false), SILENCE_MS_MAX);
+      this.#changed = () => {
+        clearTimeout(timer);
+        resolve(true);
+      };
+    });
   }
 }
 
