@@ -3,6 +3,8 @@
  * on the vCPU record alone.
  */
 import type { Outcome } from '../system/outcome.js';
+import { crc32 } from './crc32.js';
+import { stringIndex, stringMask } from './string-compare.js';
 import { vectorSlow } from './vector-slow.js';
 import { x87Arithmetic } from './x87-arithmetic.js';
 import { x87Environment } from './x87-environment.js';
@@ -14,6 +16,9 @@ export type FpuFunction = (view: DataView) => Outcome;
 
 export const fpuFunctions: Readonly<Record<string, FpuFunction>> = {
   fpuVector: vectorSlow,
+  fpuStringIndex: stringIndex,
+  fpuStringMask: stringMask,
+  crc32,
   ...x87Arithmetic,
   ...x87Environment,
   ...x87Transcendental,

@@ -18,6 +18,7 @@ import {
   toIntegral,
 } from './arithmetic.js';
 import {
+  bitLength,
   DE,
   DOUBLE,
   finite,
@@ -65,6 +66,8 @@ class VectorOperation {
   /** Flags of all lanes: those found before and those found after computing. */
   pre = 0;
   post = 0;
+  /** Flags of the steps that have ended. */
+  #done = 0;
   readonly #daz: boolean;
   readonly #format: Format;
   readonly #bytes: number;
@@ -108,14 +111,37 @@ class VectorOperation {
     this.rounding.flags = 0;
   }
 
-  /** Stores the flags; an unmasked one is a fault, and early ones hide late ones. */
+  /** An intermediate result as an operand of the next step: a denormal is one again. */
+  asOperand(a: Real): Real {
+    const top = a.exponent + bitLength(a.mantissa) - 1;
+    if (a.kind !== 'finite' || top >= this.#format.minimum) return a;
+    return this.#daz ? zeroOf(a.negative) : { ...a, denormal: true };
+  }
+
+  /** Ends a step of several; false if an unmasked exception ends the instruction. */
+  endStep(): boolean {
+    this.collect();
+    this.#done |= this.#flags();
+    this.pre = 0;
+    this.post = 0;
+    return !this.#stops(this.#done);
+  }
+
+  #stops(flags: number): boolean {
+    return (flags & ~this.rounding.masks & 0x3f) !== 0;
+  }
+
+  /** Unmasked early flags hide late ones. */
+  #flags(): number {
+    return this.#stops(this.pre) ? this.pre : this.pre | this.post;
+  }
+
+  /** Stores the flags; an unmasked one is a fault. */
   finish(): Outcome {
-    const { view, rounding, pre, post } = this;
-    const unmasked = ~rounding.masks & 0x3f;
-    const early = (pre & unmasked) !== 0;
-    const flags = early ? pre : pre | post;
+    const { view } = this;
+    const flags = this.#done | this.#flags();
     view.setUint32(L.MXCSR, view.getUint32(L.MXCSR, true) | flags, true);
-    if ((flags & unmasked) === 0) return NEXT;
+    if (!this.#stops(flags)) return NEXT;
     const handled = (view.getUint32(L.CR4, true) & CR4_OSXMMEXCPT) !== 0;
     view.setInt32(L.FAULT_VECTOR, handled ? XM : UD, true);
     view.setInt32(L.FAULT_ERROR, -1, true);
@@ -215,46 +241,32 @@ function roundToIntegral(a: Real, immediate: number, rounding: Rounding): Real {
 }
 
 /**
- * Dot product by masks in the immediate. The products are rounded, then summed pairwise, each step
- * with its own flags.
+ * Dot product by masks in the immediate: rounded products, then sums of neighbours, then sums of
+ * those, every step with its own flags. Each lane has its own order of operands, which NaNs show.
  */
 function dotProduct(v: VectorOperation, lanes: number, immediate: number): void {
   const { format, rounding } = v;
   const take = (index: number): Real => {
     if (((immediate >> (4 + index)) & 1) === 0) return zeroOf(false);
     const a = v.lane(SLOW_DESTINATION, index);
-    return compute(multiply, a, v.lane(SLOW_SOURCE, index), format, rounding);
-  };
-  const products = Array.from({ length: lanes }, (_, index) => take(index));
-  v.collect();
-  // A fault at one step hides the flags of the following.
-  const stops = (): boolean => ((v.pre | v.post) & ~rounding.masks & 0x3f) !== 0;
-  const sum = (a: Real, b: Real): Real => {
-    const result = compute(add, a, b, format, rounding);
-    // An intermediate denormal is an operand of the next step.
-    return { ...result, denormal: isDenormal(result, format) };
-  };
-  let total = products[0];
-  if (!stops()) {
-    const pairs: Real[] = [];
-    for (let i = 0; i < lanes; i += 2) {
-      const [a, b] = [products[i], products[i + 1]].map((p) => ({
-        ...p,
-        denormal: isDenormal(p, format),
-      }));
-      pairs.push(sum(a, b));
-    }
+    const product = compute(multiply, a, v.lane(SLOW_SOURCE, index), format, rounding);
     v.collect();
-    total = pairs[0];
-    if (pairs.length === 2 && !stops()) total = sum(pairs[0], pairs[1]);
-    v.collect();
+    return product;
+  };
+  const sums = (values: readonly Real[], order: (i: number) => [number, number]): Real[] =>
+    values.map((_, i) => {
+      const [first, second] = order(i).map((each) => v.asOperand(values[each]));
+      const sum = compute(add, first, second, format, rounding);
+      v.collect();
+      return sum;
+    });
+  let values = Array.from({ length: lanes }, (_, index) => take(index));
+  if (v.endStep()) values = sums(values, (i) => (lanes === 4 ? [i ^ 1, i] : [i, i ^ 1]));
+  if (v.endStep() && lanes === 4) values = sums(values, (i) => [i, i ^ 2]);
+  v.endStep();
+  for (let i = 0; i < lanes; i++) {
+    v.store(i, ((immediate >> i) & 1) !== 0 ? values[i] : zeroOf(false));
   }
-  for (let i = 0; i < lanes; i++) v.store(i, ((immediate >> i) & 1) !== 0 ? total : zeroOf(false));
-}
-
-function isDenormal(a: Real, format: Format): boolean {
-  if (a.kind !== 'finite') return false;
-  return a.exponent + a.mantissa.toString(2).length - 1 < format.minimum;
 }
 
 /** One lane of everything that has as many results as operands. */

@@ -1,5 +1,7 @@
 /** All descriptions of MMX and SSE instructions. */
 import './sse-convert.js';
 import './sse-float.js';
+import './sse-horizontal.js';
 import './sse-integer.js';
 import './sse-move.js';
+import './sse4.js';
