@@ -8,10 +8,13 @@
 import * as L from '../cpu/layout.js';
 import type { FormInfo } from '../decode/variant.js';
 import { type CoreFunctions, Emitter, type Flow, OUTCOME } from '../isa/emitter.js';
+
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import * as R from '../isa/op-record.js';
-import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
+import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
+import { addressBody, eflagsBody, setStatusBody } from './core-functions.js';
+import { CaseFlow, FunctionFlow, type LoopContext, RUN_FAULT, RUN_STOP } from './flows.js';
 import {
   enumerateHandlers,
   firstCold,
@@ -22,11 +25,6 @@ import {
   HANDLER_STOP,
   type HandlerSet,
 } from './handlers.js';
-
-/** What `run` returns. */
-export const RUN_STOP = 0;
-export const RUN_FAULT = 1;
-export const RUN_LEAVE = 2;
 
 /** Functions that the core module imports, all with i32 parameters and result. */
 export interface CoreImports {
@@ -51,91 +49,6 @@ export interface CoreImports {
 export interface CoreModule {
   readonly bytes: Uint8Array;
   readonly handlers: HandlerSet;
-}
-
-/** Flow of a handler that is a function of its own. */
-class FunctionFlow implements Flow {
-  constructor(
-    readonly code: CodeEmitter,
-    readonly cpu: Value,
-  ) {}
-
-  fault(): void {
-    this.code.return(this.code.i32(OUTCOME.fault));
-  }
-
-  jump(target: Value): void {
-    this.code.store('i64.store', this.cpu, target, L.RIP);
-    this.redispatch();
-  }
-
-  enter(record: Value): void {
-    this.code.return(record);
-  }
-
-  redispatch(): void {
-    this.code.return(this.code.i32(OUTCOME.redispatch));
-  }
-
-  leave(): void {
-    this.code.return(this.code.i32(OUTCOME.leave));
-  }
-}
-
-/** Locals and labels of the loop. */
-interface LoopContext {
-  readonly code: CodeEmitter;
-  readonly cpu: Value;
-  readonly op: Value;
-  readonly tlb: Value;
-  readonly target: Value;
-  readonly refund: Value;
-  dispatch: Label;
-  enter: Label;
-  next: Label;
-}
-
-/** Flow of a case in the loop. */
-class CaseFlow implements Flow {
-  constructor(readonly loop: LoopContext) {}
-
-  /** Instructions of the block that will not run after the current one. */
-  #refund(): void {
-    const { code, op, refund } = this.loop;
-    const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
-    code.set(refund, code.op('i32.sub', remaining, code.i32(1)));
-  }
-
-  fault(): void {
-    this.loop.code.return(this.loop.code.i32(RUN_FAULT));
-  }
-
-  jump(target: Value): void {
-    const { code } = this.loop;
-    code.set(this.loop.target, target);
-    this.#refund();
-    code.br(this.loop.dispatch);
-  }
-
-  enter(record: Value): void {
-    const { code } = this.loop;
-    this.#refund();
-    code.set(this.loop.op, record);
-    code.br(this.loop.enter);
-  }
-
-  redispatch(): void {
-    const { code, cpu } = this.loop;
-    this.jump(code.load('i64.load', cpu, L.RIP));
-  }
-
-  leave(): void {
-    const { code, cpu, refund } = this.loop;
-    this.#refund();
-    const budget = code.load('i32.load', cpu, L.BUDGET);
-    code.store('i32.store', cpu, code.op('i32.add', budget, refund), L.BUDGET);
-    code.return(code.i32(RUN_LEAVE));
-  }
 }
 
 /** In the loop the TLB's address is kept in a local. */
@@ -193,71 +106,15 @@ class CoreModuleBuilder {
   }
 
   build(): Uint8Array {
-    this.#buildAddressSlow();
-    this.#buildEflags();
-    this.#buildSetStatus();
+    const { addressSlow, eflags, setStatus } = this.#functions;
+    const module = this.#module;
+    module.setBody(addressSlow, addressBody(this.#cpuBase, this.#checkSegment));
+    module.setBody(eflags, eflagsBody(this.#cpuBase));
+    module.setBody(setStatus, setStatusBody(this.#cpuBase, eflags));
+    module.exportFunction('eflags', eflags);
     for (const info of this.handlers.cold) this.#buildCold(info);
     this.#buildRun();
     return this.#module.build();
-  }
-
-  #buildAddressSlow(): void {
-    const code = new CodeEmitter(['i32', 'i32', 'i32']);
-    const cpu = code.globalGet(this.#cpuBase);
-    const x = new FlagEmitter(code, cpu);
-    const op = code.param(0);
-    const register = (field: number): Value =>
-      code.load('i64.load', x.add(cpu, code.load('i32.load16_u', op, field)));
-    const scale = code.load('i64.load8_u', op, R.OP_SCALE);
-    const displacement = code.load('i64.load', op, R.OP_DISPLACEMENT);
-    const sum = x.add(x.add(register(R.OP_BASE), displacement), x.shl(register(R.OP_INDEX), scale));
-    const address = code.variable(sum);
-    const kind = code.load('i32.load8_u', op, R.OP_EA);
-    const cut = (bit: number, size: number): void =>
-      x.if(x.and(kind, x.i32(bit)), () => code.set(address, x.zeroExtend(address, size)));
-    cut(R.EA_32, 32);
-    cut(R.EA_16, 16);
-    x.if(x.and(kind, x.i32(R.EA_CHECKED)), () => {
-      code.store('i64.store', cpu, address, L.ARG0);
-      const faulted = code.call(this.#checkSegment, 'i32', op, code.param(1), code.param(2));
-      x.if(faulted, () => code.return(address));
-    });
-    code.set(address, x.add(address, register(R.OP_SEGMENT)));
-    cut(R.EA_LINEAR_32, 32);
-    code.return(address);
-    code.unreachable();
-    this.#module.setBody(this.#functions.addressSlow, code.finish());
-  }
-
-  #buildEflags(): void {
-    const code = new CodeEmitter([]);
-    const x = new FlagEmitter(code, code.globalGet(this.#cpuBase));
-    let image = x.state32(L.EFLAGS);
-    const bits = { CF: 0, PF: 2, AF: 4, ZF: 6, SF: 7, OF: 11 } as const;
-    for (const name of ['CF', 'PF', 'AF', 'ZF', 'SF', 'OF'] as const) {
-      image = x.or(image, x.shl(x.flag(name), x.i32(bits[name])));
-    }
-    code.return(image);
-    code.unreachable();
-    this.#module.setBody(this.#functions.eflags, code.finish());
-    this.#module.exportFunction('eflags', this.#functions.eflags);
-  }
-
-  #buildSetStatus(): void {
-    const code = new CodeEmitter(['i32', 'i32']);
-    const x = new FlagEmitter(code, code.globalGet(this.#cpuBase));
-    const old = code.call(this.#functions.eflags, 'i32');
-    const mask = code.param(1);
-    const image = x.or(x.andNot(old, mask), x.and(code.param(0), mask));
-    const bit = (number: number): Value => x.widen(x.and(x.shrU(image, x.i32(number)), x.i32(1)));
-    const [cf, pf, af, zf, sf, of] = [bit(0), bit(2), bit(4), bit(6), bit(7), bit(11)];
-    // Result 0 (even parity) if ZF, else 1 (odd parity); sign and parity are put right.
-    const result = x.xor(zf, x.i64(1));
-    const parity = x.shl(x.xor(pf, zf), x.i64(8));
-    const adjust = x.or(x.or(x.shl(af, x.i64(4)), parity), x.shl(sf, x.i64(63)));
-    const carries = x.or(x.shl(cf, x.i64(63)), x.shl(x.xor(cf, of), x.i64(62)));
-    x.setFlagWords(result, carries, adjust);
-    this.#module.setBody(this.#functions.setStatus, code.finish());
   }
 
   #buildCold(info: FormInfo): void {

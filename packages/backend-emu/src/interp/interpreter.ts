@@ -15,7 +15,8 @@ import { PAGE_SIZE } from '../mmu/physical.js';
 import { EXECUTE } from '../mmu/walk.js';
 import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
-import { type CoreImports, RUN_FAULT, RUN_LEAVE, RUN_STOP } from './core-module.js';
+import type { CoreImports } from './core-module.js';
+import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
 import { HANDLER_STOP } from './handlers.js';
 import type { OpCache } from './op-cache.js';
 

@@ -1,0 +1,70 @@
+/**
+ * Functions of the core module that descriptions call: address computation off the common path, and
+ * RFLAGS as an image.
+ */
+import * as L from '../cpu/layout.js';
+import { FlagEmitter } from '../isa/flag-emitter.js';
+import * as R from '../isa/op-record.js';
+import { CodeEmitter, type Value } from '../wasm/code.js';
+import type { FunctionBody } from '../wasm/module.js';
+
+/** `addressSlow(op, bytes, write)`: an address with segment, masks and checks. */
+export function addressBody(cpuBase: number, checkSegment: number): FunctionBody {
+  const code = new CodeEmitter(['i32', 'i32', 'i32']);
+  const cpu = code.globalGet(cpuBase);
+  const x = new FlagEmitter(code, cpu);
+  const op = code.param(0);
+  const register = (field: number): Value =>
+    code.load('i64.load', x.add(cpu, code.load('i32.load16_u', op, field)));
+  const scale = code.load('i64.load8_u', op, R.OP_SCALE);
+  const displacement = code.load('i64.load', op, R.OP_DISPLACEMENT);
+  const sum = x.add(x.add(register(R.OP_BASE), displacement), x.shl(register(R.OP_INDEX), scale));
+  const address = code.variable(sum);
+  const kind = code.load('i32.load8_u', op, R.OP_EA);
+  const cut = (bit: number, size: number): void =>
+    x.if(x.and(kind, x.i32(bit)), () => code.set(address, x.zeroExtend(address, size)));
+  cut(R.EA_32, 32);
+  cut(R.EA_16, 16);
+  x.if(x.and(kind, x.i32(R.EA_CHECKED)), () => {
+    code.store('i64.store', cpu, address, L.ARG0);
+    const faulted = code.call(checkSegment, 'i32', op, code.param(1), code.param(2));
+    x.if(faulted, () => code.return(address));
+  });
+  code.set(address, x.add(address, register(R.OP_SEGMENT)));
+  cut(R.EA_LINEAR_32, 32);
+  code.return(address);
+  code.unreachable();
+  return code.finish();
+}
+
+/** `eflags()`: RFLAGS with the lazy status flags worked out. */
+export function eflagsBody(cpuBase: number): FunctionBody {
+  const code = new CodeEmitter([]);
+  const x = new FlagEmitter(code, code.globalGet(cpuBase));
+  let image = x.state32(L.EFLAGS);
+  const bits = { CF: 0, PF: 2, AF: 4, ZF: 6, SF: 7, OF: 11 } as const;
+  for (const name of ['CF', 'PF', 'AF', 'ZF', 'SF', 'OF'] as const) {
+    image = x.or(image, x.shl(x.flag(name), x.i32(bits[name])));
+  }
+  code.return(image);
+  code.unreachable();
+  return code.finish();
+}
+
+/** `setStatus(image, mask)`: takes the status flags under `mask` from an RFLAGS image. */
+export function setStatusBody(cpuBase: number, eflags: number): FunctionBody {
+  const code = new CodeEmitter(['i32', 'i32']);
+  const x = new FlagEmitter(code, code.globalGet(cpuBase));
+  const old = code.call(eflags, 'i32');
+  const mask = code.param(1);
+  const image = x.or(x.andNot(old, mask), x.and(code.param(0), mask));
+  const bit = (number: number): Value => x.widen(x.and(x.shrU(image, x.i32(number)), x.i32(1)));
+  const [cf, pf, af, zf, sf, of] = [bit(0), bit(2), bit(4), bit(6), bit(7), bit(11)];
+  // Result 0 (even parity) if ZF, else 1 (odd parity); sign and parity are put right.
+  const result = x.xor(zf, x.i64(1));
+  const parity = x.shl(x.xor(pf, zf), x.i64(8));
+  const adjust = x.or(x.or(x.shl(af, x.i64(4)), parity), x.shl(sf, x.i64(63)));
+  const carries = x.or(x.shl(cf, x.i64(63)), x.shl(x.xor(cf, of), x.i64(62)));
+  x.setFlagWords(result, carries, adjust);
+  return code.finish();
+}
