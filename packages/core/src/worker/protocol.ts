@@ -37,6 +37,7 @@ export interface StartMessage {
   readonly liveInput: boolean;
   /** A state to go on from in place of a boot. */
   readonly restore: Snapshot | null;
+  readonly pauseAt: number | null;
 }
 
 export type ToWorker =

@@ -33,6 +33,7 @@ export async function connectVm(
 ): Promise<WorkerVm> {
   const vm = new RemoteVm(thread, host);
   try {
+    if (host.pauseAt !== undefined) checkInstruction(host.pauseAt, 'pauseAt');
     await vm.start(options);
     return vm;
   } catch (error) {
@@ -102,6 +103,7 @@ class RemoteVm implements WorkerVm {
   }
 
   async pause({ at }: { readonly at?: number } = {}): Promise<void> {
+    if (at !== undefined) checkInstruction(at, 'at');
     const held = await this.call('pause', at);
     this.setRunning(!held);
   }
@@ -181,6 +183,7 @@ class RemoteVm implements WorkerVm {
         console: this.feed !== null,
         liveInput: this.host.liveInput === true,
         restore: this.host.restore ?? null,
+        pauseAt: this.host.pauseAt ?? null,
       });
     } catch (error) {
       this.starting.reject(uncloneable(error));
@@ -190,7 +193,7 @@ class RemoteVm implements WorkerVm {
   private received(message: Exclude<FromWorker, { readonly kind: 'ready' }>): void {
     switch (message.kind) {
       case 'started':
-        this.starting.resolve();
+        this.started();
         break;
       case 'failed':
         this.starting.reject(unpackError(message.error));
@@ -210,6 +213,13 @@ class RemoteVm implements WorkerVm {
       case 'broken':
         this.runOver(() => this.settleEnd.reject(unpackError(message.error)));
     }
+  }
+
+  private started(): void {
+    this.starting.resolve();
+    const { pauseAt } = this.host;
+    // The Worker knows; what is asked here is when it comes about.
+    if (pauseAt !== undefined) this.pause({ at: pauseAt }).catch(() => {});
   }
 
   /** The VM has ended: that is told once the sink has all bytes before it. */
@@ -263,7 +273,8 @@ class RemoteVm implements WorkerVm {
 
   /** A run lets the process live as a loop of its own would; a VM that stands still does not. */
   private updateKeepAlive(): void {
-    this.thread.keepAlive((this.running && !this.over) || this.calls.any);
+    const runs = this.running && !this.over && this.failure === null;
+    this.thread.keepAlive(runs || this.calls.any);
   }
 
   /** Nothing comes any more: everybody who waits is told. The first reason counts. */
@@ -286,6 +297,11 @@ class RemoteVm implements WorkerVm {
       ...because,
     });
   }
+}
+
+function checkInstruction(at: number, path: string): void {
+  if (Number.isSafeInteger(at) && at >= 0) return;
+  throw new VmmError('invalid-argument', `${at} is no instruction count`, { path });
 }
 
 function uncloneable(error: unknown): VmmError {

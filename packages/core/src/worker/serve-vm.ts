@@ -104,7 +104,7 @@ class ServedVm {
     this.gate = new RunGate(vm);
   }
 
-  async start({ console, liveInput, restore }: StartMessage): Promise<void> {
+  async start({ console, liveInput, restore, pauseAt }: StartMessage): Promise<void> {
     const { vm } = this;
     if (console) vm.events.console.subscribe(({ source, bytes }) => this.wrote(source, bytes));
     if (liveInput) this.inputLine().setLive(true);
@@ -120,6 +120,8 @@ class ServedVm {
         this.send({ kind: 'broken', error: packError(error) });
       },
     );
+    // Before the guest's first turn: nothing of it has run yet.
+    if (pauseAt !== null) void this.gate.holdAt('host', pauseAt);
     this.gate.settle();
   }
 

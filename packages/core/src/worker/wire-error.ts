@@ -19,7 +19,7 @@ export interface WireError {
 }
 
 /** Causes of causes are followed this far. */
-const DEPTH_MAX = 8;
+const DEPTH_MAX = 4;
 
 /** `code` is for what is no `VmmError`. */
 export function packError(error: unknown, code: VmmErrorCode = 'internal', depth = 0): WireError {

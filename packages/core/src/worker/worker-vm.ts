@@ -18,6 +18,8 @@ export interface WorkerVmOptions {
   readonly liveInput?: boolean;
   /** A saved state to go on from in place of a boot. */
   readonly restore?: Snapshot;
+  /** The VM stops before this instruction until `resume`; 0 before its first. */
+  readonly pauseAt?: number;
   /** Milliseconds that a disposal may take before the Worker is ended by force; default 5000. */
   readonly disposeTimeout?: number;
 }
