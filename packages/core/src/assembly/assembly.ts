@@ -24,6 +24,7 @@ import type { MachineClock } from '../time/machine-clock.js';
 import type { SeededRandom } from '../time/random.js';
 import { seededRandom } from '../time/random.js';
 import type { Lifecycle } from './lifecycle.js';
+import { MemoryRegions } from './memory-regions.js';
 import type { ResolvedOptions } from './options.js';
 import type { VmContainer } from './vm-container.js';
 
@@ -61,6 +62,7 @@ export class Assembly {
   readonly resetHooks: Hook<void>[] = [];
   readonly summaries: Hook<readonly (readonly [string, string])[]>[] = [];
   readonly dma: DmaView;
+  readonly memory: MemoryRegions;
   private readonly singles: Partial<Singles> = {};
   private readonly owners = new Map<keyof Singles, string>();
   private vm: BackendVm | null = null;
@@ -71,6 +73,7 @@ export class Assembly {
 
   constructor(readonly parts: AssemblyParts) {
     this.seed = parts.options.seed;
+    this.memory = new MemoryRegions(parts.options.memory);
     this.dma = dmaView(() => this.backendVm.memory);
   }
 

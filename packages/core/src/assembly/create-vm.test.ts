@@ -196,6 +196,84 @@ describe('build', () => {
   });
 });
 
+describe('memory besides RAM', () => {
+  const rom = (gpa: number, rest: object = {}) =>
+    part('rom', (context) =>
+      context.addMemory({ name: 'bios', gpa, size: 0x2000, readOnly: true, ...rest }),
+    );
+
+  test('is there with its contents, again after a reset; writes of the guest are faults', async () => {
+    const gpa = 0xffffe000;
+    const fake = fakeBackend({
+      programs: [
+        {
+          main: [
+            { op: 'load', gpa },
+            { op: 'out', port: 0x80, size: 4 },
+            { op: 'store', gpa, value: 5 },
+            { op: 'store', gpa, value: 6 },
+            { op: 'shutdown' },
+          ],
+        },
+      ],
+    });
+    const loaded: number[] = [];
+    const vm = await createVm({ memory: '1M', onReset: 'reboot', host: new FakeHost() })
+      .use(fakeMachine(fake), rom(gpa, { bytes: Uint8Array.of(1, 2) }))
+      .use(
+        part('port', (context) =>
+          context.addExitHandler({
+            name: 'port',
+            filter: { kind: 'io' },
+            handle(exit) {
+              loaded.push(exit.data[0]! + 256 * exit.data[1]!);
+              if (loaded.length === 1) context.memory.write(gpa, Uint8Array.of(9, 9));
+              else context.control.powerOff('done');
+              return 'handled';
+            },
+          }),
+        ),
+      )
+      .build();
+    const faults: string[] = [];
+    vm.events.faults.subscribe(({ kind, message }) => faults.push(`${kind}: ${message}`));
+    expect((await vm.run()).reason).toBe('power-off');
+    expect(loaded).toEqual([0x201, 0x201]);
+    expect(faults).toEqual(['rom-write: write to read-only memory at 0xffffe000']);
+    expect(vm.memory.ramSize).toBe(2 ** 20);
+    await vm.dispose();
+  });
+
+  test.each<[string, Usable, string, string]>([
+    ['over RAM', rom(0xff000), 'plugin-conflict', 'memory bios and ram overlap'],
+    ['of odd size', rom(0x200000, { size: 5 }), 'invalid-argument', 'memory bios is not whole'],
+    [
+      'smaller than its contents',
+      rom(0x200000, { bytes: new Uint8Array(0x2001) }),
+      'invalid-argument',
+      'memory bios is smaller than its contents',
+    ],
+    [
+      'under a device',
+      [
+        rom(0x200000),
+        part('d', (context) =>
+          context.addDevice({
+            ...device('dev', 0),
+            regions: [{ space: 'mmio', base: 0x201ff0, length: 0x20, name: 'regs' }],
+          }),
+        ),
+      ],
+      'plugin-conflict',
+      'region dev/regs at 0x201ff0 lies in memory (bios)',
+    ],
+  ])('%s is refused', async (_what, plugins, code, message) => {
+    const error = await failure(builder().use(plugins).build());
+    expect(error).toMatchObject({ code, message: expect.stringContaining(message) });
+    expect(error.plugin).toBeDefined();
+  });
+});
+
 describe('services', () => {
   test('reach plugins set up later, and the host', async () => {
     const token = serviceToken<{ readonly answer: number }>('test/answer');

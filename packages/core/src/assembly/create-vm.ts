@@ -11,7 +11,6 @@ import { MachineInput } from '../input/machine-input.js';
 import type { BackendProbe, CpuBackend, VmPlugin } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import { ControlRequests } from '../machine/control.js';
-import { addRam } from '../machine/launch.js';
 import { Machine } from '../machine/machine.js';
 import { Sleeper } from '../machine/sleeper.js';
 import { Unclaimed } from '../machine/unclaimed.js';
@@ -227,9 +226,11 @@ function checkStrength(assembly: Assembly): void {
 }
 
 async function makeBackendVm(assembly: Assembly, backend: CpuBackend): Promise<void> {
+  const { memory } = assembly;
   const { options, lifecycle, clock, events, router } = assembly.parts;
+  memory.checkDevices(router.bus.mmio);
   const vm = await backend.createVm({
-    memorySize: options.memory,
+    memorySize: memory.totalSize,
     cpus: options.cpus,
     clock,
     random: assembly.random('backend'),
@@ -244,7 +245,7 @@ async function makeBackendVm(assembly: Assembly, backend: CpuBackend): Promise<v
   const instructions = () => Math.max(0, vm.instructions());
   clock.attach(instructions);
   events.attach(instructions);
-  addRam(vm, options.memory);
+  memory.place(vm);
 }
 
 function textOf(error: unknown): string {

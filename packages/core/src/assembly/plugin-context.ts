@@ -31,6 +31,7 @@ export function pluginContext(assembly: Assembly, name: string): PluginContext {
       return assembly.backendVm.vcpus;
     },
     addDevice: (device) => assembly.addDevice(device, name),
+    addMemory: (region) => assembly.memory.add(region),
     addExitHandler: (handler) => router.add(handler as unknown as AnyExitHandler, name),
     irq: (gsi) => lines.line(gsi),
     consoleOutput: (source, byte) => events.console.put(source, byte),

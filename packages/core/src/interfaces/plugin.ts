@@ -32,6 +32,21 @@ export interface AcpiDeviceNode {
   readonly edge?: boolean;
 }
 
+/** Memory besides RAM, e.g. a ROM. */
+export interface MemoryRegion {
+  /** Shown in errors and summaries. */
+  readonly name: string;
+  /** A multiple of 4096, as is `size`. */
+  readonly gpa: number;
+  readonly size: number;
+  /** A guest write then leaves the guest as an MMIO write; the host may still write. */
+  readonly readOnly: boolean;
+  /** Whether its pages may be private; true unless given. */
+  readonly encryptable?: boolean;
+  /** Contents from its start on, loaded before the first instruction and again at each reset. */
+  readonly bytes?: Uint8Array;
+}
+
 /** What a plugin may use while it sets itself up. Valid until the VM is disposed. */
 export interface PluginContext {
   readonly clock: Clock;
@@ -51,6 +66,8 @@ export interface PluginContext {
   readonly vcpus: readonly Vcpu[];
   /** Adds a device and claims its regions; overlap is a `VmmError('plugin-conflict')`. */
   addDevice(device: Device): void;
+  /** Adds memory; overlap with RAM or other memory is a `VmmError('plugin-conflict')`. */
+  addMemory(region: MemoryRegion): void;
   addExitHandler<Kind extends VmExitKind>(handler: ExitHandler<Kind>): void;
   /** A line of the interrupt controllers; GSIs 0-15 are also the ISA IRQs. */
   irq(gsi: number): IrqLine;

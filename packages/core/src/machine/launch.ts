@@ -1,5 +1,5 @@
 /**
- * Brings a guest to its first instruction: RAM, ACPI tables, the boot source's plan, the
+ * Brings a guest to its first instruction: ACPI tables, contents of memory, the boot source's plan, the
  * protection's launch, registers, and the late check that a protection is really active.
  */
 import { acpiTables } from '../acpi/tables.js';
@@ -8,13 +8,6 @@ import { loadPlan } from '../boot/load-plan.js';
 import { ramRanges } from '../boot/memory-layout.js';
 import type { BackendVm, BootMachine, LaunchPlan, MemoryEncryption } from '../interfaces/index.js';
 import { ACPI_FIXED_HARDWARE, INTERRUPT_ROUTER, VmmError } from '../interfaces/index.js';
-
-/** Gives the VM its RAM, around the hole below 4 GiB. */
-export function addRam(vm: BackendVm, memory: number): void {
-  ramRanges(memory).forEach(({ gpa, size }, id) => {
-    vm.addSlot({ id, gpa, size, readOnly: false, name: 'ram', encryptable: true });
-  });
-}
 
 /** The machine as boot sources see it: tables only where a plugin provides their hardware. */
 export function bootMachine(assembly: Assembly): BootMachine {
@@ -61,6 +54,7 @@ export async function launch(assembly: Assembly, plan: LaunchPlan): Promise<void
       throw new VmmError('invalid-config', `the boot plan starts CPU ${index}, which is not there`);
     }
   }
+  assembly.memory.load(vm);
   if (encryption === null) loadPlan(plan, vm.memory);
   else await encryption.launch(vm, plan);
   // A protection that measures register states has set them itself.

@@ -21,6 +21,7 @@ function configuration(assembly: Assembly): Fields {
     cpus: options.cpus,
     backend: backend?.name ?? '',
     protection: assembly.single('memory encryption')?.name ?? 'none',
+    regions: assembly.memory.regions.map(({ name, gpa, size }) => ({ name, gpa, size })),
     devices: assembly.devices.map(({ name }) => name),
   };
 }

@@ -51,6 +51,8 @@ export interface VmSummary {
   readonly instructions: number;
   /** Virtual nanoseconds since the VM's start. */
   readonly virtualTime: number;
+  /** Virtual time at which the guest first entered user mode; null if it has not, or unknown. */
+  readonly userModeAt: number | null;
   /** Host milliseconds spent executing the guest. */
   readonly busyMs: number;
   readonly memory: number;
