@@ -39,6 +39,7 @@ interface SavedVm {
   readonly cpus: readonly Snapshot[];
   readonly memory: unknown;
   readonly remapped: readonly number[];
+  readonly userModeAt: number | null;
 }
 
 function roundUp(value: number, unit: number): number {
@@ -64,6 +65,7 @@ export class EmulatedVm implements BackendVm {
   readonly #physical: PhysicalMemory;
   readonly #opCache: OpCache;
   readonly #clocks = new KvmClockGroup();
+  #userModeAt: number | null = null;
 
   constructor(options: BackendVmOptions, cpu: CpuSelection) {
     const cpuBytes = roundUp(FIRST_CPU + options.cpus * L.CPU_STRIDE, WASM_PAGE);
@@ -118,6 +120,9 @@ export class EmulatedVm implements BackendVm {
         vcpu: processor,
       });
       processor.connect(services);
+      processor.onUserMode = () => {
+        this.#userModeAt ??= options.clock.now();
+      };
       const interpreter = new Interpreter({
         memory,
         module: core.module,
@@ -135,6 +140,10 @@ export class EmulatedVm implements BackendVm {
     let sum = 0;
     for (const vcpu of this.vcpus) sum += vcpu.executed;
     return sum;
+  }
+
+  userModeAt(): number | null {
+    return this.#userModeAt;
   }
 
   addSlot(slot: MemorySlot): void {
@@ -181,6 +190,7 @@ export class EmulatedVm implements BackendVm {
         cpus: this.vcpus.map(({ processor }) => ({ ...processor.snapshot() })),
         memory: packPages(this.#physical.bytes),
         remapped: this.#physical.remappedPages(),
+        userModeAt: this.#userModeAt,
       },
     };
   }
@@ -196,6 +206,7 @@ export class EmulatedVm implements BackendVm {
     unpackPages(saved.memory, this.#physical.bytes);
     this.#opCache.reset();
     this.#physical.restoreRemapped(saved.remapped);
+    this.#userModeAt = saved.userModeAt;
     this.vcpus.forEach((vcpu, index) => {
       vcpu.processor.restore(saved.cpus[index]);
       vcpu.interpreter.executed = saved.executed[index];

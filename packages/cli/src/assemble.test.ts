@@ -66,14 +66,14 @@ test('the serial port is standard output, debug-exit the status', async () => {
   expect(text).toMatch(/^ {2}protection +none$/m);
 });
 
-test('the boot timer’s mark is the boot time', async () => {
+test('the boot timer’s mark is told as boot time', async () => {
   const program: FakeOp[] = [
     { op: 'work', count: 2_000_000 },
     { op: 'out', port: 0x5f0, value: 1 },
     DEBUG_EXIT,
   ];
   const { text } = await cloister(program, KERNEL);
-  expect(text).toMatch(/^ {2}boot time +0\.002 s$/m);
+  expect(text).toMatch(/^ {2}boot time +mark 0x01 at 0\.002 s$/m);
 });
 
 test.each([

@@ -11,6 +11,8 @@ import { formatCount, formatSeconds, formatSize } from './quantity.js';
 import type { RunOptions } from './run-options.js';
 import { writeState } from './state-file.js';
 
+const MARKS_SHOWN = 8;
+
 export interface SavePointPort {
   readonly reachedSavePoint: () => void;
 }
@@ -99,7 +101,7 @@ export class VmMachine implements Machine {
       ['seed', summary.seed],
       ['guest time', formatSeconds(summary.virtualTime / 1e9)],
       ['boot', boot === null ? 'restored' : boot.entry],
-      ['boot time', this.#bootTime()],
+      ['boot time', this.#bootTime(summary.userModeAt)],
       [
         'memory',
         `${formatSize(summary.memory)}, ${summary.cpus} CPU${summary.cpus > 1 ? 's' : ''}`,
@@ -121,15 +123,14 @@ export class VmMachine implements Machine {
     return rows;
   }
 
-  /** Marks of the boot timer, e.g. `1.234 s`, or `0x01 1.234 s, 0x02 2.345 s`. */
-  #bootTime(): string {
+  /** Until user mode, and the marks of the boot timer, e.g. `1.234 s, mark 0x01 at 1.345 s`. */
+  #bootTime(userModeAt: number | null): string {
     const { marks } = this.#vm.get(BOOT_TIMER);
-    if (marks.length === 0) return 'not marked by the guest';
-    if (marks.length === 1) return formatSeconds(marks[0]!.at / 1e9);
-    return marks
-      .slice(0, 8)
-      .map(({ value, at }) => `0x${value.toString(16).padStart(2, '0')} ${formatSeconds(at / 1e9)}`)
-      .join(', ');
+    const parts = marks.slice(0, MARKS_SHOWN).map(({ value, at }) => {
+      return `mark 0x${value.toString(16).padStart(2, '0')} at ${formatSeconds(at / 1e9)}`;
+    });
+    if (userModeAt !== null) parts.unshift(`${formatSeconds(userModeAt / 1e9)} to user mode`);
+    return parts.length > 0 ? parts.join(', ') : 'user mode was not seen';
   }
 
   dispose(): Promise<void> {

@@ -85,6 +85,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   stopRequested = false;
   /** Called with `requestStop`: lets the run loop cut its budget. */
   onStopRequest: () => void = () => {};
+  /** Called at the first entry to user mode, then forgotten. */
+  onUserMode: (() => void) | null = null;
   /** EXT bit of error codes: 1 while an event other than a software interrupt is delivered. */
   ext = 0;
   /** A non-maskable interrupt waits. */
@@ -253,6 +255,10 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const mode = long64 ? MODE_64 : modeKey(record.view);
     const base = long64 ? 0 : words[CS_BASE];
     const user = words[CPL] === 3 ? 1 : 0;
+    if (user === 1 && this.onUserMode !== null) {
+      this.onUserMode();
+      this.onUserMode = null;
+    }
     words[MODE] = mode;
     words[L.TLB >> 2] = user === 1 ? L.TLB_USER : L.TLB_SUPERVISOR;
     words[L.JUMP_CACHE >> 2] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;

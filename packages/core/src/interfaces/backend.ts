@@ -71,6 +71,11 @@ export interface BackendVm extends Snapshotable {
   readonly native?: NativeVmControl;
   /** Instructions executed by all vCPUs, exact at any moment; -1 where not counted. */
   instructions(): number;
+  /**
+   * Virtual time at which a vCPU first entered user mode (CPL 3), null as long as none has: how
+   * long the guest took to boot. Absent where the backend cannot tell.
+   */
+  userModeAt?(): number | null;
   /** Maps a slot. Slots do not overlap and are page-aligned, else `VmmError`. */
   addSlot(slot: MemorySlot): void;
   removeSlot(id: number): void;

@@ -28,6 +28,7 @@ export function summarize(input: SummaryInput): VmSummary {
   return {
     instructions: Math.max(0, vm.instructions()),
     virtualTime: clock.now(),
+    userModeAt: vm.userModeAt?.() ?? null,
     busyMs: input.busyMs,
     memory: options.memory,
     cpus: options.cpus,
