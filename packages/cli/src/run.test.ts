@@ -12,7 +12,7 @@ import { FakeHost } from './testing/fake-host.js';
 const POWER_OFF: VmEnd = {
   reason: 'power-off',
   status: 0,
-  message: 'the guest powered off',
+  message: 'acpi-s5',
   instructions: 100,
 };
 
@@ -127,7 +127,7 @@ test('the guest’s bytes go to standard output, the summary elsewhere', async (
   });
   expect(status).toBe(0);
   expect(host.output).toBe('BOOT-OK\n');
-  expect(host.lines.join('\n')).toContain('ended         the guest powered off');
+  expect(host.lines.join('\n')).toContain('ended         the guest powered off (acpi-s5)');
   expect(host.lines.join('\n')).toContain('protection    none');
   expect(machine.recorded).toBe(1);
   expectCleanEnd();

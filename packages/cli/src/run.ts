@@ -20,7 +20,7 @@ import {
 import type { Host } from './host.js';
 import type { Machine } from './machine.js';
 import type { RunOptions } from './run-options.js';
-import { type RunSummary, summaryLines } from './summary.js';
+import { endText, type RunSummary, summaryLines } from './summary.js';
 import { Terminal } from './terminal.js';
 
 /** What the assembly of a machine gets from the run. */
@@ -248,7 +248,7 @@ class Session {
       this.#say(`${this.#faults - FAULTS_SHOWN} further faults are not shown`);
     }
     const lines = summaryLines({
-      ended: this.#hostEnd?.message ?? end.message,
+      ended: this.#hostEnd?.message ?? endText(end),
       ...run,
       instructions: machine.instructions(),
       busySeconds: machine.busySeconds(),

@@ -1,6 +1,6 @@
 // The summary's lines.
 import { expect, test } from 'vitest';
-import { summaryLines } from './summary.js';
+import { endText, summaryLines } from './summary.js';
 
 test('says what happened, aligned', () => {
   expect(
@@ -25,6 +25,16 @@ test('says what happened, aligned', () => {
     '  exits         12,350: io 12,345, hlt 5',
     '  protection    none',
   ]);
+});
+
+test.each([
+  ['power-off', 'acpi-s5', 'the guest powered off (acpi-s5)'],
+  ['debug-exit', 'debug-exit', 'the guest asked for exit status 33 (debug-exit)'],
+  ['reset', 'i8042', 'the guest reset (i8042)'],
+  ['triple-fault', 'the guest triple-faulted', 'the guest triple-faulted'],
+  ['error', 'broken', 'the processor cannot go on: broken'],
+] as const)('%s is told as a sentence', (reason, message, text) => {
+  expect(endText({ reason, status: 33, message, instructions: 0 })).toBe(text);
 });
 
 test('does not divide by a run of no time', () => {

@@ -1,6 +1,7 @@
 /**
  * The summary that a run ends with, on standard error.
  */
+import type { VmEnd } from '@cloister/core';
 import { formatCount, formatSeconds } from './quantity.js';
 
 const UNCLAIMED_SHOWN = 8;
@@ -19,6 +20,22 @@ export interface RunSummary {
   readonly facts: readonly (readonly [string, string])[];
   /** Accesses that nobody answered, each place once. */
   readonly unclaimed: readonly string[];
+}
+
+/** Why a run ended, as a sentence for a person. */
+export function endText({ reason, status, message }: VmEnd): string {
+  switch (reason) {
+    case 'power-off':
+      return `the guest powered off (${message})`;
+    case 'debug-exit':
+      return `the guest asked for exit status ${status} (${message})`;
+    case 'reset':
+      return `the guest reset (${message})`;
+    case 'error':
+      return `the processor cannot go on: ${message}`;
+    default:
+      return message;
+  }
 }
 
 export function summaryLines(summary: RunSummary): string[] {
