@@ -27,6 +27,12 @@ describe('Decoder', () => {
     expect(decode('50', MODE_32).info.key).toBe('PUSH.32L r32');
   });
 
+  it('knows what 64-bit operands make of two instructions', () => {
+    expect(decode('0f c7 0b').info.form.mnemonic).toBe('CMPXCHG8B');
+    expect(decode('48 0f c7 0b').info.form.mnemonic).toBe('CMPXCHG16B');
+    expect(decode('48 b8 00 00 00 00 00 00 00 80').displacementHi).toBe(-0x80000000);
+  });
+
   it('knows high bytes from the low bytes that REX names', () => {
     expect(decode('88 e0').registers[1]).toBe(L.GPR + 1);
     expect(decode('40 88 e0').registers[1]).toBe(L.gprOffset(4));

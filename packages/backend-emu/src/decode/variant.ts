@@ -136,14 +136,19 @@ export function effectiveSize(row: Row, variant: Variant): number {
   return flags.has('z') ? Math.min(variant.size, 32) : variant.size;
 }
 
+/** The instruction that a row is with a 64-bit operand, where it has another name then. */
+function wideName(row: Row): string {
+  if (row.operands[1] === 'Iv') return 'MOVABS';
+  return row.mnemonic === 'CMPXCHG8B' ? 'CMPXCHG16B' : row.mnemonic;
+}
+
 /**
  * The form of `row` under `variant`, or null where the instruction is not described (then it is
  * not implemented).
  */
 export function formOf(row: Row, variant: Variant): FormInfo | null {
   const size = effectiveSize(row, variant);
-  const wide = row.operands[1] === 'Iv' && size === 64;
-  const description = describe(wide ? 'MOVABS' : row.mnemonic);
+  const description = describe(size === 64 ? wideName(row) : row.mnemonic);
   if (description === undefined) return null;
   const operands = row.operands.map((code) => planOf(code, variant, size));
   const repeats = row.flags.has('rep') && variant.rep !== 0;
