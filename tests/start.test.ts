@@ -33,7 +33,7 @@ test('boots the guest of examples/guest-hello', async () => {
   expect(stdout).toMatch(/^Hello from a guest of the project's own\.\r$/m);
   expect(stdout).toMatch(/^memory: 256 MiB\r$/m);
   expect(stdout).toMatch(/Switching off\.\r\n$/);
-  expect(stderr).toMatch(/^ {2}ended +acpi-s5$/m);
+  expect(stderr).toMatch(/^ {2}ended +the guest powered off \(acpi-s5\)$/m);
   expect(status).toBe(0);
 });
 
