@@ -189,3 +189,18 @@ test('the system’s host has time, chance and turns', async () => {
   expect(a).not.toEqual(b);
   expect(host.epochSeconds()).toBeGreaterThan(1_700_000_000);
 });
+
+test('a host without setImmediate turns by messages', async () => {
+  const { setImmediate: immediate } = globalThis;
+  const order: string[] = [];
+  try {
+    Reflect.deleteProperty(globalThis, 'setImmediate');
+    const { turn } = systemHost();
+    const first = turn().then(() => order.push('turn'));
+    await Promise.resolve().then(() => order.push('microtask'));
+    await first;
+  } finally {
+    globalThis.setImmediate = immediate;
+  }
+  expect(order).toEqual(['microtask', 'turn']);
+});
