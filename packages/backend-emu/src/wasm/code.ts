@@ -34,8 +34,19 @@ const ELSE = 0x05;
 const END = 0x0b;
 const VOID = 0x40;
 
-/** Result type of an instruction, by its name. */
+const resultTypes = new Map<string, ValueType>();
+
+/** Result type of an instruction, by its name; remembered, for there are few names. */
 function resultType(name: string): ValueType {
+  let type = resultTypes.get(name);
+  if (type === undefined) {
+    type = findResultType(name);
+    resultTypes.set(name, type);
+  }
+  return type;
+}
+
+function findResultType(name: string): ValueType {
   const [lane, operation] = name.split('.');
   if (lane.includes('x') || lane === 'v128') {
     return /any_true|all_true|bitmask/.test(operation) ? 'i32' : 'v128';
@@ -45,7 +56,7 @@ function resultType(name: string): ValueType {
 }
 
 export class CodeEmitter {
-  readonly #code = new ByteWriter(4096);
+  readonly #code = new ByteWriter(512);
   readonly #locals: ValueType[] = [];
   readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #scopeLocals: { type: ValueType; local: number }[] = [];
