@@ -11,7 +11,7 @@ import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
 import { PhysicalMemory } from '../mmu/physical.js';
 import { FAULT } from '../system/outcome.js';
-import { buildCoreModule } from './core-module.js';
+import { buildCoreModule, type CoreModule } from './core-module.js';
 import { Interpreter } from './interpreter.js';
 import { OpCache } from './op-cache.js';
 
@@ -31,6 +31,23 @@ export interface TestMachine {
   readonly systemCalls: string[];
   /** Puts code at guest address `at` and RIP on it. */
   load(at: number, code: readonly number[]): void;
+}
+
+/** The core module is the same for every machine. */
+interface Core {
+  readonly names: readonly string[];
+  readonly core: CoreModule;
+  readonly module: WebAssembly.Module;
+}
+let coreOfAll: Core | null = null;
+
+function coreOnce(): Core {
+  if (coreOfAll === null) {
+    const names: string[] = [];
+    const core = buildCoreModule({ minimum: 1, shared: false }, (name) => names.push(name) - 1);
+    coreOfAll = { names, core, module: new WebAssembly.Module(core.bytes as BufferSource) };
+  }
+  return coreOfAll;
 }
 
 /** A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. */
@@ -55,8 +72,7 @@ export function testMachine(): TestMachine {
   const mmu = new Mmu(record, physical, { physicalBits: 46, gigabytePages: true });
   const access = new MemoryAccess(record, mmu, { read: () => {}, write: () => {} });
   const systemCalls: string[] = [];
-  const names: string[] = [];
-  const core = buildCoreModule({ minimum: 1, shared: false }, (name) => names.push(name) - 1);
+  const { names, core, module } = coreOnce();
   const opCache = new OpCache({
     physical,
     handlers: core.handlers,
@@ -73,7 +89,6 @@ export function testMachine(): TestMachine {
     record.setI32(L.FAULT_ERROR, -1);
     return FAULT;
   };
-  const module = new WebAssembly.Module(core.bytes as BufferSource);
   const options = { memory, module, record, mmu, access, opCache, callSystem };
   const interpreter = new Interpreter(options);
   const load = (at: number, code: readonly number[]): void => {
