@@ -255,6 +255,9 @@ export class Decoder {
           current = chosen;
           break;
         }
+        case 'wide':
+          current = current.entries[this.#rex & 8 ? 1 : 0];
+          break;
         case 'mode':
           current = this.#long ? current.long : current.legacy;
           break;

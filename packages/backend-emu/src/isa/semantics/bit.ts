@@ -51,7 +51,8 @@ define('BTC', CHANGES, (x) => bitOperation(x, (_, value, mask) => x.xor(value, m
 function scan(x: Emitter, find: (value: Value) => Value): void {
   const value = x.operandU(1);
   const zero = x.eqz(value);
-  x.setOperand(0, x.select(zero, x.operand(0), find(value)));
+  // Not even the upper half of a 32-bit destination changes.
+  x.if(x.eqz(zero), () => x.setOperand(0, find(value)));
   x.setZero(zero);
 }
 

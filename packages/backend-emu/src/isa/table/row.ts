@@ -79,6 +79,8 @@ export type Entry =
   | { readonly by: 'rm'; readonly entries: readonly Entry[] }
   /** Choice by mandatory prefix: none, 66, F3, F2. */
   | { readonly by: 'prefix'; readonly entries: readonly [Entry, Entry, Entry, Entry] }
+  /** Choice by REX.W: without, with it. */
+  | { readonly by: 'wide'; readonly entries: readonly [Entry, Entry] }
   /** Choice by mode: outside and in 64-bit mode. */
   | { readonly by: 'mode'; readonly legacy: Entry; readonly long: Entry };
 
@@ -96,6 +98,10 @@ export function byRm(...entries: Entry[]): Entry {
 
 export function byPrefix(none: Entry, p66: Entry, pF3: Entry, pF2: Entry): Entry {
   return { by: 'prefix', entries: [none, p66, pF3, pF2] };
+}
+
+export function byWide(narrow: Entry, wide: Entry): Entry {
+  return { by: 'wide', entries: [narrow, wide] };
 }
 
 export function byMode(legacy: Entry, long: Entry): Entry {

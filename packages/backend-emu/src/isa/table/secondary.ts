@@ -3,7 +3,7 @@
  * AMD APM vol. 3, appendix A, tables A-3 and A-4; RDRAND and RDSEED from chapter 3.
  */
 import { CONDITIONS } from '../define.js';
-import { byMod, byPrefix, byReg, byRm, type Entry, repeat, row } from './row.js';
+import { byMod, byPrefix, byReg, byRm, byWide, type Entry, repeat, row } from './row.js';
 
 const nulls = (count: number): Entry[] => repeat(count, () => null);
 
@@ -38,11 +38,14 @@ const group8 = byReg(...nulls(4), ...BIT_TESTS.map((name) => row(`${name} Ev,Ib`
 
 const group9 = byReg(
   null,
-  byMod(row('CMPXCHG8B Mq', 'w32'), null),
+  byMod(byWide(row('CMPXCHG8B Mq', 'any'), row('CMPXCHG16B Mo', 'any', 'cx16')), null),
   ...nulls(4),
   byMod(null, row('RDRAND Rv')),
   byMod(null, row('RDSEED Rv')),
 );
+
+/** With any mandatory prefix the encoding means something else. */
+const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
 
 const group15 = byReg(
   byMod(row('FXSAVE Mp', 'w32'), byPrefix(null, null, row('RDFSBASE Ry', 'w32 o64'), null)),
@@ -50,9 +53,9 @@ const group15 = byReg(
   byMod(row('LDMXCSR Md', 'w32'), byPrefix(null, null, row('WRFSBASE Ry', 'w32 o64'), null)),
   byMod(row('STMXCSR Md', 'w32'), byPrefix(null, null, row('WRGSBASE Ry', 'w32 o64'), null)),
   byMod(row('XSAVE Mp', 'w32'), null),
-  byMod(row('XRSTOR Mp', 'w32'), row('LFENCE')),
-  byMod(row('XSAVEOPT Mp', 'w32'), row('MFENCE')),
-  byMod(row('CLFLUSH Mb', 'byte'), row('SFENCE')),
+  byMod(row('XRSTOR Mp', 'w32'), plain(row('LFENCE'))),
+  byMod(row('XSAVEOPT Mp', 'w32'), plain(row('MFENCE'))),
+  byMod(row('CLFLUSH Mb', 'byte'), plain(row('SFENCE'))),
 );
 
 /** Sparse: opcode to entry. The vector maps are merged into it. */
