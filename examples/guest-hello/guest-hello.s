@@ -126,7 +126,8 @@ show_processor:
         call    print
 2:      jmp     new_line
 
-# "memory: " as CMOS has it: 64 KiB blocks from 16 MiB to 4 GiB, and those above 4 GiB.
+# "memory: " as CMOS has it: 64 KiB blocks from 16 MiB to 4 GiB and those above 4 GiB, or, where
+# there are none, KiB above 1 MiB.
 show_memory:
         lea     rsi, memory_text[rip]
         call    print
@@ -149,9 +150,20 @@ show_memory:
         call    cmos
         or      eax, edx
         add     eax, ebx
+        jz      1f
         shr     eax, 4
         add     eax, 16
-        call    print_decimal
+        jmp     2f
+1:      mov     ecx, 0x31
+        call    cmos
+        shl     eax, 8
+        mov     edx, eax
+        dec     ecx
+        call    cmos
+        or      eax, edx
+        shr     eax, 10
+        inc     eax
+2:      call    print_decimal
         lea     rsi, mib[rip]
         jmp     print
 

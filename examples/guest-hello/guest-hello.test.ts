@@ -7,7 +7,7 @@ import { guestImage, runGuest } from '../guests/run-guest.js';
 const image = guestImage('../guest-hello/guest-hello.bin');
 const checksum = crc32(image).toString(16).padStart(8, '0');
 
-test.each(['16M', '256M'])('prints what it finds in %s, and switches off', async (memory) => {
+test.each(['2M', '16M', '256M'])('prints what it finds in %s, and switches off', async (memory) => {
   const source = kernelSource({ kernel: image, entry: 'flat' });
   const { text, end, faults } = await runGuest(source, { memory });
   expect(text.split('\r\n')).toEqual([
