@@ -1,4 +1,4 @@
-/** Exact arithmetic against the host's doubles and floats, and rounding modes against each other. */
+/** Exact arithmetic against the host's doubles and floats; rounding modes among themselves. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { add, divide, multiply, rounded, squareRoot } from './arithmetic.js';
@@ -10,19 +10,19 @@ import {
   NEAREST,
   newRounding,
   OE,
+  PE,
   pack32,
   pack64,
   pack80,
-  PE,
   type Real,
   type Rounding,
   SINGLE,
   TRUNCATE,
   UE,
+  UP,
   unpack32,
   unpack64,
   unpack80,
-  UP,
 } from './real.js';
 
 const view = new DataView(new ArrayBuffer(8));

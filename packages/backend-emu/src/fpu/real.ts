@@ -1,6 +1,6 @@
 /**
- * Real numbers of any precision, as x87 and SSE need them to be exact: unpacked from and packed into
- * the three formats, and rounded with every flag.
+ * Real numbers of any precision, as x87 and SSE need them to be exact: unpacked from and packed
+ * into the three formats, and rounded with every flag.
  *
  * Sources: IEEE 754-2008; AMD APM vol. 1, sections 4.7 and 6.2 to 6.4 (formats, NaNs, exceptions).
  */
@@ -22,8 +22,8 @@ export const TRUNCATE = 3;
 export type RealKind = 'zero' | 'finite' | 'infinity' | 'nan' | 'unsupported';
 
 /**
- * A finite value is mantissa * 2^exponent, mantissa > 0. A NaN's mantissa is left-aligned in 64 bits:
- * bit 62 tells quiet ones.
+ * A finite value is mantissa * 2^exponent, mantissa > 0. A NaN's mantissa is left-aligned in 64
+ * bits: bit 62 tells quiet ones.
  */
 export interface Real {
   readonly kind: RealKind;

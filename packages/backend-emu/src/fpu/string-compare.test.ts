@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import * as L from '../cpu/layout.js';
 import { stringIndex, stringMask } from './string-compare.js';
-import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from './vector-slow.js';
+import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from './vector-operation.js';
 
 const view = new DataView(new ArrayBuffer(L.RECORD_SIZE));
 const CF = 1;

@@ -7,7 +7,7 @@
  */
 import * as L from '../cpu/layout.js';
 import { NEXT, type Outcome } from '../system/outcome.js';
-import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from './vector-slow.js';
+import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from './vector-operation.js';
 
 const CF = 1;
 const ZF = 0x40;

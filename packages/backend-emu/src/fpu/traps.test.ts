@@ -1,3 +1,4 @@
+/** The word of traps by control registers and status word. */
 import { describe, expect, it } from 'vitest';
 import { fpuTraps, TRAP } from './traps.js';
 

@@ -4,8 +4,8 @@
  *
  * Exceptions are deferred: an unmasked one sets ES, and the next waiting instruction raises #MF.
  *
- * Source: AMD APM vol. 1, sections 6.2 (registers) and 6.8 (exceptions); where it is silent on which
- * of several exceptions is reported, the behaviour of processors.
+ * Source: AMD APM vol. 1, sections 6.2 (registers) and 6.8 (exceptions); where it is silent on
+ * which of several exceptions is reported, the behaviour of processors.
  * Inaccuracies: FOP stays 0; FCS and FDS stay 0, as processors do that deprecate them (CPUID Fn 7).
  */
 import * as L from '../cpu/layout.js';
@@ -17,8 +17,8 @@ import {
   IE,
   INDEFINITE,
   newRounding,
-  pack80,
   PE,
+  pack80,
   type Real,
   type Rounding,
   SINGLE,

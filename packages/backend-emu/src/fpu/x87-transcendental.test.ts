@@ -2,9 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as L from '../cpu/layout.js';
+import { rounded } from './arithmetic.js';
 import { fpuFunctions } from './functions.js';
 import { DOUBLE, newRounding, pack64, pack80, unpack64, unpack80 } from './real.js';
-import { rounded } from './arithmetic.js';
 
 const view = new DataView(new ArrayBuffer(L.RECORD_SIZE));
 const scratch = new DataView(new ArrayBuffer(8));

@@ -2,22 +2,17 @@
  * The description language for SSE floating point: lanes of floats, packed or scalar, and the
  * decision between emitted code and the slow path of `fpu/vector-slow.ts`.
  *
- * Emitted code decides alone while rounding is to nearest, PE is masked, and no operand or result is
- * of a kind that could raise anything but PE: no NaN, no denormal, no overflow. DAZ and FZ then mean
- * nothing. PE itself is found by an error-free transformation, and only while it is not set yet.
+ * Emitted code decides alone while rounding is to nearest, PE is masked, and no operand or result
+ * is of a kind that could raise anything but PE: no NaN, no denormal, no overflow. DAZ and FZ then
+ * mean nothing. PE itself is found by an error-free transformation, while it is not set yet.
  *
  * Source of the transformations: T. J. Dekker, "A floating-point technique for extending the
  * available precision", 1971; D. E. Knuth, The Art of Computer Programming, vol. 2, 4.2.2.
  */
 import * as L from '../cpu/layout.js';
 import { PE } from '../fpu/real.js';
-import {
-  SLOW_DESTINATION,
-  SLOW_OPERATIONS,
-  SLOW_RESULT,
-  SLOW_SOURCE,
-  type SlowOperation,
-} from '../fpu/vector-slow.js';
+import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from '../fpu/vector-operation.js';
+import { SLOW_OPERATIONS, type SlowOperation } from '../fpu/vector-slow.js';
 import type { Emitter, Value } from './emitter.js';
 import { part, splat, vector } from './vector-emitter.js';
 

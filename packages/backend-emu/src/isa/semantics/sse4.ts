@@ -3,7 +3,7 @@
  * comparison, CRC32. AMD APM vol. 4, chapter 2; CRC32 vol. 3, chapter 3.
  */
 import * as L from '../../cpu/layout.js';
-import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from '../../fpu/vector-slow.js';
+import { SLOW_DESTINATION, SLOW_RESULT, SLOW_SOURCE } from '../../fpu/vector-operation.js';
 import { define } from '../define.js';
 import type { Emitter, Value } from '../emitter.js';
 import { Lanes, slowLanes } from '../float-emitter.js';

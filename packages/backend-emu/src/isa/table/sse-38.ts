@@ -1,6 +1,6 @@
 /**
- * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32; and MOVBE, which shares
- * its opcodes with CRC32. AMD APM vol. 3, appendix A, table A-9.
+ * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32; and MOVBE, which
+ * shares its opcodes with CRC32. AMD APM vol. 3, appendix A, table A-9.
  */
 import { byMod, byPrefix, type Entry, type Row, row } from './row.js';
 

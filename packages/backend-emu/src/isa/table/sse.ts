@@ -2,8 +2,8 @@
  * The vector part of the 0F opcode map: MMX, SSE, SSE2, SSE3. AMD APM vol. 3, appendix A, tables
  * A-3 and A-4, and groups 12 to 14 of table A-6.
  *
- * Columns by mandatory prefix: none, 66, F3, F2. An XMM register that is the first operand is always
- * written `Vo`; MMX forms have no operand of 128 bits.
+ * Columns by mandatory prefix: none, 66, F3, F2. An XMM register that is the first operand is
+ * always written `Vo`; MMX forms have no operand of 128 bits.
  */
 import { byMod, byPrefix, byReg, type Entry, type Row, row } from './row.js';
 

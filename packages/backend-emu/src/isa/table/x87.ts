@@ -16,8 +16,8 @@ const memory = (operand: string, integer = false): Entry =>
   byReg(...NAMES.map((name) => f(`${integer ? name.replace('F', 'FI') : name} ${operand}`)));
 
 /**
- * FSUBTO computes ST(i) - ST(0): the functions take the operand first, so the name in the manual and
- * in the table agree.
+ * FSUBTO computes ST(i) - ST(0): the functions take the operand first, so that the names in the
+ * manual and in the table agree.
  */
 const to = (suffix: string, middle: Entry[]): Entry =>
   byReg(
