@@ -96,6 +96,12 @@ describe('examples', () => {
   });
 });
 
+test('the processor’s page quotes a description as it is', () => {
+  const quoted = /^```js\n([\s\S]*?)^```$/m.exec(read(join(root, 'docs/emulated-processor.md')));
+  const source = read(join(root, 'packages/backend-emu/src/isa/semantics/alu.ts'));
+  expect(source).toContain(quoted![1]);
+});
+
 describe('SPECIFICATION.md', () => {
   const rows = read(join(root, 'docs/SPECIFICATION.md'))
     .split('\n')
