@@ -1,0 +1,33 @@
+/**
+ * Where AMD's and Intel's processors differ in what a user program sees. The emulated model is AMD's,
+ * so its manual wins; on a host of the other vendor these cases cannot be asked about, and the
+ * generator stays away from them.
+ */
+export interface VendorDifference {
+  readonly form: string;
+  readonly amd: string;
+  readonly intel: string;
+  /** What the generator does about it. */
+  readonly avoided: string;
+}
+
+export const VENDOR_DIFFERENCES: readonly VendorDifference[] = [
+  {
+    form: 'near branches with 66 in 64-bit mode',
+    amd: 'APM vol. 3, 1.2.2: the operand size becomes 16 bits',
+    intel: 'SDM vol. 2, CALL, JMP, Jcc, RET: the operand size is forced to 64 bits',
+    avoided: 'no 66 in front of them; the decoder ignores it, which is Intel’s rule',
+  },
+  {
+    form: 'REP with 67 in 64-bit mode and ECX 0',
+    amd: 'APM vol. 3, 1.2.6: nothing is executed, no register changes',
+    intel: 'SDM vol. 2, REP: the upper halves of RCX and of the pointers may be cleared',
+    avoided: 'the upper half of RCX, RSI and RDI is clear when ECX is 0',
+  },
+  {
+    form: 'MOVSXD with a 16-bit operand',
+    amd: 'APM vol. 3, MOVSXD: the source is 32 bits',
+    intel: 'SDM vol. 2, MOVSXD: the source is 16 bits',
+    avoided: 'the results agree; the source never lies at the end of memory',
+  },
+];
