@@ -39,6 +39,18 @@ describe.skipIf(typeof guest === 'string' || !existsSync('/usr/bin/script'))('bu
     expect(Buffer.compare(a, b)).toBe(0);
   });
 
+  test('runs what is piped into it, the same way each time', async () => {
+    const { kernelPath } = guest as Guest;
+    const files = ['--kernel', kernelPath, '--initrd', await initrd(guest as Guest, SHELL)];
+    const line = ['run', ...files, '--append', `${COMMAND_LINE} quiet`, '--seed', '5'];
+    const input = 'seq 1 500 | wc -l | sed s/^/lines=/\nexit\n';
+    const [one, two] = await Promise.all([cloister(line, { input }), cloister(line, { input })]);
+    expect(one.status, one.stderr).toBe(0);
+    expect(one.stdout.toString('latin1')).toMatch(/\nlines=500\r?\n/);
+    expect(one.stderr).toMatch(/no live input/);
+    expect(Buffer.compare(one.stdout, two.stdout)).toBe(0);
+  });
+
   test('Ctrl-A x ends the run and gives the terminal back', async () => {
     const { kernelPath } = guest as Guest;
     const live = startOnTerminal(['run', '--kernel', kernelPath, '--append', COMMAND_LINE]);

@@ -87,15 +87,19 @@ test.each([
 });
 
 const echoFour: FakeOp[] = [
+  // What a driver does when it starts: empties the receiver (FCR), then raises DTR and RTS (MCR).
+  { op: 'work', count: 100_000 },
+  { op: 'out', port: 0x3fa, value: 7 },
+  { op: 'out', port: 0x3fc, value: 3 },
   // Waits for a byte: LSR.DR is not tested, an empty receiver reads as 0.
   { op: 'work', count: 100_000 },
   { op: 'in', port: COM1 },
   { op: 'out', port: COM1 },
-  { op: 'jump', to: 0, times: 3 },
+  { op: 'jump', to: 3, times: 3 },
   DEBUG_EXIT,
 ];
 
-test('piped input is there from the start, and the clock counts', async () => {
+test('piped input waits for the driver, and the clock counts', async () => {
   const { output, text } = await cloister(echoFour, KERNEL, 'ab');
   expect(output).toBe('ab\0\0');
   expect(text).toContain('no live input');

@@ -66,6 +66,10 @@ class LateInput implements SerialInput {
     return this.#source?.live ?? false;
   }
 
+  get waitsForRts(): boolean {
+    return this.#source?.waitsForRts ?? false;
+  }
+
   connect(port: SerialInputPort): void {
     this.#port = port;
     if (this.#attached) this.#source?.connect(port);

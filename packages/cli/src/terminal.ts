@@ -32,6 +32,10 @@ export class Terminal implements SerialInput {
     this.#escape = input.isTTY ? new EscapeFilter() : undefined;
   }
 
+  get waitsForRts(): boolean {
+    return !this.live;
+  }
+
   get live(): boolean {
     return this.#input.isTTY === true;
   }

@@ -32,6 +32,11 @@ export interface SerialInputPort {
 export interface SerialInput {
   /** Whether input may come: a live source makes the default clock the wall's. */
   readonly live: boolean;
+  /**
+   * Waits until the guest raises RTS: for input that is there before a driver is, which clears the
+   * receiver when it starts. A guest that never raises RTS never gets it.
+   */
+  readonly waitsForRts?: boolean;
   /** Called once, when the VM starts. */
   connect(port: SerialInputPort): void;
   /** Called once, when the VM is disposed. */
@@ -81,7 +86,9 @@ function setup(context: PluginContext, options: SerialOptions): void {
   const port = options.port ?? 'com1';
   const { base, irq, index } = PORTS[port];
   const name = `serial${index}`;
-  const { output } = options;
+  const { input, output } = options;
+  const notReady = () => input?.waitsForRts === true && !uart.requestToSend;
+  const hold = () => source.hold(uart.waiting > 0 || notReady());
   const uart = uart16550({ name, base })({
     irq: context.irq(irq),
     clock: context.clock,
@@ -93,16 +100,17 @@ function setup(context: PluginContext, options: SerialOptions): void {
       },
     },
     // Host input waits outside while the UART still holds some.
-    room: () => source.hold(uart.waiting > 0),
+    room: hold,
   });
   const source = context.input.source(
     name,
     (data) => {
       uart.receive(data);
-      source.hold(uart.waiting > 0);
+      hold();
     },
     BOUND,
   );
+  hold();
   context.addDevice(uart);
   const acpiName = port.toUpperCase();
   context.addAcpiNode({
@@ -115,7 +123,6 @@ function setup(context: PluginContext, options: SerialOptions): void {
   });
   const hostEnd = inputPort(source);
   if (index === 0) context.provide(SERIAL_INPUT, hostEnd);
-  const { input } = options;
   if (input === undefined) return;
   source.setLive(input.live);
   context.onStart(() => input.connect(hostEnd));

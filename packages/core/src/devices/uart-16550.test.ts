@@ -279,6 +279,21 @@ describe('16550A loopback and modem lines', () => {
     expect(read(RBR)).toBe(9);
   });
 
+  it('tells when RTS changes, which in loopback does not reach the line', () => {
+    const { write, uart, rooms } = setup();
+    expect(uart.requestToSend).toBe(false);
+    write(MCR, 0x12);
+    expect(uart.requestToSend).toBe(false);
+    expect(rooms).toEqual([]);
+    write(MCR, 2);
+    expect(uart.requestToSend).toBe(true);
+    write(MCR, 3);
+    expect(rooms).toEqual([0]);
+    write(MCR, 1);
+    expect(uart.requestToSend).toBe(false);
+    expect(rooms).toEqual([0, 0]);
+  });
+
   it('overruns itself: RBR holds the later byte, a full FIFO the earlier ones', () => {
     const { read, write } = setup();
     write(MCR, 0x10);

@@ -79,7 +79,7 @@ export interface Uart16550Ports {
   readonly clock: Clock;
   /** Takes what is sent; while it refuses, the transmitter is busy. */
   readonly output: ByteSink;
-  /** Called when `waiting` became less, or may have. */
+  /** Called when `waiting` became less or RTS changed, or may have. */
   readonly room?: () => void;
 }
 
@@ -89,6 +89,8 @@ export interface Uart16550 extends Device {
   readonly room: number;
   /** Bytes that wait behind the receiver FIFO. */
   readonly waiting: number;
+  /** RTS on the line: the guest is ready to receive. Most drivers raise it, not all. */
+  readonly requestToSend: boolean;
   /**
    * Bytes that arrive at the line; they wait in a bounded queue. Returns how many were taken; a
    * byte beyond that is lost and shows as an overrun (LSR.OE).
@@ -192,6 +194,10 @@ class Uart implements Uart16550 {
 
   get waiting(): number {
     return this.queue.length;
+  }
+
+  get requestToSend(): boolean {
+    return (this.s.mcr & (MCR_LOOP | MCR_RTS)) === MCR_RTS;
   }
 
   receive(data: Uint8Array): number {
@@ -377,6 +383,7 @@ class Uart implements Uart16550 {
 
   private writeMcr(value: number): void {
     const before = this.modemLines();
+    const wasReady = this.requestToSend;
     this.s.mcr = value & 0x1f;
     const after = this.modemLines();
     const changed = before ^ after;
@@ -386,6 +393,7 @@ class Uart implements Uart16550 {
     this.s.msrDeltas |= deltas;
     this.fillRx();
     this.updateIrq();
+    if (this.requestToSend !== wasReady) this.ports.room?.();
   }
 
   /** CTS, DSR, RI and DCD: a connected terminal, or in loopback RTS, DTR, OUT1 and OUT2. */
