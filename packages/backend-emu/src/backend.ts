@@ -6,7 +6,9 @@ import {
   type BackendVm,
   type BackendVmOptions,
   type CpuBackend,
+  type CpuExtension,
   definePlugin,
+  VmmError,
   type VmPlugin,
 } from '@cloister/core';
 import { selectCpu } from './cpuid/selection.js';
@@ -32,6 +34,17 @@ const CAPABILITIES = [
   'irqchip.external',
 ];
 
+/** Refuses what an extension asks for and this processor does not do yet, rather than ignore it. */
+function requireKnown(extension: CpuExtension): void {
+  const absent = (['fill', 'execute', 'intercept', 'physicalBitReduction'] as const).filter(
+    (member) => extension[member] !== undefined,
+  );
+  if (absent.length === 0) return;
+  throw new VmmError('unsupported', `CPU extension ${extension.name} needs ${absent.join(', ')}`, {
+    remedy: 'this release of the emulated processor takes CPUID leaves and MSRs of extensions',
+  });
+}
+
 /** The backend itself, for `probe` and for those who assemble without plugins. */
 export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
   const cpu = selectCpu(options.cpu);
@@ -50,6 +63,7 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
       };
     },
     async createVm(vm: BackendVmOptions): Promise<BackendVm> {
+      for (const extension of vm.extensions) requireKnown(extension);
       if (options.tuneHost !== false) tuneHost();
       return new EmulatedVm(vm, cpu);
     },

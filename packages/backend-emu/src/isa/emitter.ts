@@ -407,14 +407,19 @@ export class Emitter extends FlagEmitter {
   /** RIP after this instruction. Overridden by a translator. */
   nextRip(): Value {
     const next = this.code.load('i64.load16_u', this.op, R.OP_NEXT);
-    return this.cutRip(this.add(this.state64(L.RIP_PAGE), next));
+    return this.#wholeRip(this.add(this.state64(L.RIP_PAGE), next));
   }
 
   /** RIP of this instruction. */
   rip(): Value {
     const next = this.code.load('i64.load16_u', this.op, R.OP_NEXT);
     const length = this.code.load('i64.load8_u', this.op, R.OP_LENGTH);
-    return this.cutRip(this.sub(this.add(this.state64(L.RIP_PAGE), next), length));
+    return this.#wholeRip(this.sub(this.add(this.state64(L.RIP_PAGE), next), length));
+  }
+
+  /** The address of an instruction: 32 bits outside 64-bit mode, whatever the operand size. */
+  #wholeRip(rip: Value): Value {
+    return this.legacy ? this.zeroExtend(rip, 32) : rip;
   }
 
   /** Cuts a branch target to the operand size outside 64-bit mode. */
@@ -436,6 +441,11 @@ export class Emitter extends FlagEmitter {
       this.if(record, () => this.flow.enter(record));
     });
     this.flow.jump(target);
+  }
+
+  /** Starts the instruction again: the next iteration of a repeated one. */
+  repeat(): void {
+    this.flow.jump(this.rip());
   }
 
   /** Goes to the RIP in `target`, which the caller has checked or a fetch will check. */

@@ -63,7 +63,7 @@ function repeated(x: Emitter, step: () => Value, stop?: () => Value): void {
       const left = charge(x, step());
       x.code.brIf(x.eqz(left), done);
       if (stop !== undefined) x.code.brIf(stop(), done);
-      x.branchTo(x.rip());
+      x.repeat();
     });
   });
 }
@@ -238,7 +238,7 @@ function repeatedComparison(x: Emitter, step: () => void): void {
           x.code.brIf(mismatch(x), done);
           // The next iteration is charged here, or left to a new entry of the block.
           const budget = x.sub(x.state32(L.BUDGET), x.i32(1));
-          x.if(x.ltS(budget, x.i32(0)), () => x.branchTo(x.rip()));
+          x.if(x.ltS(budget, x.i32(0)), () => x.repeat());
           x.setState32(L.BUDGET, budget);
           x.code.br(again);
         });
