@@ -99,10 +99,8 @@ export async function look(path: string, folder: string, id: string): Promise<Se
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const profile = await mkdtemp(join(tmpdir(), 'cloister-chromium-'));
-  // A group of its own: the browser is many processes.
   const child = spawn(path, [...FLAGS, `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`], {
     stdio: ['ignore', 'ignore', 'pipe'],
-    detached: true,
   });
   let errors = '';
   child.stderr.on('data', (chunk) => {
@@ -115,7 +113,8 @@ export async function look(path: string, folder: string, id: string): Promise<Se
     });
     return await Promise.race([seen, early]);
   } finally {
-    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, 'SIGKILL');
+    // Its other processes end with it.
+    child.kill();
     await closed.catch(() => {});
     server.closeAllConnections();
     server.close();
