@@ -3,7 +3,9 @@
  * work on the vCPU record alone.
  */
 import type { Outcome } from '../system/outcome.js';
+import { aesFunctions } from './aes.js';
 import { crc32 } from './crc32.js';
+import { shaFunctions } from './sha.js';
 import { stringIndex, stringMask } from './string-compare.js';
 import { vectorSlow } from './vector-slow.js';
 import { x87Arithmetic } from './x87-arithmetic.js';
@@ -20,6 +22,8 @@ export const fpuFunctions: Readonly<Record<string, FpuFunction>> = {
   fpuStringIndex: stringIndex,
   fpuStringMask: stringMask,
   crc32,
+  ...aesFunctions,
+  ...shaFunctions,
   ...x87Arithmetic,
   ...x87Comparison,
   ...x87Environment,

@@ -1,11 +1,14 @@
 /**
- * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32; and MOVBE, which
- * shares its opcodes with CRC32. AMD APM vol. 3, appendix A, table A-9.
+ * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32, AES and SHA;
+ * and MOVBE, which shares its opcodes with CRC32. AMD APM vol. 3, appendix A, table A-9.
  */
 import { byMod, byPrefix, type Entry, type Row, row } from './row.js';
 
 const v = (text: string, feature: string): Row => row(text, 'any', feature);
 const sse41 = (text: string): Entry => byPrefix(null, v(text, 'sse4_1'), null, null);
+
+const aes = (text: string): Entry => byPrefix(null, v(text, 'aes'), null, null);
+const sha = (text: string): Entry => byPrefix(v(text, 'sha_ni'), null, null, null);
 
 /** MMX without a prefix, XMM with 66. */
 function ssse3(mnemonic: string, operands = ''): Entry {
@@ -65,6 +68,17 @@ export const SSE_0F38: Readonly<Record<number, Entry>> = {
   0x3f: sse41('PMAXUD Vo,Wo'),
   0x40: sse41('PMULLD Vo,Wo'),
   0x41: sse41('PHMINPOSUW Vo,Wo'),
+  0xc8: sha('SHA1NEXTE Vo,Wo'),
+  0xc9: sha('SHA1MSG1 Vo,Wo'),
+  0xca: sha('SHA1MSG2 Vo,Wo'),
+  0xcb: sha('SHA256RNDS2 Vo,Wo'),
+  0xcc: sha('SHA256MSG1 Vo,Wo'),
+  0xcd: sha('SHA256MSG2 Vo,Wo'),
+  0xdb: aes('AESIMC Vo,Wo'),
+  0xdc: aes('AESENC Vo,Wo'),
+  0xdd: aes('AESENCLAST Vo,Wo'),
+  0xde: aes('AESDEC Vo,Wo'),
+  0xdf: aes('AESDECLAST Vo,Wo'),
   0xf0: byPrefix(
     byMod(row('MOVBE Gv,Mv', '', 'movbe'), null),
     byMod(row('MOVBE Gv,Mv', '', 'movbe'), null),

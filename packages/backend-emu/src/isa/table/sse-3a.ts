@@ -1,5 +1,6 @@
 /**
- * The vector part of the 0F 3A opcode map: SSSE3, SSE4.1, SSE4.2. AMD APM vol. 3, appendix A, table
+ * The vector part of the 0F 3A opcode map: SSSE3, SSE4.1, SSE4.2, PCLMULQDQ, AES
+ * and SHA. AMD APM vol. 3, appendix A, table
  * A-10.
  */
 import { byMod, byPrefix, type Entry, type Row, row } from './row.js';
@@ -30,8 +31,11 @@ export const SSE_0F3A: Readonly<Record<number, Entry>> = {
   0x40: only66(sse41('DPPS Vo,Wo,Ib')),
   0x41: only66(sse41('DPPD Vo,Wo,Ib')),
   0x42: only66(sse41('MPSADBW Vo,Wo,Ib')),
+  0x44: only66(v('PCLMULQDQ Vo,Wo,Ib', 'pclmulqdq')),
   0x60: sse42('PCMPESTRM Vo,Wo,Ib'),
   0x61: sse42('PCMPESTRI Vo,Wo,Ib'),
   0x62: sse42('PCMPISTRM Vo,Wo,Ib'),
   0x63: sse42('PCMPISTRI Vo,Wo,Ib'),
+  0xcc: byPrefix(v('SHA1RNDS4 Vo,Wo,Ib', 'sha_ni'), null, null, null),
+  0xdf: only66(v('AESKEYGENASSIST Vo,Wo,Ib', 'aes')),
 };
