@@ -20,10 +20,19 @@ const REGISTERS = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15
 
 /** The host's answer in the form of the emulated outcome. */
 export function nativeOutcome({ vector, error, address, state }: OracleAnswer): Outcome {
-  const user = new UserState(state);
-  // The fetch of the next instruction is no part of the case.
-  const arrived = vector === PAGE_FAULT && (error & FETCH) !== 0 && address === user.rip;
-  return { vector: vector === BREAKPOINT || arrived ? -1 : vector, error, address, state: user };
+  return {
+    vector: vector === BREAKPOINT ? -1 : vector,
+    error,
+    address,
+    state: new UserState(state),
+  };
+}
+
+/** The fault of fetching what a branch leads to is no part of the case. */
+function arrived(outcome: Outcome): Outcome {
+  const { vector, error, address, state } = outcome;
+  const fetched = vector === PAGE_FAULT && (error & FETCH) !== 0 && address === state.rip;
+  return fetched ? { ...outcome, vector: -1 } : outcome;
 }
 
 const hex = (value: bigint | number): string => value.toString(16);
@@ -46,7 +55,9 @@ class Differences {
 }
 
 /** What differs: "field NATIVE not EMULATED", empty where the two agree. */
-export function differences(each: NativeCase, native: Outcome, emulated: Outcome): string[] {
+export function differences(each: NativeCase, answer: Outcome, result: Outcome): string[] {
+  const native = arrived(answer);
+  const emulated = arrived(result);
   const found = new Differences();
   found.add('vector', native.vector, emulated.vector);
   if (native.vector !== emulated.vector) return found.list;

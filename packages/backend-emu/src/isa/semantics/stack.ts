@@ -39,7 +39,10 @@ define('ENTER', { modal: true }, (x) => {
   const allocate = x.and(x.operandU(0), x.i64(0xffff));
   const pointer = x.variable(x.movedStackPointer(x.stackPointer(), -bytes));
   x.store(x.stackAddress(pointer), x.gpr(5, x.size), x.size);
-  const frame = x.variable(pointer);
+  // The frame pointer gets what stands above a 16-bit stack pointer too.
+  const frame = x.variable(
+    x.legacy ? x.or(x.andNot(x.gpr(4), x.stackMask()), pointer) : pointer,
+  );
   const source = x.variable(x.legacy ? x.and(x.gpr(5), x.stackMask()) : x.gpr(5));
   const left = x.variable(level);
   x.if(x.wrap(level), () => {

@@ -162,13 +162,13 @@ function addressAt(x: Emitter, address: Value, offset: Value): Value {
   return x.legacy ? x.zeroExtend(sum, 32) : sum;
 }
 
-/** Probes both ends of the memory, so that a fault comes before the first store. */
+/** Probes the memory from its start, so that a fault comes before the first store. */
 function writeImage(x: Emitter, bytes: number): void {
   const address = x.address(0);
-  for (const offset of [0, bytes - 2]) {
-    x.update(addressAt(x, address, x.i32(offset)), 2);
+  everyHalf(x, bytes, (offset) => {
+    x.update(addressAt(x, address, offset), 2);
     x.setState32(L.RMW_PENDING, x.i32(0));
-  }
+  });
   x.system('x87Image', [x.i32(x.size === 16 ? 0 : 1)]);
   everyHalf(x, bytes, (offset) => {
     const value = x.code.load('i64.load16_u', x.add(x.cpu, offset), ENVIRONMENT);
