@@ -42,7 +42,7 @@ test('a package that is not installed is a remedy, not an error', async () => {
   const choice = { name: 'kvm', module, load: () => import(module) };
   expect(probeText(await probe([choice]))).toBe(
     'kvm: unavailable (the @cloister/no-such-backend package is not installed; ' +
-      'npm install @cloister/no-such-backend)\n',
+      'use another backend, or a release that has it)\n',
   );
 });
 

@@ -25,7 +25,8 @@ async function probeOne({ name, module, load }: BackendChoice): Promise<BackendP
   } catch (error) {
     if (isMissingModule(error, module)) {
       const reason = `the ${module} package is not installed`;
-      return { ...nothing, reason, remedy: `npm install ${module}` };
+      // Not every release has every backend: no package is named that npm may not have.
+      return { ...nothing, reason, remedy: 'use another backend, or a release that has it' };
     }
     const reason = error instanceof Error ? error.message : String(error);
     return { ...nothing, reason: `the ${module} package does not load: ${reason}` };
