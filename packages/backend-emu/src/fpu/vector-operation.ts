@@ -1,6 +1,6 @@
 /**
- * One SSE floating-point instruction in execution: its lanes, its control bits, and the flags of all
- * lanes together.
+ * One SSE floating-point instruction in execution: its lanes, its control bits, and the flags of
+ * all lanes together.
  *
  * Source: AMD APM vol. 1, sections 4.2.2 (MXCSR) and 4.9 to 4.12 (exceptions and their order).
  */

@@ -2,7 +2,8 @@
  * x87 transcendentals, correctly rounded but for ties nearer than 2^-100: processors promise less
  * than one unit in the last place and differ from one another.
  *
- * Arguments are reduced by an exact pi, not by the 66 bits of some processors.
+ * Angles are reduced by a pi of 66 bits, as processors do: near its multiples sines are off by as
+ * much as that pi is (Intel SDM vol. 1, section 8.3.8).
  *
  * Source: AMD APM vol. 5, chapter 2 (F2XM1, FCOS, FPATAN, FPTAN, FSIN, FSINCOS, FYL2X, FYL2XP1).
  */
@@ -62,11 +63,14 @@ function toFixed(a: Real, bits: number): bigint {
 
 // Circular functions -------------------------------------------------------------------------
 
+/** Pi of 66 bits, times 2^66. */
+const SHORT_PI = 0xc90fdaa22168c234cn;
+
 /** Quadrant and rest of a finite angle below 2^63: angle = quadrant * pi/2 + rest. */
 function reduce(a: Real): { quadrant: number; rest: bigint; bits: number } {
   const bits = WIDTH + 96 + Math.max(0, -topOf(a));
   const angle = toFixed(a, bits);
-  const half = piOf(bits) >> 1n;
+  const half = SHORT_PI << BigInt(bits - 67);
   const doubled = 2n * angle + half;
   const period = 2n * half;
   let count = doubled / period;
@@ -237,10 +241,10 @@ function yLogarithmPlusOne(a: Real, b: Real, rounding: Rounding): Real {
     return zeroOf(a.negative !== b.negative);
   }
   const top = topOf(a);
+  if (b.kind === 'zero') return zeroOf(a.negative !== b.negative);
   // Below -1 nothing is defined: processors give the argument.
   if (a.negative && top >= 0) return a;
   if (b.kind === 'infinity') return infinityOf(a.negative !== b.negative);
-  if (b.kind === 'zero') return zeroOf(a.negative !== b.negative);
   const denominator = 1n << BigInt(Math.max(0, -a.exponent));
   const scaled = a.mantissa << BigInt(Math.max(0, a.exponent));
   const numerator = denominator + (a.negative ? -scaled : scaled);

@@ -1,6 +1,6 @@
 /**
- * ROUNDPS, ROUNDPD, ROUNDSS, ROUNDSD: to integral values, by a mode in the immediate or MXCSR's. AMD
- * APM vol. 4, chapter 2.
+ * ROUNDPS, ROUNDPD, ROUNDSS, ROUNDSD: to integral values, by a mode in the immediate or MXCSR's.
+ * AMD APM vol. 4, chapter 2.
  */
 import * as L from '../../cpu/layout.js';
 import { PE } from '../../fpu/real.js';
