@@ -27,8 +27,8 @@ const HOW = {
   },
 };
 
-export default serveVm(({ how, hanging }) =>
-  createVm({ memory: '1M', seed: 1 })
+export default serveVm(({ how, hanging, memory = '1M' }) =>
+  createVm({ memory, seed: 1 })
     .use(emulated(), boot(flat({ image: IMAGE })), {
       name: 'misbehaving',
       version: '1.0.0',

@@ -22,8 +22,24 @@ export interface Thread extends Line {
   terminate(): Promise<void>;
 }
 
+/** An event of a Web Worker: a message, or an error (without words where the module is missing). */
+export interface WebWorkerEvent {
+  readonly type: string;
+  readonly data?: unknown;
+  readonly message?: string;
+  readonly error?: unknown;
+  preventDefault(): void;
+}
+
+/** What is used of a Web Worker: the browser's own type is not there for everybody. */
+export interface WebWorker {
+  postMessage(message: unknown): void;
+  addEventListener(type: string, listener: (event: WebWorkerEvent) => void): void;
+  terminate(): void;
+}
+
 /** A VM module's address, or a function that makes the Web Worker of one. */
-export type VmModule = URL | (() => Worker);
+export type VmModule = URL | (() => WebWorker);
 
 const NAME = 'cloister-vm';
 
@@ -74,15 +90,20 @@ function failureOf(error: unknown): ThreadFailure {
   return { code: code === 'ERR_WORKER_OUT_OF_MEMORY' ? 'out-of-memory' : 'internal', message };
 }
 
-function webThread(worker: Worker): Thread {
+function webThread(worker: WebWorker): Thread {
   return {
     send: (message) => worker.postMessage(message),
     onMessage: (listener) => worker.addEventListener('message', ({ data }) => listener(data)),
     onFailure(listener) {
       worker.addEventListener('error', (event) => {
-        // A module that cannot be fetched or parsed is an event without a message.
-        const message = (event as Partial<ErrorEvent>).message || 'it could not be loaded';
-        listener({ code: 'internal', message, cause: (event as Partial<ErrorEvent>).error });
+        // Told as a failure of the VM's, it is no error of the page's beside.
+        event.preventDefault();
+        const { message, error } = event;
+        listener({
+          code: 'internal',
+          message: message || 'it could not be loaded',
+          cause: error ?? undefined,
+        });
       });
       worker.addEventListener('messageerror', () => {
         listener({ code: 'internal', message: 'a message of the Worker could not be read' });
