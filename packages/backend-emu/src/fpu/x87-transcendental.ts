@@ -242,9 +242,9 @@ function yLogarithmPlusOne(a: Real, b: Real, rounding: Rounding): Real {
   }
   const top = topOf(a);
   if (b.kind === 'zero') return zeroOf(a.negative !== b.negative);
+  if (b.kind === 'infinity') return infinityOf(a.negative !== b.negative);
   // Below -1 nothing is defined: processors give the argument.
   if (a.negative && top >= 0) return a;
-  if (b.kind === 'infinity') return infinityOf(a.negative !== b.negative);
   const denominator = 1n << BigInt(Math.max(0, -a.exponent));
   const scaled = a.mantissa << BigInt(Math.max(0, a.exponent));
   const numerator = denominator + (a.negative ? -scaled : scaled);
