@@ -139,3 +139,36 @@ describe('Interpreter', () => {
     expect(machine.interpreter.executed).toBe(1);
   });
 });
+
+describe('FS and GS bases', () => {
+  // mov rax, VALUE; wrfsbase rax; rdgsbase rcx; rdfsbase ecx; hlt
+  const program = (value: bigint): number[] => {
+    const bytes = [...new Uint8Array(new BigUint64Array([value]).buffer)];
+    const moves = [0xf3, 0x48, 0x0f, 0xae, 0xd0, 0xf3, 0x0f, 0xae, 0xc1, HLT];
+    return [0x48, 0xb8, ...bytes, ...moves];
+  };
+
+  it('are read and written where CR4 allows it', () => {
+    const machine = testMachine();
+    machine.record.setI32(L.CR4, machine.record.i32(L.CR4) | (1 << 16));
+    machine.load(0x1000, program(0x7fff_1234_5678n));
+    machine.interpreter.run(100);
+    expect(machine.systemCalls).toEqual(['hlt']);
+    const fs = L.segmentOffset(L.SEG.fs);
+    expect([machine.record.lo(fs), machine.record.hi(fs)]).toEqual([0x12345678, 0x7fff]);
+    expect([machine.record.lo(L.gprOffset(1)), machine.record.hi(L.gprOffset(1))]).toEqual([
+      0x12345678, 0,
+    ]);
+  });
+
+  it('are #UD without CR4.FSGSBASE and #GP for a non-canonical base', () => {
+    const machine = testMachine();
+    machine.load(0x1000, program(0n));
+    expect(machine.interpreter.run(100)).toBe('fault');
+    expect(machine.record.i32(L.FAULT_VECTOR)).toBe(6);
+    machine.record.setI32(L.CR4, machine.record.i32(L.CR4) | (1 << 16));
+    machine.load(0x1000, program(0x8000_0000_0000n));
+    expect(machine.interpreter.run(100)).toBe('fault');
+    expect(machine.record.i32(L.FAULT_VECTOR)).toBe(13);
+  });
+});

@@ -48,10 +48,22 @@ const group9 = byReg(
 const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
 
 const group15 = byReg(
-  byMod(row('FXSAVE Mp', 'w32'), byPrefix(null, null, row('RDFSBASE Ry', 'w32 o64'), null)),
-  byMod(row('FXRSTOR Mp', 'w32'), byPrefix(null, null, row('RDGSBASE Ry', 'w32 o64'), null)),
-  byMod(row('LDMXCSR Md', 'w32'), byPrefix(null, null, row('WRFSBASE Ry', 'w32 o64'), null)),
-  byMod(row('STMXCSR Md', 'w32'), byPrefix(null, null, row('WRGSBASE Ry', 'w32 o64'), null)),
+  byMod(
+    row('FXSAVE Mp', 'w32'),
+    byPrefix(null, null, row('RDFSBASE Ry', 'w32 o64', 'fsgsbase'), null),
+  ),
+  byMod(
+    row('FXRSTOR Mp', 'w32'),
+    byPrefix(null, null, row('RDGSBASE Ry', 'w32 o64', 'fsgsbase'), null),
+  ),
+  byMod(
+    row('LDMXCSR Md', 'w32'),
+    byPrefix(null, null, row('WRFSBASE Ry', 'w32 o64', 'fsgsbase'), null),
+  ),
+  byMod(
+    row('STMXCSR Md', 'w32'),
+    byPrefix(null, null, row('WRGSBASE Ry', 'w32 o64', 'fsgsbase'), null),
+  ),
   byMod(row('XSAVE Mp', 'w32'), null),
   byMod(row('XRSTOR Mp', 'w32'), plain(row('LFENCE'))),
   byMod(row('XSAVEOPT Mp', 'w32'), plain(row('MFENCE'))),
