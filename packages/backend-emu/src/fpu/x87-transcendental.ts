@@ -18,6 +18,7 @@ import {
   INDEFINITE,
   infinityOf,
   negated,
+  PE,
   type Real,
   type Rounding,
   round,
@@ -46,6 +47,12 @@ function invalid(rounding: Rounding): Real {
 function fromFixed(value: bigint, bits: number, rounding: Rounding): Real {
   const negative = value < 0n;
   return round(negative, negative ? -value : value, -bits, true, EXTENDED, rounding);
+}
+
+/** Where nothing is defined processors give the argument, as if it had been rounded. */
+function unchanged(a: Real, rounding: Rounding): Real {
+  rounding.flags |= PE;
+  return a;
 }
 
 /** A value a little (`less` or more) off `a`. */
@@ -180,7 +187,7 @@ function powerMinusOne(a: Real, rounding: Rounding): Real {
   const top = topOf(a);
   const isPower = (a.mantissa & (a.mantissa - 1n)) === 0n;
   if (top === 0 && isPower) return a.negative ? finite(true, 1n, -1) : ONE;
-  if (top >= 0) return a;
+  if (top >= 0) return unchanged(a, rounding);
   const bits = WIDTH - top;
   const scaled = (toFixed(a, bits) * ln2Of(bits)) >> BigInt(bits);
   return fromFixed(expMinusOne(scaled, bits), bits, rounding);
@@ -243,8 +250,7 @@ function yLogarithmPlusOne(a: Real, b: Real, rounding: Rounding): Real {
   const top = topOf(a);
   if (b.kind === 'zero') return zeroOf(a.negative !== b.negative);
   if (b.kind === 'infinity') return infinityOf(a.negative !== b.negative);
-  // Below -1 nothing is defined: processors give the argument.
-  if (a.negative && top >= 0) return a;
+  if (a.negative && top >= 0) return unchanged(a, rounding);
   const denominator = 1n << BigInt(Math.max(0, -a.exponent));
   const scaled = a.mantissa << BigInt(Math.max(0, a.exponent));
   const numerator = denominator + (a.negative ? -scaled : scaled);
