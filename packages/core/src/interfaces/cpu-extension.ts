@@ -51,8 +51,23 @@ export type FillVerdict =
 
 /** Events that can be intercepted; a set bit makes translated code leave its region. */
 export const INTERCEPTS = [
-  'cpuid', 'rdtsc', 'rdpmc', 'io', 'msr', 'cr-write-after', 'dr', 'hlt', 'pause', 'wbinvd',
-  'invd', 'monitor', 'mwait', 'vmmcall', 'xsetbv', 'iret', 'shutdown',
+  'cpuid',
+  'rdtsc',
+  'rdpmc',
+  'io',
+  'msr',
+  'cr-write-after',
+  'dr',
+  'hlt',
+  'pause',
+  'wbinvd',
+  'invd',
+  'monitor',
+  'mwait',
+  'vmmcall',
+  'xsetbv',
+  'iret',
+  'shutdown',
 ] as const; // prettier-ignore
 
 export type InterceptName = (typeof INTERCEPTS)[number];

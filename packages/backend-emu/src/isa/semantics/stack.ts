@@ -40,9 +40,7 @@ define('ENTER', { modal: true }, (x) => {
   const pointer = x.variable(x.movedStackPointer(x.stackPointer(), -bytes));
   x.store(x.stackAddress(pointer), x.gpr(5, x.size), x.size);
   // The frame pointer gets what stands above a 16-bit stack pointer too.
-  const frame = x.variable(
-    x.legacy ? x.or(x.andNot(x.gpr(4), x.stackMask()), pointer) : pointer,
-  );
+  const frame = x.variable(x.legacy ? x.or(x.andNot(x.gpr(4), x.stackMask()), pointer) : pointer);
   const source = x.variable(x.legacy ? x.and(x.gpr(5), x.stackMask()) : x.gpr(5));
   const left = x.variable(level);
   x.if(x.wrap(level), () => {

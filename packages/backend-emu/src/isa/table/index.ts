@@ -5,8 +5,8 @@ import { PRIMARY } from './primary.js';
 import { type Entry, isRow, type Row } from './row.js';
 import { SECONDARY } from './secondary.js';
 import { SSE_0F } from './sse.js';
-import { SSE_0F38 } from './sse-38.js';
 import { SSE_0F3A } from './sse-3a.js';
+import { SSE_0F38 } from './sse-38.js';
 import { X87 } from './x87.js';
 
 /** Entries of the one-byte, 0F, 0F 38 and 0F 3A maps, 256 each; D8 to DF lie in the first. */
