@@ -1,3 +1,4 @@
+/** Lazy flags against their definition, bit by bit. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,3 +1,4 @@
+/** What CPUID says: identity, features, topology, KVM leaves; and that it never throws. */
 import type { CpuidValue } from '@cloister/core';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+/** The TLB against the walk, and accesses off the fast path. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as L from '../cpu/layout.js';

@@ -1,3 +1,4 @@
+/** The page walk in every paging mode, against a model written from the manual. */
 import { describe, expect, it } from 'vitest';
 import * as L from '../cpu/layout.js';
 import { CpuRecord } from '../cpu/record.js';

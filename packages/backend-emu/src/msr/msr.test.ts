@@ -1,3 +1,4 @@
+/** MSRs: EFER, addresses, time and the paravirtual ones. */
 import type { Clock, DmaView, MsrValue } from '@cloister/core';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

@@ -1,3 +1,4 @@
+/** Delivery of exceptions and interrupts, and the way back, in every mode. */
 import { describe, expect, it } from 'vitest';
 import { FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';

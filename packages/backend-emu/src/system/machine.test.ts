@@ -1,3 +1,4 @@
+/** System instructions in whole programs: control and debug registers, system calls, I/O. */
 import { describe, expect, it } from 'vitest';
 import { FLAG_CF, FLAG_IF, FLAG_IOPL, FLAG_OF, FLAG_TF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';

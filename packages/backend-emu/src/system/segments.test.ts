@@ -1,3 +1,4 @@
+/** Segment loads and what only looks at descriptors, by their checks. */
 import { describe, expect, it } from 'vitest';
 import { FLAG_ZF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';

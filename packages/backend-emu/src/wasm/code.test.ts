@@ -1,3 +1,4 @@
+/** Code that the emitter makes, compiled and run. */
 import { describe, expect, it } from 'vitest';
 import { CodeEmitter } from './code.js';
 import { ModuleBuilder } from './module.js';

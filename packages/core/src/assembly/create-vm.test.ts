@@ -202,7 +202,7 @@ describe('memory besides RAM', () => {
       context.addMemory({ name: 'bios', gpa, size: 0x2000, readOnly: true, ...rest }),
     );
 
-  test('is there with its contents, again after a reset; writes of the guest are faults', async () => {
+  test('holds its contents, again after a reset; writes of the guest are faults', async () => {
     const gpa = 0xffffe000;
     const fake = fakeBackend({
       programs: [

@@ -1,6 +1,6 @@
 /**
- * Boot timer: a guest marks moments of its boot by writing a byte; each mark is stamped with virtual
- * time (one nanosecond per instruction with the instruction-counted clock).
+ * Boot timer: a guest marks moments of its boot by writing a byte; each mark is stamped with
+ * virtual time (one nanosecond per instruction with the instruction-counted clock).
  *
  * Source: our own, after the pseudo device by which Firecracker measures its guests' boot. Reads
  * give zero. Marks beyond `MARK_LIMIT` are counted only.

@@ -1,5 +1,6 @@
 /**
- * 8254 programmable interval timer, with the PC's port 0x61 (gate and output of channel 2, speaker).
+ * 8254 programmable interval timer, with the PC's port 0x61 (gate and output of channel 2,
+ * speaker).
  *
  * Source: Intel 8254 datasheet (order number 231164-005), names as there; port 0x61 from the Intel
  * 82371AB (PIIX4) datasheet, 4.2.8 (NMI status and control).

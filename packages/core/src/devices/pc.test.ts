@@ -60,7 +60,7 @@ describe('pc interrupts', () => {
     expect(cpu().state.taken.map(([, vector]) => vector)).toEqual([0x20, 0x20]);
   });
 
-  it('brings the timer to pin 2 of the IOAPIC, and ISA IRQs to the pins of their numbers', async () => {
+  it('brings the timer to pin 2 of the IOAPIC, ISA IRQs to the pins of their numbers', async () => {
     const { vm, vectors } = await build(
       [
         ...ioapicWrite(0x10 + 2 * 2, 0x40),

@@ -1,6 +1,6 @@
 /**
- * Plugin: the standard PC platform. Interrupt controllers (PIC pair, IOAPIC), timer, clock, keyboard
- * controller, ACPI fixed hardware, system control and POST ports, and their wiring.
+ * Plugin: the standard PC platform. Interrupt controllers (PIC pair, IOAPIC), timer, clock,
+ * keyboard controller, ACPI fixed hardware, system control and POST ports, and their wiring.
  *
  * Wiring: an ISA IRQ goes to the PIC and to the IOAPIC pin of its number, IRQ 0 to pin 2 (the
  * MADT's override). Higher GSIs go to the IOAPIC alone. INTR of the PIC is the ExtINT input of the

@@ -1,5 +1,5 @@
 /**
- * Architectural state of a vCPU as plain data: what a boot source hands over, what a debugger reads.
+ * Architectural state of a vCPU as plain data: what a boot source hands over and a debugger reads.
  *
  * Cold code, therefore bigint. Segment attributes are in the 12-bit form of the VMCB
  * (AMD APM vol. 2, 15.5.1 and appendix B): bits 3:0 type, 4 S, 6:5 DPL, 7 P, 8 AVL, 9 L, 10 D/B,

@@ -1,6 +1,6 @@
 /**
- * Brings a guest to its first instruction: ACPI tables, contents of memory, the boot source's plan, the
- * protection's launch, registers, and the late check that a protection is really active.
+ * Brings a guest to its first instruction: ACPI tables, contents of memory, the boot source's plan,
+ * the protection's launch, registers, and the late check that a protection is really active.
  */
 import { acpiTables } from '../acpi/tables.js';
 import type { Assembly } from '../assembly/assembly.js';

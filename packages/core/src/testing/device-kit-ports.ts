@@ -38,7 +38,7 @@ export class KitPorts {
     return high.sort().join(' ');
   }
 
-  /** Takes over what is the host's, not the device's: time, randomness, whether the sink is open. */
+  /** Takes over what is the host's, not the device's: time, chance, whether the sink is open. */
   catchUp(other: KitPorts): void {
     this.clock.set(other.clock.now());
     this.sink.open = other.sink.open;
