@@ -92,6 +92,14 @@ describe('Interpreter', () => {
     expect(machine.interpreter.executed).toBe(1);
   });
 
+  it('does so above 2 GiB of the memory, too', () => {
+    const machine = testMachine(0x9000_0000);
+    machine.load(0x1ffd, [0xb8, 0x78, 0x56, 0x34, 0x12, 0xff, 0xc0, HLT]);
+    machine.interpreter.run(10);
+    expect(machine.record.lo(L.GPR)).toBe(0x12345679);
+    expect(machine.interpreter.executed).toBe(2);
+  });
+
   it('sees its own stores into the next instruction', () => {
     const machine = testMachine();
     // mov byte [rip+0], 0x42 overwrites the immediate of: mov al, 0

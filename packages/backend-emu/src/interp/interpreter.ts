@@ -261,7 +261,8 @@ export class Interpreter {
     const lo = long ? low | 0 : (words[CS_BASE] + low) | 0;
     const hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
     const host = mmu.translate(lo, hi, EXECUTE, words[CPL]);
-    if (host === this.#allWords[(op + R.OP_IMMEDIATE) >> 2]) return 1;
+    // Offsets above 2 GiB are negative in the record.
+    if ((host | 0) === this.#allWords[(op + R.OP_IMMEDIATE) >> 2] && host >= 0) return 1;
     words[W(L.FAULT_VECTOR)] = -1;
     this.#options.opCache.forget(op);
     return 0;

@@ -51,10 +51,10 @@ function coreOnce(): Core {
 }
 
 /** A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. */
-export function testMachine(): TestMachine {
-  const memory = new WebAssembly.Memory({ initial: (RAM + RAM_SIZE) / 65536 });
+export function testMachine(ramBase = RAM): TestMachine {
+  const memory = new WebAssembly.Memory({ initial: (ramBase + RAM_SIZE) / 65536 });
   const record = new CpuRecord(memory.buffer, CPU_BASE);
-  const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase: RAM, size: RAM_SIZE });
+  const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size: RAM_SIZE });
   physical.addSlot({
     id: 0, gpa: 0, size: RAM_SIZE, readOnly: false, name: 'ram', encryptable: false,
   }); // biome-ignore format: a plain record
