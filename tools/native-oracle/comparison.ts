@@ -19,13 +19,9 @@ const COMPARED_FLAGS = STATUS | 0x400 | 0x4000 | 0x40000 | 0x200000;
 const REGISTERS = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
 
 /** The host's answer in the form of the emulated outcome. */
-export function nativeOutcome({ vector, error, address, state }: OracleAnswer): Outcome {
-  return {
-    vector: vector === BREAKPOINT ? -1 : vector,
-    error,
-    address,
-    state: new UserState(state),
-  };
+export function nativeOutcome(answer: OracleAnswer): Outcome {
+  const vector = answer.vector === BREAKPOINT ? -1 : answer.vector;
+  return { ...answer, vector, state: new UserState(answer.state) };
 }
 
 /** The fault of fetching what a branch leads to is no part of the case. */
@@ -40,6 +36,11 @@ const hex = (value: bigint | number): string => value.toString(16);
 function bytesHex(bytes: Uint8Array): string {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }
+
+const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'];
+
+/** The host kernel's return to user mode turns every null selector into 0. */
+const selector = (value: number): number => (value < 4 ? 0 : value);
 
 class Differences {
   readonly list: string[] = [];
@@ -65,6 +66,9 @@ export function differences(each: NativeCase, answer: Outcome, result: Outcome):
   if (native.vector === PAGE_FAULT) found.add('CR2', native.address, emulated.address);
   const [n, e] = [native.state, emulated.state];
   found.add('rip', n.rip, e.rip);
+  SEGMENTS.forEach((name, i) => {
+    found.add(name, selector(native.selectors[i]), selector(emulated.selectors[i]));
+  });
   const wide = each.bits === 64 ? 64 : 32;
   for (let i = 0; i < (wide === 64 ? 16 : 8); i++) {
     found.add(REGISTERS[i], BigInt.asUintN(wide, n.gpr(i)), BigInt.asUintN(wide, e.gpr(i)));

@@ -29,26 +29,41 @@ export interface Outcome {
   readonly error: number;
   /** Linear address of a page fault. */
   readonly address: bigint;
+  /** Of the segment registers, in order of encoding. */
+  readonly selectors: readonly number[];
   readonly state: UserState;
 }
 
 const MEMORY = 4 << 20;
 const TABLES = 0x10000;
 const USER_PAGE = 7;
+const SUPERVISOR_PAGE = 3;
 /** A repeated string instruction that takes longer than this is stuck. */
 const MOST_STEPS = 64;
 const MXCSR_MASK = 0xffff;
 
-/** Attributes of code and data segments, in VMCB form. */
-const SEGMENTS: Readonly<Record<Bits, { code: number; data: number; limit: number }>> = {
-  64: { code: 0xafb, data: 0xcf3, limit: -1 },
-  32: { code: 0xcfb, data: 0xcf3, limit: -1 },
-  16: { code: 0x0fb, data: 0x0f3, limit: 0xffff },
-};
+/** A page that a user program cannot reach, mapped onto itself. */
+const DESCRIPTORS = 0x3fe000;
+const LDT_AT = 0x800;
+const TASK_AT = 0xc00;
+const TASK_LIMIT = 0x67;
+
+/** Selectors and attributes (VMCB form) of code and data segments. */
+const SEGMENTS = {
+  64: { code: [0x33, 0xafb], data: [0x2b, 0xcf3], limit: -1 },
+  32: { code: [0x23, 0xcfb], data: [0x2b, 0xcf3], limit: -1 },
+  16: { code: [0x07, 0x1fb], data: [0x0f, 0x1f3], limit: 0xffff },
+} as const;
+
+/** What Linux and `oracle.c` have in the tables, by index. */
+const GDT: readonly bigint[] = [
+  0n, 0n, 0x00af9b000000ffffn, 0x00cf93000000ffffn, 0x00cffb000000ffffn, 0x00cff3000000ffffn,
+  0x00affb000000ffffn,
+]; // biome-ignore format: table
+const LDT: readonly bigint[] = [0x0010fb200000ffffn, 0x0010f3300000ffffn];
 
 export class EmulatedUser {
   readonly #vm: EmulatedVm;
-  #bits: Bits | 0 = 0;
 
   constructor() {
     const selection = selectCpu();
@@ -67,12 +82,12 @@ export class EmulatedUser {
       id: 0, gpa: 0, size: MEMORY, readOnly: false, name: 'ram', encryptable: false,
     }); // biome-ignore format: a plain record
     this.#writeTables();
+    this.#writeDescriptors();
     const { record } = this.#cpu;
     record.setPair(L.CR0, 0x80050033 | 0, 0);
     record.setPair(L.CR3, TABLES, 0);
-    record.setPair(L.CR4, 0x6f0, 0);
+    record.setPair(L.CR4, 0x406f0, 0);
     record.setPair(L.EFER, 0xd01, 0);
-    this.#cpu.setCpl(3);
     this.#cpu.mmu.reconfigure();
     this.#cpu.fpuStateChanged();
   }
@@ -94,21 +109,44 @@ export class EmulatedUser {
     for (const page of [CODE_PAGE, DATA_PAGE, DATA_PAGE + 0x1000]) {
       entry(TABLES + 0x3000 + ((page >> 12) & 511) * 8, page);
     }
+    const supervisor = physical.ramBase + TABLES + 0x3000 + ((DESCRIPTORS >> 12) & 511) * 8;
+    physical.view.setUint32(supervisor, DESCRIPTORS | SUPERVISOR_PAGE, true);
+  }
+
+  #writeDescriptors(): void {
+    const { physical, record } = this.#cpu;
+    const at = physical.ramBase + DESCRIPTORS;
+    for (const [i, entry] of GDT.entries()) physical.view.setBigUint64(at + i * 8, entry, true);
+    for (const [i, entry] of LDT.entries()) {
+      physical.view.setBigUint64(at + LDT_AT + i * 8, entry, true);
+    }
+    record.setPair(L.GDTR, DESCRIPTORS, 0);
+    record.setI32(L.GDTR + 8, GDT.length * 8 - 1);
+    const ldtr = L.segmentOffset(L.SEG.ldtr);
+    record.setPair(ldtr, DESCRIPTORS + LDT_AT, 0);
+    record.setI32(ldtr + L.SEG_LIMIT, LDT.length * 8 - 1);
+    record.setU16(ldtr + L.SEG_ATTRIBUTES, 0x82);
+    record.setU16(ldtr + L.SEG_SELECTOR, 0x50);
+    // A task state without rights to ports: its map begins at its limit.
+    const task = L.segmentOffset(L.SEG.tr);
+    physical.view.setUint16(at + TASK_AT + 0x66, TASK_LIMIT + 1, true);
+    record.setPair(task, DESCRIPTORS + TASK_AT, 0);
+    record.setI32(task + L.SEG_LIMIT, TASK_LIMIT);
+    record.setU16(task + L.SEG_ATTRIBUTES, 0x8b);
   }
 
   #enterMode(bits: Bits): void {
-    if (this.#bits === bits) return;
-    this.#bits = bits;
     const { record } = this.#cpu;
     const { code, data, limit } = SEGMENTS[bits];
     for (const index of [L.SEG.es, L.SEG.cs, L.SEG.ss, L.SEG.ds, L.SEG.fs, L.SEG.gs]) {
       const isCode = index === L.SEG.cs;
       const offset = L.segmentOffset(index);
       const base = bits === 16 ? (isCode ? CODE_PAGE : DATA_PAGE) : 0;
+      const [selector, attributes] = isCode ? code : data;
       record.setPair(offset, base, 0);
       record.setI32(offset + L.SEG_LIMIT, limit);
-      record.setU16(offset + L.SEG_ATTRIBUTES, isCode ? code : data);
-      record.setU16(offset + L.SEG_SELECTOR, 3);
+      record.setU16(offset + L.SEG_ATTRIBUTES, attributes);
+      record.setU16(offset + L.SEG_SELECTOR, index >= L.SEG.fs ? 0 : selector);
     }
     this.#cpu.modeChanged();
   }
@@ -117,6 +155,7 @@ export class EmulatedUser {
     const cpu = this.#cpu;
     const { record, physical } = cpu;
     const { interpreter } = this.#vm.vcpus[0];
+    cpu.setCpl(3);
     this.#enterMode(bits);
     physical.bytes.set(code, CODE_PAGE + CODE_AT);
     physical.written(CODE_PAGE + CODE_AT, code.length);
@@ -124,16 +163,18 @@ export class EmulatedUser {
     physical.bytes.set(state.data, DATA_PAGE + DATA_AT);
     this.#load(state);
     const start = codeStart(bits);
+    const selector = SEGMENTS[bits].code[0];
     let end = 'deadline';
     for (let i = 0; i < MOST_STEPS && end === 'deadline'; i++) {
       end = interpreter.run(1);
-      if (record.lo(L.RIP) !== start) break;
+      if (record.lo(L.RIP) !== start || record.segmentSelector(L.SEG.cs) !== selector) break;
     }
     const fault = end === 'fault';
     const outcome = {
       vector: fault ? record.i32(L.FAULT_VECTOR) : -1,
       error: record.i32(L.FAULT_ERROR),
       address: record.u64(L.FAULT_ADDRESS),
+      selectors: [0, 1, 2, 3, 4, 5].map((i) => record.segmentSelector(i)),
       state: this.#store(),
     };
     record.setI32(L.FAULT_VECTOR, -1);

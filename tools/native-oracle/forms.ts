@@ -69,6 +69,8 @@ export function nativeForms(bits: Bits): { forms: NativeForm[]; excluded: Exclus
     for (const size of sizes(encoding, bits)) {
       // With a 16-bit operand the result of BSWAP is undefined (AMD APM vol. 3, BSWAP).
       if (encoding.row.mnemonic === 'BSWAP' && size === 16) continue;
+      // AMD's processors have no far pointers of 64 bits; see `vendor-differences.ts`.
+      if (/^(JMPFI|CALLFI|LOADFAR)$/.test(encoding.row.mnemonic) && size === 64) continue;
       for (const memory of kinds(encoding)) {
         const full = `${name} ${size}${memory ? ' memory' : ''}`;
         forms.push({ encoding, bits, size, memory, name: full });

@@ -15,11 +15,19 @@ import {
   REX,
   setRex,
 } from './instruction.js';
-import { type Needs, prepare } from './preparation.js';
+import { prepare } from './preparation.js';
+import type { Needs } from './preparation-parts.js';
 import type { RandomSource } from './random.js';
-import { randomState } from './random-state.js';
+import { isX87, randomState } from './random-state.js';
 import { undefinedFlags } from './undefined-flags.js';
-import { type Bits, DATA_AT, DATA_PAGES, dataStart, type UserState } from './user-state.js';
+import {
+  type Bits,
+  DATA_AT,
+  DATA_PAGES,
+  dataStart,
+  FX_IMAGE,
+  type UserState,
+} from './user-state.js';
 
 export interface NativeCase {
   readonly form: NativeForm;
@@ -119,7 +127,7 @@ function registersAndMemory(
   };
   if (row.operands.some((code) => code[0] === 'Z')) high(REX.b);
   if (!hasModrm(encoding)) return;
-  const extends3 = row.operands.some((code) => /^[GV]/.test(code));
+  const extends3 = row.operands.some((code) => /^[GVCD]/.test(code));
   const reg = encoding.reg >= 0 ? encoding.reg : random.below(8);
   const wide = extends3 ? reg + high(REX.r) : reg;
   if (memory) {
@@ -129,7 +137,7 @@ function registersAndMemory(
       needs.register(wide);
     }
     const stack = needs.stack === true;
-    const target = needs.target ?? memoryTarget(form, random);
+    const target = needs.target ?? memoryTarget(form, random, mayFault(form, state));
     const options = { bits, size: addressSize, target, busy, reg, stack };
     chooseAddress(random, to, state, options);
     return;
@@ -147,10 +155,19 @@ export function operandBytes({ encoding, size }: NativeForm): number {
   return code === 'EvMw' ? 2 : (fixed[code[1]] ?? Math.max(size, 8) / 8);
 }
 
-function memoryTarget(form: NativeForm, random: RandomSource): number {
+/**
+ * MOVSXD: see `vendor-differences.ts`. An x87 instruction whose exception is not masked does not
+ * store, and then does not fault; the emulated processor looks at the memory first.
+ */
+function mayFault(form: NativeForm, { fx }: UserState): boolean {
+  if (form.encoding.row.mnemonic === 'MOVSXD') return false;
+  return !isX87(form) || (fx.getUint16(FX_IMAGE.fcw, true) & 0x3f) === 0x3f;
+}
+
+function memoryTarget(form: NativeForm, random: RandomSource, faults = true): number {
   const bytes = operandBytes(form);
   const start = dataStart(form.bits);
-  if (random.once(24) && form.encoding.row.mnemonic !== 'MOVSXD') {
+  if (faults && random.once(24)) {
     const end = start - DATA_AT + DATA_PAGES;
     return end - bytes + 1 + random.below(bytes);
   }
@@ -187,6 +204,10 @@ function tailOf(
       return [outside(random.below(256))];
     case 'Jz':
       return littleEndian(outside(random.below(0xe00) - 0x700), bits === 64 || size === 32 ? 4 : 2);
+    case 'Ap': {
+      const { offset, selector } = needs.pointer ?? { offset: 0n, selector: 0 };
+      return [...littleEndian(offset, size / 8), ...littleEndian(selector, 2)];
+    }
     default:
       return code[0] === 'O' ? littleEndian(memoryTarget(form, random), addressSize / 8) : [];
   }
@@ -205,7 +226,8 @@ function otherPrefixes(form: NativeForm, random: RandomSource, to: Instruction):
   if (random.once(12)) to.prefixes.unshift(random.pick(bits === 64 ? NULL_OVERRIDES : OVERRIDES));
   const lockable = LOCKABLE.test(row.mnemonic) && memory && row.operands[0][0] !== 'G';
   // Elsewhere LOCK is an undefined opcode.
-  if (!selected && random.once(lockable ? 4 : 48)) to.prefixes.unshift(LOCK);
+  const lockMeansCr8 = /^MOV(TO|FROM)CR$/.test(row.mnemonic);
+  if (!selected && !lockMeansCr8 && random.once(lockable ? 4 : 48)) to.prefixes.unshift(LOCK);
 }
 
 function shiftCount(operands: readonly string[], { tail }: Instruction, state: UserState): number {

@@ -54,6 +54,7 @@ struct reply {
   uint32_t vector;
   uint32_t error;
   uint64_t address; /* of a page fault */
+  uint16_t selectors[8]; /* in order of encoding, six of them */
   struct state out;
 };
 
@@ -105,6 +106,14 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   for (int i = 0; i < 16; i++) current.gpr[i] = (uint64_t)machine->gregs[ORDER[i]];
   current.rflags = (uint64_t)machine->gregs[REG_EFL];
   current.rip = (uint64_t)machine->gregs[REG_RIP];
+  /* Signals leave DS and ES alone; the frame keeps the others. */
+  const uint64_t kept = (uint64_t)machine->gregs[REG_CSGSFS];
+  __asm__ volatile("mov %%es, %0" : "=r"(reply.selectors[0]));
+  __asm__ volatile("mov %%ds, %0" : "=r"(reply.selectors[3]));
+  reply.selectors[1] = (uint16_t)kept;
+  reply.selectors[2] = (uint16_t)(kept >> 48);
+  reply.selectors[4] = (uint16_t)(kept >> 32);
+  reply.selectors[5] = (uint16_t)(kept >> 16);
   memcpy(current.fx, machine->fpregs, sizeof current.fx);
   siglongjmp(escape, 1);
 }

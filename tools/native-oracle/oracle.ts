@@ -11,7 +11,8 @@ import { join } from 'node:path';
 export const STATE_SIZE = 912;
 const CODE_SIZE = 32;
 const REQUEST_SIZE = 8 + CODE_SIZE + STATE_SIZE;
-const REPLY_SIZE = 16 + STATE_SIZE;
+const STATE_AT = 32;
+const REPLY_SIZE = STATE_AT + STATE_SIZE;
 
 export interface OracleCase {
   readonly code: Uint8Array;
@@ -26,6 +27,8 @@ export interface OracleAnswer {
   readonly error: number;
   /** What CR2 held: the linear address of a page fault. */
   readonly address: bigint;
+  /** Of the segment registers, in order of encoding. */
+  readonly selectors: readonly number[];
   readonly state: Uint8Array;
 }
 
@@ -65,7 +68,8 @@ export class NativeOracle {
         vector: output.readUInt32LE(at),
         error: output.readUInt32LE(at + 4),
         address: output.readBigUInt64LE(at + 8),
-        state: new Uint8Array(output.subarray(at + 16, at + REPLY_SIZE)),
+        selectors: [0, 1, 2, 3, 4, 5].map((i) => output.readUInt16LE(at + 16 + i * 2)),
+        state: new Uint8Array(output.subarray(at + STATE_AT, at + REPLY_SIZE)),
       };
     });
   }

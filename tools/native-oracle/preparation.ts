@@ -2,75 +2,36 @@
  * What particular instructions need of the state they begin in: implied registers that hold
  * addresses, targets of branches, operands that make both outcomes likely.
  */
-import type { NativeForm } from './forms.js';
-import type { Instruction } from './instruction.js';
-import type { RandomSource } from './random.js';
-import { type Bits, codeStart, dataStart, FX_IMAGE, FX_ST, type UserState } from './user-state.js';
-
-const RAX = 0;
-const RCX = 1;
-const RDX = 2;
-const RBX = 3;
-const RSP = 4;
-const RBP = 5;
-const RSI = 6;
-const RDI = 7;
-
-/** What the choice of operands has to respect. */
-export interface Needs {
-  /** Registers that are no base or index. */
-  readonly busy?: readonly number[];
-  readonly stack?: boolean;
-  /** Address of the memory operand. */
-  readonly target?: number;
-  /** The byte immediate. */
-  readonly immediate?: number;
-  /** Called with ModRM.reg beside a memory operand: its value matters, so it is no base. */
-  readonly register?: (number: number) => void;
-  /** Called with ModRM.rm of a register operand. */
-  readonly source?: (number: number, high: boolean) => void;
-  /** Called with the finished instruction. */
-  readonly after?: (instruction: Instruction) => void;
-}
-
-export interface Situation {
-  readonly form: NativeForm;
-  readonly random: RandomSource;
-  readonly state: UserState;
-  readonly addressSize: 16 | 32 | 64;
-}
-
-type Preparation = (situation: Situation) => Needs;
-
-/** An address as a register of the address size may hold it, with anything above. */
-function address({ form, random, addressSize }: Situation, offset: number): bigint {
-  const value = BigInt(dataStart(form.bits) + offset);
-  if (addressSize === form.bits) return value | (addressSize === 16 ? high16(random) : 0n);
-  return form.bits === 64 ? value | (BigInt(random.u32()) << 32n) : value;
-}
-
-function high16(random: RandomSource): bigint {
-  return BigInt(random.below(0x10000)) << 16n;
-}
-
-/** Offset in the window of a pointer that lies there. */
-function inWindow(bits: Bits, pointer: bigint): number {
-  return Number(pointer & 0xffffn) - (dataStart(bits) & 0xffff);
-}
-
-/** Where branches may go: anywhere in the page of breakpoints. */
-function landing({ form, random }: Situation): bigint {
-  const distance = random.below(0xe00) - 0x700;
-  const outside = distance < 0 || distance > 15 ? distance : distance + 16;
-  return BigInt(codeStart(form.bits) + outside);
-}
-
-const stack: Preparation = (situation) => {
-  const { form, random, state } = situation;
-  const top = BigInt(dataStart(form.bits) + 112 + random.below(24));
-  state.setGpr(RSP, form.bits === 16 ? top | high16(random) : top);
-  return { stack: true };
-};
+import {
+  address,
+  high16,
+  inWindow,
+  landing,
+  type Needs,
+  type Preparation,
+  RAX,
+  RBP,
+  RBX,
+  RCX,
+  RDI,
+  RDX,
+  RSI,
+  RSP,
+  type Situation,
+  stack,
+} from './preparation-parts.js';
+import {
+  farImmediate,
+  farIndirect,
+  farReturn,
+  interruptReturn,
+  loadsPointer,
+  loadsSegment,
+  looksAtSelector,
+  popsSegment,
+  pushesSegment,
+} from './segment-preparation.js';
+import { dataStart, FX_IMAGE, FX_ST } from './user-state.js';
 
 const frame: Preparation = (situation) => {
   const needs = stack(situation);
@@ -112,7 +73,9 @@ const branchesTo: Preparation = (situation) => {
 
 const strings: Preparation = (situation) => {
   const { random, state, addressSize, form } = situation;
-  const count = BigInt(random.below(8));
+  // Without rights to ports the count does not matter; see `vendor-differences.ts`.
+  const least = /^(INS|OUTS)$/.test(form.encoding.row.mnemonic) ? 1 : 0;
+  const count = BigInt(least + random.below(8));
   const wider = addressSize === 32 && form.bits === 64;
   for (const [register, value] of [
     [RSI, address(situation, 64 + random.below(128))],
@@ -231,7 +194,7 @@ const transcendental: Preparation = ({ form, random, state }) => {
 };
 
 const PREPARATIONS: readonly (readonly [names: RegExp, preparation: Preparation])[] = [
-  [/^(MOVS|CMPS|STOS|LODS|SCAS)$/, strings],
+  [/^(MOVS|CMPS|STOS|LODS|SCAS|INS|OUTS)$/, strings],
   [/^(PUSH|POP|PUSHF|CALL|PUSHA|POPA)$/, stack],
   [/^(ENTER|LEAVE)$/, frame],
   [/^POPF$/, popFlags],
@@ -244,6 +207,15 @@ const PREPARATIONS: readonly (readonly [names: RegExp, preparation: Preparation]
   [/^CMPXCHG$/, exchange],
   [/^CMPXCHG(8|16)B$/, exchangePair],
   [new RegExp(`^(${Object.keys(RANGES).join('|')})$`), transcendental],
+  [/^(LAR|LSL|VERR|VERW)$/, looksAtSelector],
+  [/^MOVTOSEG$/, loadsSegment],
+  [/^PUSHSEG$/, pushesSegment],
+  [/^POPSEG$/, popsSegment],
+  [/^LOADFAR$/, loadsPointer],
+  [/^(JMPFI|CALLFI)$/, farIndirect],
+  [/^(JMPF|CALLF)$/, farImmediate],
+  [/^RETFI?$/, farReturn],
+  [/^IRET$/, interruptReturn],
   [/^LDMXCSR$/, mediaControl],
   [/^SH[LR]D$/, doubleShift],
   [/^(JCXZ|LOOP.*)$/, count],

@@ -44,10 +44,15 @@ export function randomState(random: RandomSource, form: NativeForm): UserState {
   return state;
 }
 
-function usesX87({ encoding }: NativeForm): boolean {
-  const { row } = encoding;
-  const isEscape = encoding.opcode.length === 1 && (encoding.opcode[0] & 0xf8) === 0xd8;
-  return isEscape || row.mnemonic === 'EMMS' || row.operands.some((code) => /^[PQN]/.test(code));
+/** Whether the form is an x87 escape. */
+export function isX87({ encoding }: NativeForm): boolean {
+  return encoding.opcode.length === 1 && (encoding.opcode[0] & 0xf8) === 0xd8;
+}
+
+function usesX87(form: NativeForm): boolean {
+  const { row } = form.encoding;
+  const mmx = row.operands.some((code) => /^[PQN]/.test(code));
+  return isX87(form) || row.mnemonic === 'EMMS' || mmx;
 }
 
 function usesVectors({ encoding }: NativeForm): boolean {

@@ -25,6 +25,30 @@ export const VENDOR_DIFFERENCES: readonly VendorDifference[] = [
     avoided: 'the upper half of RCX, RSI and RDI is clear when ECX is 0',
   },
   {
+    form: 'far pointers in memory with REX.W',
+    amd: 'APM vol. 3, CALL (Far), JMP (Far), LFS: the pointer is 16:32 bits',
+    intel: 'SDM vol. 2, CALL, JMP, LFS: the pointer is 16:64 bits',
+    avoided: 'no forms with 64-bit operands',
+  },
+  {
+    form: 'PUSH of a segment register with a 32-bit operand',
+    amd: 'APM vol. 3, PUSH: the selector is zero-extended',
+    intel: 'SDM vol. 2, PUSH: newer processors write 16 bits and leave the others',
+    avoided: 'the memory above the selector is zero',
+  },
+  {
+    form: 'REP INS and REP OUTS with count 0 and no rights to the port',
+    amd: 'APM vol. 3, 1.2.6: nothing is executed',
+    intel: 'SDM vol. 2, INS, OUTS: the permission is checked first',
+    avoided: 'the count is never 0',
+  },
+  {
+    form: 'LOCK with MOV to or from CR0',
+    amd: 'APM vol. 3, MOV CRn: means CR8 where CPUID says AltMovCr8',
+    intel: 'SDM vol. 2, LOCK: undefined opcode',
+    avoided: 'no LOCK in front of it',
+  },
+  {
     form: 'MOVSXD with a 16-bit operand',
     amd: 'APM vol. 3, MOVSXD: the source is 32 bits',
     intel: 'SDM vol. 2, MOVSXD: the source is 16 bits',

@@ -158,7 +158,7 @@ describe('LAR, LSL, VERR and VERW', () => {
   it('give rights and scaled limits', () => {
     const t = new TestProcessor().protectedMode();
     t.call('lar', SEL.data, 4);
-    expect(t.record.u64(L.ARG0)).toBe(0x00c09300n);
+    expect(t.record.u64(L.ARG0)).toBe(0x00cf9300n);
     t.call('lsl', SEL.data, 4);
     expect(t.record.u64(L.ARG0)).toBe(0xffffffffn);
     t.call('lsl', SEL.tss, 4);

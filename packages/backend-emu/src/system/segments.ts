@@ -240,11 +240,14 @@ function setZf(cpu: Processor, on: boolean): Outcome {
   return NEXT;
 }
 
-/** LAR: ARG0 the selector → ARG0 the access rights, ZF. */
+/**
+ * LAR: ARG0 the selector → ARG0 the access rights, ZF. Bits 19:16 are undefined; processors give
+ * what the descriptor has there.
+ */
 export function lar(cpu: Processor): Outcome {
   requireProtected(cpu);
   const found = visible(cpu, cpu.record.lo(L.ARG0) & 0xffff, LAR_TYPES);
-  if (found) cpu.record.setPair(L.ARG0, cpu.descriptor.hi & 0x00f0ff00, 0);
+  if (found) cpu.record.setPair(L.ARG0, cpu.descriptor.hi & 0x00ffff00, 0);
   return setZf(cpu, found);
 }
 

@@ -31,9 +31,16 @@ ofAddress('INVLPG', 'invlpg', () => 0);
 ofAddress('FXSAVE', 'fxsave', (x) => (x.size === 64 ? 1 : 0));
 ofAddress('FXRSTOR', 'fxrstor', (x) => (x.size === 64 ? 1 : 0));
 
-/** A function of one 16-bit selector or word operand. */
-for (const name of ['LLDT', 'LTR', 'LMSW', 'VERR', 'VERW']) {
+/** A function of one 16-bit selector or word operand; the privilege is checked before it is read. */
+for (const [name, privileged] of [
+  ['LLDT', true],
+  ['LTR', true],
+  ['LMSW', true],
+  ['VERR', false],
+  ['VERW', false],
+] as const) {
   define(name, { access: 'r', ends: true }, (x) => {
+    if (privileged) x.if(x.state32(L.CPL), () => x.raise(13, 0));
     x.system(name.toLowerCase(), [x.operandU(0)]);
   });
 }
@@ -50,7 +57,6 @@ for (const name of ['LAR', 'LSL']) {
   define(name, { access: 'rw' }, (x) => {
     x.system(name.toLowerCase(), [x.operandU(1), x.i64(x.size >> 3)]);
     x.if(x.flag('ZF'), () => x.setOperand(0, x.systemResult()));
-    if (x.kindOf(0) === 'r') x.setOperand(0, x.operand(0));
   });
 }
 

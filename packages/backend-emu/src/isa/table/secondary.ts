@@ -18,10 +18,13 @@ const group6 = byReg(
   null,
 );
 
+/** With any mandatory prefix the encoding means something else. */
+const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
+
 const group7 = byReg(
   byMod(row('SGDT Mp'), null),
   byMod(row('SIDT Mp'), byRm(row('MONITOR'), row('MWAIT'), ...nulls(6))),
-  byMod(row('LGDT Mp'), byRm(row('XGETBV'), row('XSETBV'), ...nulls(6))),
+  byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
   byMod(row('LIDT Mp'), byRm(null, row('VMMCALL'), ...nulls(6))),
   row('SMSW EvMw'),
   null,
@@ -43,9 +46,6 @@ const group9 = byReg(
   byMod(null, row('RDRAND Rv')),
   byMod(null, row('RDSEED Rv')),
 );
-
-/** With any mandatory prefix the encoding means something else. */
-const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
 
 const group15 = byReg(
   byMod(
