@@ -1,6 +1,7 @@
 /**
  * Requests to the machine, kept until it is between two instructions. The first one counts: a guest
- * that asks for power-off and reset in one instruction gets what it asked for first.
+ * that asks for power-off and reset in one instruction gets what it asked for first. The host's wish
+ * to end the run stays behind a reset, which need not end it.
  */
 import type { MachineControl, VmEnd } from '../interfaces/index.js';
 
@@ -10,6 +11,7 @@ export type Request =
 
 export class ControlRequests implements MachineControl {
   private request: Request | null = null;
+  private stop: Request | null = null;
 
   /** `wake` makes the machine look soon. */
   constructor(private readonly wake: () => void) {}
@@ -34,8 +36,15 @@ export class ControlRequests implements MachineControl {
     this.wake();
   }
 
+  /** The host wants the run to end, after what was asked for before. */
+  askStop(end: Omit<VmEnd, 'instructions'>): void {
+    this.stop ??= { kind: 'end', end };
+    this.wake();
+  }
+
   take(): Request | null {
-    const request = this.request;
+    const request = this.request ?? this.stop;
+    if (this.request === null) this.stop = null;
     this.request = null;
     return request;
   }

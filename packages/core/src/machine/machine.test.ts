@@ -333,6 +333,44 @@ describe('reset', () => {
     while (vm.summary().resets < 3) await new FakeHost().turn();
     expect((await vm.stop()).reason).toBe('stopped');
   });
+
+  test('does not swallow a stop that comes in the same instruction', async () => {
+    const { vm } = await make({
+      main: [{ op: 'out', port: 0x64 }],
+      options: { onReset: 'reboot' },
+      with: ({ addExitHandler, control }) =>
+        addExitHandler({
+          name: 'reset and stop',
+          filter: { kind: 'io', ports: { base: 0x64, length: 1 } },
+          handle: () => {
+            control.reset('by the guest');
+            void vm.stop('timeout');
+            return 'handled';
+          },
+        }),
+    });
+    expect((await vm.run()).reason).toBe('timeout');
+    expect(vm.summary().resets).toBe(1);
+  });
+
+  test('by a triple fault does not swallow a pause', async () => {
+    let paused: Promise<void> | null = null;
+    const { vm } = await make({
+      main: [{ op: 'work', count: 10 }, { op: 'shutdown' }],
+      options: { onReset: 'reboot' },
+      with: ({ clock, onStart }) =>
+        onStart(() => {
+          clock.at(0, () => {
+            paused = vm.pause();
+          });
+        }),
+    });
+    await vm.start();
+    while (paused === null) await new FakeHost().turn();
+    await paused;
+    expect(vm.status).toBe('paused');
+    await vm.dispose();
+  });
 });
 
 describe('pause', () => {
@@ -369,6 +407,15 @@ describe('pause', () => {
     await soon;
     await vm.stop();
     await never;
+  });
+
+  test('before no whole number of instructions is refused', async () => {
+    const { vm } = await make({ main: [WORK, { op: 'jump', to: 0 }] });
+    await vm.start();
+    for (const at of [Number.NaN, -1, 10.5]) {
+      await expect(vm.pause({ at })).rejects.toMatchObject({ code: 'invalid-argument' });
+    }
+    await vm.dispose();
   });
 
   test('reports its lifecycle', async () => {

@@ -186,14 +186,20 @@ export class Machine {
 
   /** What requests of guest and host come to, null without one. */
   private answer(): Step | null {
-    const request = this.parts.control.take();
-    if (request !== null) return this.obey(request);
-    if (this.endDue !== null) return { end: this.endDue };
+    const asked = this.asked();
+    if (asked !== null) return asked;
     if (this.pauseWanted || this.instructions() >= this.pauseAt) {
       this.pauseWanted = false;
       return 'paused';
     }
     return null;
+  }
+
+  /** What ends the run or starts the guest again, null without it. */
+  private asked(): Step | null {
+    const request = this.parts.control.take();
+    if (request !== null) return this.obey(request);
+    return this.endDue === null ? null : { end: this.endDue };
   }
 
   private obey(request: Request): Step {
@@ -276,8 +282,8 @@ export class Machine {
 
   /** Unless an exit handler asked for something else, a triple fault is a reset. */
   private tripleFault(): Step {
-    const asked = this.answer();
-    if (asked !== null && asked !== 'paused') return asked;
+    const asked = this.asked();
+    if (asked !== null) return asked;
     if (this.parts.onReset === 'reboot') return this.rebooting();
     return { end: { reason: 'triple-fault', status: 0, message: 'the guest triple-faulted' } };
   }

@@ -118,6 +118,28 @@ describe('a VM saved in mid-run', () => {
     expect(await restored.vm.run()).toEqual(end);
   });
 
+  test('goes on when a device cannot be saved', async () => {
+    const { vm } = await makeVm({
+      ...setup,
+      with: (context) => {
+        context.addDevice({
+          name: 'stubborn',
+          regions: [],
+          read: () => 0,
+          write: () => {},
+          drain: () => Promise.reject(new Error('no')),
+          reset: () => {},
+          snapshot: () => ({ type: 'stubborn', version: 1, state: null }),
+          restore: () => {},
+        });
+      },
+    });
+    await vm.start();
+    await expect(vm.save()).rejects.toThrow('no');
+    expect(vm.status).toBe('running');
+    await vm.dispose();
+  });
+
   test('can be saved after it was stopped from outside', async () => {
     const first = await makeVm(setup);
     await first.vm.start();

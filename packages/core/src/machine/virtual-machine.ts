@@ -92,6 +92,11 @@ export class VirtualMachine implements Vm {
   async pause(options: { readonly at?: number } = {}): Promise<void> {
     if (this.status === 'created') this.fail('pause', 'start it first');
     const { at } = options;
+    if (at !== undefined && !(Number.isSafeInteger(at) && at >= 0)) {
+      throw new VmmError('invalid-argument', `${at} is no number of instructions`, {
+        remedy: 'pause before a whole number of instructions',
+      });
+    }
     const mayStop = this.status === 'running' || (this.status === 'paused' && at !== undefined);
     if (!mayStop) return;
     const stands = this.pauses.wait(at);
@@ -121,7 +126,7 @@ export class VirtualMachine implements Vm {
     if (this.status === 'disposed') this.fail('stop', 'it is gone already');
     if (this.status === 'running') {
       const { control } = this.parts.assembly.parts;
-      control.ask({ kind: 'end', end: { reason, status: 0, message } });
+      control.askStop({ reason, status: 0, message });
       return this.ended;
     }
     this.stopWanted = { reason, message };
@@ -140,10 +145,12 @@ export class VirtualMachine implements Vm {
       this.fail('save', 'save a VM that has been started');
     }
     if (wasRunning) await this.pause();
-    await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
-    const record = saveVm(this.parts.assembly, this.machine);
-    if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
-    return record;
+    try {
+      await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
+      return saveVm(this.parts.assembly, this.machine);
+    } finally {
+      if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
+    }
   }
 
   async restore(snapshot: Snapshot): Promise<void> {

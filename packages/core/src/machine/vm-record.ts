@@ -96,7 +96,8 @@ export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine
   checkConfiguration(fields(state['configuration'], 'configuration'), configuration(assembly));
   const { mode, now } = fields(state['clock'], 'clock');
   const { epochSeconds, seed } = state;
-  if ((mode !== 'icount' && mode !== 'wall') || typeof now !== 'number') {
+  const known = mode === 'icount' || mode === 'wall';
+  if (!known || typeof now !== 'number' || !Number.isFinite(now) || now < 0) {
     mismatch('the saved clock is damaged');
   }
   if (typeof epochSeconds !== 'number') mismatch('the saved date is damaged');
