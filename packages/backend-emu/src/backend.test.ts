@@ -1,5 +1,6 @@
 /** The backend as core sees it: what it says of itself, and what it refuses. */
-import { type CpuExtension, createVm, definePlugin } from '@cloister/core';
+import { type CpuExtension, createVm, definePlugin, type Snapshot } from '@cloister/core';
+import { boot, flat } from '@cloister/core/boot';
 import { describe, expect, it } from 'vitest';
 import { emulated, emulatedBackend } from './index.js';
 
@@ -29,4 +30,69 @@ describe('the emulated backend', () => {
     const vm = createVm({ memory: '8G' }).use(emulated()).build();
     await expect(vm).rejects.toMatchObject({ code: 'invalid-config' });
   });
+});
+
+describe('a saved VM', () => {
+  const make = (cpu?: string) =>
+    createVm({ memory: '1M', seed: 1 })
+      .use(
+        emulated(cpu === undefined ? {} : { cpu }),
+        boot(flat({ image: new Uint8Array([0xeb, 0xfe]), mode: 'real' })),
+      )
+      .build();
+
+  async function saved(): Promise<Snapshot> {
+    const vm = await make();
+    await vm.start();
+    await vm.pause({ at: 1000 });
+    const snapshot = await vm.save();
+    await vm.dispose();
+    return snapshot;
+  }
+
+  async function refuse(snapshot: Snapshot, cpu: string | undefined, message: RegExp) {
+    const vm = await make(cpu);
+    await expect(vm.restore(snapshot)).rejects.toMatchObject({
+      code: 'snapshot-mismatch',
+      message: expect.stringMatching(message),
+    });
+    await vm.dispose();
+  }
+
+  it('goes on at its instruction', async () => {
+    const vm = await make();
+    await vm.restore(await saved());
+    expect(vm.instructions).toBe(1000);
+    vm.resume();
+    await vm.pause({ at: 3000 });
+    expect(vm.instructions).toBe(3000);
+    await vm.dispose();
+  });
+
+  it('is refused by another CPU', async () => {
+    await refuse(await saved(), 'cloister-v1-rome', /saved on CPU cloister-v1 /);
+    await refuse(await saved(), 'cloister-v1,-rdrand', /saved on CPU cloister-v1 /);
+  });
+
+  it('is refused with damaged instruction counts', async () => {
+    const snapshot = await saved();
+    const whole = snapshot.state as { backend: { state: object } };
+    for (const executed of [undefined, null, [], [-1], ['7'], [0.5]]) {
+      const state = { ...whole.backend.state, executed };
+      const backend = { ...whole.backend, state };
+      const damaged = { ...snapshot, state: { ...whole, backend } } as unknown as Snapshot;
+      await refuse(damaged, undefined, /not the state of this emulated VM/);
+    }
+  });
+});
+
+it('runs a slice of more instructions than 32 bits count', async () => {
+  const vm = await createVm({ memory: '1M', seed: 1 })
+    .use(emulated(), boot(flat({ image: new Uint8Array([0xe6, 0x80, 0xf4]), mode: 'real' })))
+    .build();
+  await vm.start();
+  await vm.pause({ at: 0 });
+  const end = vm.vcpus[0].run(2 ** 33, () => {});
+  expect([end, vm.instructions]).toEqual(['halted', 2]);
+  await vm.dispose();
 });

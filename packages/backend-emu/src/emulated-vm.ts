@@ -35,6 +35,7 @@ const LARGEST = 65536 * WASM_PAGE;
 const TYPE = 'emulated-vm';
 
 interface SavedVm {
+  readonly cpu: string;
   readonly executed: readonly number[];
   readonly cpus: readonly Snapshot[];
   readonly memory: unknown;
@@ -65,6 +66,8 @@ export class EmulatedVm implements BackendVm {
   readonly #physical: PhysicalMemory;
   readonly #opCache: OpCache;
   readonly #clocks = new KvmClockGroup();
+  /** Model and features: a guest must find the CPU again that it was saved on. */
+  readonly #cpu: string;
   #userModeAt: number | null = null;
 
   constructor(options: BackendVmOptions, cpu: CpuSelection) {
@@ -101,6 +104,7 @@ export class EmulatedVm implements BackendVm {
       kvmClocks: this.#clocks,
       extensions: options.extensions,
     };
+    this.#cpu = [cpu.model.name, ...[...cpu.features].sort()].join(' ');
     this.vcpus = Array.from({ length: options.cpus }, (_, index) => {
       const processor = new Processor({
         index,
@@ -186,6 +190,7 @@ export class EmulatedVm implements BackendVm {
       type: TYPE,
       version: 1,
       state: {
+        cpu: this.#cpu,
         executed: this.vcpus.map((vcpu) => vcpu.executed),
         cpus: this.vcpus.map(({ processor }) => ({ ...processor.snapshot() })),
         memory: packPages(this.#physical.bytes),
@@ -196,11 +201,23 @@ export class EmulatedVm implements BackendVm {
   }
 
   restore({ type, version, state }: Snapshot): void {
-    const saved = state as unknown as SavedVm;
-    const fits = type === TYPE && version === 1 && saved.cpus?.length === this.vcpus.length;
+    const saved = (state ?? {}) as unknown as SavedVm;
+    const { cpus, executed } = saved;
+    const count = this.vcpus.length;
+    const fits =
+      type === TYPE &&
+      version === 1 &&
+      cpus?.length === count &&
+      executed?.length === count &&
+      executed.every((each) => Number.isSafeInteger(each) && each >= 0);
     if (!fits) {
       throw new VmmError('snapshot-mismatch', `not the state of this emulated VM: ${type}`, {
         remedy: 'restore with the memory size and CPU count that it was saved with',
+      });
+    }
+    if (saved.cpu !== this.#cpu) {
+      throw new VmmError('snapshot-mismatch', `the VM was saved on CPU ${saved.cpu}`, {
+        remedy: `this one has ${this.#cpu}; give both the same model and features`,
       });
     }
     unpackPages(saved.memory, this.#physical.bytes);

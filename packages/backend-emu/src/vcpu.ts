@@ -17,6 +17,8 @@ const EFLAGS = L.EFLAGS >> 2;
 const FAULT_VECTOR = L.FAULT_VECTOR >> 2;
 const DR6 = L.DR + 6 * 8;
 const DR6_BS = 1 << 14;
+/** The interpreter counts in 32 bits. */
+const STRETCH_MAX = 1 << 30;
 
 export class EmulatedVcpu implements Vcpu {
   readonly index: number;
@@ -75,9 +77,10 @@ export class EmulatedVcpu implements Vcpu {
       if (activity !== L.ACTIVITY_RUNNING) return asleep(activity);
       const left = this.#end - interpreter.executed;
       if (left <= 0) return 'slice';
+      const stretch = Math.min(left, STRETCH_MAX);
       processor.stopRequested = false;
       const step = (words[EFLAGS] & FLAG_TF) !== 0;
-      const end = interpreter.run(step || processor.inShadow() ? 1 : left);
+      const end = interpreter.run(step || processor.inShadow() ? 1 : stretch);
       if (end === 'fault') deliverFault(processor);
       else if (step) this.#singleStep();
     }
