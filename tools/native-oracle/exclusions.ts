@@ -2,7 +2,6 @@
  * Rows of the table that a user program cannot ask the host's processor about, with the reason.
  */
 import type { Encoding } from './encodings.js';
-import type { Bits } from './user-state.js';
 
 /** Mnemonics by reason. */
 const REASONS: readonly (readonly [reason: string, mnemonics: string])[] = [
@@ -14,7 +13,6 @@ const REASONS: readonly (readonly [reason: string, mnemonics: string])[] = [
   ['the host process needs its FS and GS', 'WRFSBASE WRGSBASE'],
   ['a different answer each time', 'RDTSC RDTSCP RDPID RDRAND RDSEED'],
   ['what it waits for or leaves to depends on the host', 'MONITOR MWAIT SYSRET SYSEXIT'],
-  ['undefined opcode on purpose', 'UD'],
   ['the image is larger than the window of data', 'FXSAVE FXRSTOR XSAVE XRSTOR XSAVEOPT XSAVEC'],
 ];
 
@@ -27,11 +25,20 @@ const BY_MNEMONIC = new Map(
   ),
 );
 
-/** Why an encoding is not tested; null if it is. */
-export function exclusion({ row }: Encoding, _bits: Bits): string | null {
+/** Why an encoding is not tested at all; null if it is. */
+export function exclusion({ row }: Encoding): string | null {
   const loads = /^(POPSEG|LOADFAR)$/.test(row.mnemonic);
   if (loads && row.operands.some((code) => code === 'fs' || code === 'gs')) {
     return 'the host process needs its FS and GS';
   }
   return BY_MNEMONIC.get(row.mnemonic) ?? null;
+}
+
+/** Why an operand size of an encoding is not tested; null if it is. */
+export function sizeExclusion({ row }: Encoding, size: number): string | null {
+  // AMD APM vol. 3, BSWAP.
+  if (row.mnemonic === 'BSWAP' && size === 16) return 'the result is undefined';
+  // AMD's processors have no far pointers of 64 bits; see `vendor-differences.ts`.
+  const far = /^(JMPFI|CALLFI|LOADFAR)$/.test(row.mnemonic);
+  return far && size === 64 ? 'the vendors differ' : null;
 }

@@ -3,7 +3,7 @@
  * oracle is asked about is counted in forms.
  */
 import { type Encoding, encodings, isImplied } from './encodings.js';
-import { exclusion } from './exclusions.js';
+import { exclusion, sizeExclusion } from './exclusions.js';
 import type { Bits } from './user-state.js';
 
 export interface NativeForm {
@@ -61,16 +61,17 @@ export function nativeForms(bits: Bits): { forms: NativeForm[]; excluded: Exclus
   const excluded: Exclusion[] = [];
   for (const encoding of encodings(bits)) {
     const name = nameOf(encoding);
-    const reason = exclusion(encoding, bits);
+    const reason = exclusion(encoding);
     if (reason !== null) {
       excluded.push({ name, reason });
       continue;
     }
     for (const size of sizes(encoding, bits)) {
-      // With a 16-bit operand the result of BSWAP is undefined (AMD APM vol. 3, BSWAP).
-      if (encoding.row.mnemonic === 'BSWAP' && size === 16) continue;
-      // AMD's processors have no far pointers of 64 bits; see `vendor-differences.ts`.
-      if (/^(JMPFI|CALLFI|LOADFAR)$/.test(encoding.row.mnemonic) && size === 64) continue;
+      const without = sizeExclusion(encoding, size);
+      if (without !== null) {
+        excluded.push({ name: `${name} ${size}`, reason: without });
+        continue;
+      }
       for (const memory of kinds(encoding)) {
         const full = `${name} ${size}${memory ? ' memory' : ''}`;
         forms.push({ encoding, bits, size, memory, name: full });
