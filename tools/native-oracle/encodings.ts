@@ -56,6 +56,18 @@ function walk(entry: Entry, opcode: readonly number[], bits: Bits, fixed: Fixed)
   }
 }
 
+/**
+ * What 64-bit mode takes for other things: REX, EVEX. INTO and the rest are undefined opcodes there,
+ * and compared; SYSENTER and SYSEXIT are so with one vendor only.
+ */
+const REUSED = /^(INC|DEC|BOUND|SYSENTER|SYSEXIT)$/;
+
+/** Whether a row means something in the mode, if only an undefined opcode. */
+function isKnown({ row }: Encoding, bits: Bits): boolean {
+  if (bits !== 64) return !row.flags.has('o64');
+  return !row.flags.has('i64') || !REUSED.test(row.mnemonic);
+}
+
 /** Every encoding that the table has in a mode of `bits`, in the order of the maps. */
 export function encodings(bits: Bits): Encoding[] {
   const { primary, secondary, map38, map3a } = OPCODE_MAPS;
@@ -65,12 +77,11 @@ export function encodings(bits: Bits): Encoding[] {
     [[0x0f, 0x38], map38],
     [[0x0f, 0x3a], map3a],
   ];
-  const absent = bits === 64 ? 'i64' : 'o64';
   return maps
     .flatMap(([first, entries]) =>
       entries.flatMap((entry, i) => walk(entry, [...first, i], bits, FREE)),
     )
-    .filter(({ row }) => !row.flags.has(absent));
+    .filter((encoding) => isKnown(encoding, bits));
 }
 
 /** Operand codes that are fixed and take no bits of the instruction. */

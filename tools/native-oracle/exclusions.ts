@@ -2,6 +2,7 @@
  * Rows of the table that a user program cannot ask the host's processor about, with the reason.
  */
 import type { Encoding } from './encodings.js';
+import type { Bits } from './user-state.js';
 
 /** Mnemonics by reason. */
 const REASONS: readonly (readonly [reason: string, mnemonics: string])[] = [
@@ -26,7 +27,8 @@ const BY_MNEMONIC = new Map(
 );
 
 /** Why an encoding is not tested at all; null if it is. */
-export function exclusion({ row }: Encoding): string | null {
+export function exclusion({ row }: Encoding, bits: Bits): string | null {
+  if (bits === 64 && row.flags.has('i64')) return null;
   const loads = /^(POPSEG|LOADFAR)$/.test(row.mnemonic);
   if (loads && row.operands.some((code) => code === 'fs' || code === 'gs')) {
     return 'the host process needs its FS and GS';

@@ -61,7 +61,7 @@ export function nativeForms(bits: Bits): { forms: NativeForm[]; excluded: Exclus
   const excluded: Exclusion[] = [];
   for (const encoding of encodings(bits)) {
     const name = nameOf(encoding);
-    const reason = exclusion(encoding);
+    const reason = exclusion(encoding, bits);
     if (reason !== null) {
       excluded.push({ name, reason });
       continue;
