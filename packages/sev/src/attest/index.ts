@@ -1,0 +1,4 @@
+/**
+ * `@cloister/sev/attest`: attestation reports.
+ */
+export type { Hashes } from '../hash/port.js';

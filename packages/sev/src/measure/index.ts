@@ -1,0 +1,4 @@
+/**
+ * `@cloister/sev/measure`: what a launch must measure.
+ */
+export type { Hasher, Hashes } from '../hash/port.js';
