@@ -11,6 +11,8 @@ import { pureHashes } from './pure-hash.js';
 export interface Hasher {
   update(bytes: Uint8Array): Hasher;
   digest(): Uint8Array;
+  /** Another one with the same input so far. */
+  fork(): Hasher;
 }
 
 export interface Hashes {

@@ -1,4 +1,39 @@
 /**
  * `@cloister/sev/measure`: what a launch must measure.
  */
-export type { Hasher, Hashes } from '../hash/port.js';
+export { fromHex, toHex } from '../bytes.js';
+export { type Hasher, type Hashes, hashes, useHashes } from '../hash/port.js';
+export { CPU_TYPES, type CpuModel, cpuSignature, cpuTypeSignature } from './cpu-signature.js';
+export {
+  type FirmwareArea,
+  type FirmwareLayout,
+  type FirmwareSection,
+  parseFirmware,
+  SECTION,
+} from './firmware-tables.js';
+export {
+  hashCmdline,
+  type KernelHashes,
+  kernelHashes,
+  kernelHashesTable,
+} from './kernel-hashes.js';
+export {
+  type LaunchDescription,
+  type LaunchMode,
+  type LaunchSteps,
+  launchSteps,
+  MODES,
+  VMSA_GPA,
+} from './launch.js';
+export {
+  type LaunchChain,
+  type MeasuredPage,
+  type MeasuredRegion,
+  type PageListener,
+  sevChain,
+  snpChain,
+} from './launch-chain.js';
+export { measure, vmsaPages } from './measure.js';
+export { describeFeatures, SEV_FEATURES } from './sev-features.js';
+export { VMM_PROFILES, type VmmName, type VmmProfile, vmmProfile } from './vmm-profile.js';
+export { RESET_PAT, type VmsaExtras, vmsaPage } from './vmsa-page.js';
