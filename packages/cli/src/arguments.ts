@@ -4,6 +4,7 @@
 import { resolve } from 'node:path';
 import { VmmError } from '@cloister/core';
 import { Command, CommanderError, Option } from 'commander';
+import { type AttestInvocation, addAttest } from './attest-arguments.js';
 import { ESCAPE_HELP } from './escape-filter.js';
 import {
   BACKENDS,
@@ -18,6 +19,7 @@ import {
 export type Invocation =
   | { readonly command: 'text'; readonly text: string }
   | { readonly command: 'probe' }
+  | AttestInvocation
   | {
       readonly command: 'run';
       readonly flags: OptionSource;
@@ -68,6 +70,9 @@ export function parseArguments(
   });
   addProbe(program, () => {
     invocation = { command: 'probe' };
+  });
+  addAttest(program, (found) => {
+    invocation = found;
   });
   try {
     program.parse(args, { from: 'user' });

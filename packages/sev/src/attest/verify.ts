@@ -27,7 +27,8 @@ export interface VerifyOptions {
   readonly certificates: readonly (Uint8Array | Certificate)[];
   /** The key's certificate, when it shall be this one and no other. */
   readonly vek?: Uint8Array | Certificate;
-  readonly crl?: Uint8Array | RevocationList;
+  /** Revocation lists; that of the report's root counts, the latest if there are several. */
+  readonly crl?: readonly (Uint8Array | RevocationList)[];
   /** When the certificates must be valid. Default: now, by the host's clock. */
   readonly at?: Date;
   /** Roots to trust in place of AMD's, whose keys are built in. */
@@ -57,7 +58,6 @@ export async function verifyReport(options: VerifyOptions): Promise<Verdict> {
     options.report instanceof Uint8Array ? parseReport(options.report, options) : options.report;
   const certificates = read(options.certificates);
   const roots = options.roots && read(options.roots);
-  const crl = options.crl instanceof Uint8Array ? parseCrl(options.crl) : options.crl;
   const given = options.vek;
   const vek =
     given === undefined
@@ -66,6 +66,7 @@ export async function verifyReport(options: VerifyOptions): Promise<Verdict> {
         ? onlyOne(given)
         : given;
   const chain = await complete(vek, [...certificates, ...(roots ?? [])]);
+  const crl = listFor(chain, options.crl ?? []);
   const extensions = vekExtensions(vek);
   const { requireCrl = false, allowMaskedChipId = false } = policy;
   const rules = { at, roots, crl, requireCrl, product, allowMaskedChipId };
@@ -81,6 +82,14 @@ export async function verifyReport(options: VerifyOptions): Promise<Verdict> {
 
 const read = (list: readonly (Uint8Array | Certificate)[]): Certificate[] =>
   list.flatMap((each) => (each instanceof Uint8Array ? parseCertificates(each) : [each]));
+
+function listFor({ root }: Chain, given: readonly (Uint8Array | RevocationList)[]) {
+  const lists = given.map((each) => (each instanceof Uint8Array ? parseCrl(each) : each));
+  const own = lists.filter(({ issuer }) => issuer === root?.subject);
+  const latest = own.sort((a, b) => b.thisUpdate.getTime() - a.thisUpdate.getTime())[0];
+  // One of somebody else's shows as such among the checks.
+  return latest ?? lists[0];
+}
 
 function onlyOne(file: Uint8Array): Certificate {
   if (file[0] === 0x30) return parseCertificate(file);
