@@ -6,6 +6,7 @@ import { VmmError } from '@cloister/core';
 import { Command, CommanderError, Option } from 'commander';
 import { type AttestInvocation, addAttest } from './attest-arguments.js';
 import { ESCAPE_HELP } from './escape-filter.js';
+import { addMeasure, type MeasureInvocation } from './measure-arguments.js';
 import {
   BACKENDS,
   CLOCKS,
@@ -19,6 +20,7 @@ import {
 export type Invocation =
   | { readonly command: 'text'; readonly text: string }
   | { readonly command: 'probe' }
+  | MeasureInvocation
   | AttestInvocation
   | {
       readonly command: 'run';
@@ -70,6 +72,9 @@ export function parseArguments(
   });
   addProbe(program, () => {
     invocation = { command: 'probe' };
+  });
+  addMeasure(program, (found) => {
+    invocation = found;
   });
   addAttest(program, (found) => {
     invocation = found;

@@ -43,6 +43,10 @@ async function dispatch(args: readonly string[], host: Host, debug: boolean): Pr
       const { cwd, warn } = host;
       return attest(invocation, { cwd, warn, print: (text) => print(host, text) });
     }
+    case 'measure': {
+      const { measure } = await import('./measure.js');
+      return measure(invocation, { cwd: host.cwd, print: (text) => print(host, text) });
+    }
     case 'run': {
       const { config, flags, quiet } = invocation;
       // The validator and the machine are loaded only where they are needed.
