@@ -83,8 +83,6 @@ export function addMeasure(program: Command, take: (invocation: MeasureInvocatio
     .command('measure')
     .description('predict what the launch of a confidential guest measures')
     .usage('--mode MODE --ovmf FILE [options]')
-    // The options of the commands below are theirs, even where the names are the same.
-    .enablePositionalOptions()
     .allowExcessArguments(false);
   launchOptions(measure)
     .addHelpText('after', EPILOGUE)
@@ -92,6 +90,11 @@ export function addMeasure(program: Command, take: (invocation: MeasureInvocatio
   addIdBlock(measure, take);
   addHmac(measure, take);
   addSecret(measure, take);
+}
+
+/** Options that the parent knows too, like `--json`, are taken by it wherever they stand. */
+function flagsOf<T>(command: Command): T {
+  return command.optsWithGlobals() as T;
 }
 
 function launchOptions(measure: Command): Command {
@@ -156,7 +159,9 @@ function addIdBlock(measure: Command, take: (invocation: MeasureInvocation) => v
       .option('--block <file>', 'check this ID block, raw or base64')
       .option('--auth <file>', 'against this ID authentication')
       .allowExcessArguments(false),
-  ).action((flags: IdBlockFlags) => take({ command: 'measure', action: 'id-block', flags }));
+  ).action((_, command: Command) =>
+    take({ command: 'measure', action: 'id-block', flags: flagsOf(command) }),
+  );
 }
 
 function addHmac(measure: Command, take: (invocation: MeasureInvocation) => void): void {
@@ -173,7 +178,9 @@ function addHmac(measure: Command, take: (invocation: MeasureInvocation) => void
       .option('--nonce <hex>', 'nonce of the measurement')
       .option('--launch-measure-blob <blob>', 'check this: base64, hex or a file')
       .allowExcessArguments(false),
-  ).action((flags: HmacFlags) => take({ command: 'measure', action: 'hmac', flags }));
+  ).action((_, command: Command) =>
+    take({ command: 'measure', action: 'hmac', flags: flagsOf(command) }),
+  );
 }
 
 function addSecret(measure: Command, take: (invocation: MeasureInvocation) => void): void {
@@ -190,7 +197,9 @@ function addSecret(measure: Command, take: (invocation: MeasureInvocation) => vo
       .option('--header-file <file>', 'write the header here')
       .option('--secret-file <file>', 'write the encrypted secrets here')
       .allowExcessArguments(false),
-  ).action((flags: SecretFlags) => take({ command: 'measure', action: 'secret', flags }));
+  ).action((_, command: Command) =>
+    take({ command: 'measure', action: 'secret', flags: flagsOf(command) }),
+  );
 }
 
 const EPILOGUE = `
