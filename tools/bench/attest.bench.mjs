@@ -29,6 +29,14 @@ export async function run(report) {
     { title: 'node:crypto signatures alone', once: bare },
     { title: 'certificates parsed before', once: () => trusted({ report: bytes, certificates }) },
     { title: 'all from files', once: () => trusted({ report: bytes, certificates: ders }) },
+    // Each report from a chip not seen before: its certificate is read anew.
+    {
+      title: 'a new chip each time',
+      once: () => {
+        const vek = parseCertificate(ders[0]);
+        return trusted({ report: bytes, certificates: ders.slice(1), vek });
+      },
+    },
   ];
   const rates = contestants.map(() => []);
   for (let round = -1; round < ROUNDS; round++) {

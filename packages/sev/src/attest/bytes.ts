@@ -22,7 +22,9 @@ export function fromHex(text: string, what: string): Uint8Array {
 
 /** For public values only: it stops at the first difference. */
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 export const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0);

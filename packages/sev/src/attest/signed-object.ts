@@ -10,7 +10,7 @@ import { VmmError } from '@cloister/core';
 import { RsaSaPssParams } from '@peculiar/asn1-rsa';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier, type Name } from '@peculiar/asn1-x509';
-import { concat, sameBytes } from './bytes.js';
+import { concat, sameBytes, toHex } from './bytes.js';
 
 const RSASSA_PSS = '1.2.840.113549.1.1.10';
 const MGF1 = '1.2.840.113549.1.1.8';
@@ -51,12 +51,32 @@ export function signedObject(
 ): SignedObject {
   const body = new Uint8Array(parts.body ?? new ArrayBuffer(0));
   const signature = new Uint8Array(parts.signature);
-  const algorithm = new Uint8Array(AsnConvert.serialize(parts.inner));
+  const { hash, algorithm } = schemeOf(what, parts.inner);
   const bits = tagged(0x03, concat(Uint8Array.of(0), signature));
   if (!sameBytes(tagged(0x30, concat(body, algorithm, bits)), der)) {
     throw new VmmError('invalid-file', `${what}: not the one encoding that DER allows`);
   }
-  return { der, body, signature, hash: pssHash(what, parts.inner) };
+  return { der, body, signature, hash };
+}
+
+interface Scheme {
+  readonly hash: SignedObject['hash'];
+  /** The algorithm's DER. */
+  readonly algorithm: Uint8Array;
+}
+
+/** AMD writes its parameters in one way: reading them once is enough. */
+const seen = new Map<string, Scheme>();
+const SEEN_MAX = 16;
+
+function schemeOf(what: string, inner: AlgorithmIdentifier): Scheme {
+  const key = `${inner.algorithm} ${toHex(new Uint8Array(inner.parameters ?? []))}`;
+  const known = seen.get(key);
+  if (known !== undefined) return known;
+  const algorithm = new Uint8Array(AsnConvert.serialize(inner));
+  const scheme = { hash: pssHash(what, inner), algorithm };
+  if (seen.size < SEEN_MAX) seen.set(key, scheme);
+  return scheme;
 }
 
 /** The hash of RSASSA-PSS parameters whose salt is as long as the hash, as AMD's always are. */

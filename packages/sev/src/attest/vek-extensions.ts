@@ -55,7 +55,7 @@ export function vekExtensions(certificate: Certificate): VekExtensions {
     productName,
     product,
     tcb: levels as Tcb,
-    ...(hwid === undefined ? {} : { hwid: unwrap(hwid) }),
+    ...(hwid === undefined ? {} : { hwid: unwrap(hwid).slice() }),
     ...(extensions.has(`${ARC}.5`)
       ? {
           cspId: new TextDecoder('latin1').decode(primitive(certificate, `${ARC}.5`, IA5_STRING)),

@@ -5,7 +5,8 @@
  * Source: SEV-SNP ABI (AMD 56860) for the report, AMD KDS specification (57230) for the chain.
  */
 import { VmmError } from '@cloister/core';
-import { isZero, sameBytes } from './bytes.js';
+import { hashes } from '../hash/port.js';
+import { isZero, sameBytes, toHex } from './bytes.js';
 import { type Certificate, parseCertificate, parseCertificates } from './certificate.js';
 import { type Chain, chainChecks, kindOf } from './chain.js';
 import { type Check, check, failureOf, type Stage } from './check.js';
@@ -81,7 +82,26 @@ export async function verifyReport(options: VerifyOptions): Promise<Verdict> {
 }
 
 const read = (list: readonly (Uint8Array | Certificate)[]): Certificate[] =>
-  list.flatMap((each) => (each instanceof Uint8Array ? parseCertificates(each) : [each]));
+  list.flatMap((each) => (each instanceof Uint8Array ? fileRead(each) : [each]));
+
+/**
+ * Files read lately, by their SHA-256: who verifies many reports passes the same authorities each
+ * time. What is kept is never handed out, so nobody can change it.
+ */
+const kept = new Map<string, Certificate[]>();
+const KEPT_MAX = 64;
+const KEPT_BYTES_MAX = 0x4000;
+
+function fileRead(file: Uint8Array): Certificate[] {
+  if (file.length > KEPT_BYTES_MAX) return parseCertificates(file);
+  const key = toHex(hashes().sha256(file));
+  const found = kept.get(key) ?? parseCertificates(file);
+  // Put at the end: the first is the one not used for longest.
+  kept.delete(key);
+  kept.set(key, found);
+  if (kept.size > KEPT_MAX) kept.delete(kept.keys().next().value!);
+  return found;
+}
 
 function listFor({ root }: Chain, given: readonly (Uint8Array | RevocationList)[]) {
   const lists = given.map((each) => (each instanceof Uint8Array ? parseCrl(each) : each));
