@@ -14,7 +14,7 @@ import {
   Certificate as X509,
 } from '@peculiar/asn1-x509';
 import { toHex } from './bytes.js';
-import { guarded, nameText, type SignedObject, signedObject } from './signed-object.js';
+import { dateOf, guarded, nameText, type SignedObject, signedObject } from './signed-object.js';
 
 const BASIC_CONSTRAINTS = '2.5.29.19';
 const KEY_USAGE = '2.5.29.15';
@@ -74,8 +74,8 @@ export function parseCertificate(received: Uint8Array): Certificate {
       issuer: nameText(tbs.issuer),
       commonName: /(?:^|, )CN=([^,]*)$/.exec(subject)?.[1] ?? '',
       serial: serialText(tbs.serialNumber),
-      notBefore: tbs.validity.notBefore.getTime(),
-      notAfter: tbs.validity.notAfter.getTime(),
+      notBefore: dateOf('certificate', tbs.validity.notBefore.getTime()),
+      notAfter: dateOf('certificate', tbs.validity.notAfter.getTime()),
       publicKey: new Uint8Array(AsnConvert.serialize(tbs.subjectPublicKeyInfo)),
       ...authority(extensions),
       extensions,

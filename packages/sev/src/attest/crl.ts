@@ -9,7 +9,7 @@ import { VmmError } from '@cloister/core';
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { CertificateList } from '@peculiar/asn1-x509';
 import { pemBlocks, serialText } from './certificate.js';
-import { guarded, nameText, type SignedObject, signedObject } from './signed-object.js';
+import { dateOf, guarded, nameText, type SignedObject, signedObject } from './signed-object.js';
 
 const CRL_MAX = 0x400000;
 
@@ -43,8 +43,8 @@ export function parseCrl(file: Uint8Array): RevocationList {
         signature: parsed.signature,
       }),
       issuer: nameText(list.issuer),
-      thisUpdate: list.thisUpdate.getTime(),
-      nextUpdate: list.nextUpdate?.getTime(),
+      thisUpdate: dateOf('CRL', list.thisUpdate.getTime()),
+      nextUpdate: list.nextUpdate && dateOf('CRL', list.nextUpdate.getTime()),
       revoked: new Set(
         (list.revokedCertificates ?? []).map(({ userCertificate }) => serialText(userCertificate)),
       ),

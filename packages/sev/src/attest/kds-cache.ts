@@ -26,7 +26,7 @@ export interface CacheFiles {
   mkdir(path: string, options: { readonly recursive: true }): Promise<unknown>;
 }
 
-/** Keeps answers as files of one folder: `folderCache(folder, await import('node:fs/promises'))`. */
+/** Keeps answers as files of one folder; `files` is Node's `node:fs/promises`. */
 export function folderCache(folder: string, files: CacheFiles): KdsCache {
   return {
     get: async (url) => {

@@ -113,6 +113,13 @@ function tagged(tag: number, content: Uint8Array): Uint8Array<ArrayBuffer> {
   return concat(Uint8Array.of(tag, 0x80 | digits.length, ...digits), content);
 }
 
+/** The library makes an invalid date of digits that are none. */
+export function dateOf(what: string, date: Date): Date {
+  if (Number.isNaN(date.getTime()))
+    throw new VmmError('invalid-file', `${what}: a date that is none`);
+  return date;
+}
+
 const ATTRIBUTES: Readonly<Record<string, string>> = {
   '2.5.4.3': 'CN',
   '2.5.4.6': 'C',

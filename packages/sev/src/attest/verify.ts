@@ -55,6 +55,9 @@ export interface Verdict {
 /** Verifies a report. Throws `VmmError` only for input that cannot be read or is not there. */
 export async function verifyReport(options: VerifyOptions): Promise<Verdict> {
   const { policy = {}, at = wallClock(), product } = options;
+  if (Number.isNaN(at.getTime())) {
+    throw new VmmError('invalid-argument', 'the time to verify at is no time', { path: 'at' });
+  }
   const report =
     options.report instanceof Uint8Array ? parseReport(options.report, options) : options.report;
   const certificates = read(options.certificates);
