@@ -101,7 +101,8 @@ class Search {
   }
 
   #steps(set: readonly Variant[], strict: boolean): LaunchSteps | undefined {
-    const changed: LaunchDescription = Object.assign({}, this.#launch, ...set.map(({ change }) => change));
+    const changes = set.map(({ change }) => change);
+    const changed: LaunchDescription = Object.assign({}, this.#launch, ...changes);
     try {
       const steps = launchSteps(changed);
       const regions = set.reduce((list, each) => each.regions?.(list) ?? list, steps.regions);

@@ -60,7 +60,7 @@ const FLAG_SHARED = 4;
 const PAGE_TYPES = ['normal', 'secrets', 'cpuid', 'cpuid'] as const;
 const OPTIONAL = 0x80000000;
 
-/** Reads a file for SEV-SNP. `VmmError` if it is damaged, not for SNP, or needs more than KVM has. */
+/** Reads a file for SEV-SNP. `VmmError` if it is damaged, not for SNP, or not for KVM. */
 export function parseIgvm(file: Uint8Array): IgvmFile {
   const fixed = viewOf(part(file, 0, 24, 'the IGVM header'));
   if (fixed.getUint32(0, true) !== MAGIC) throw refused('it does not begin with "IGVM"');

@@ -3,6 +3,7 @@
  */
 export { fromHex, toHex } from '../bytes.js';
 export { type Hasher, type Hashes, hashes, useHashes } from '../hash/port.js';
+export { pureHashes } from '../hash/pure-hash.js';
 export { CPU_TYPES, type CpuModel, cpuSignature, cpuTypeSignature } from './cpu-signature.js';
 export { type Cause, type Explanation, explain } from './explain.js';
 export {

@@ -23,8 +23,8 @@ const KERNEL = guidBytes('4de79437-abd2-427f-b835-d5b172d2045b');
 const HEADER_LENGTH = 18 + 3 * 50;
 
 /**
- * Hashes the files as QEMU does from version 7 on: the kernel as it is, an absent initrd as nothing,
- * the command line with the NUL that ends it (an absent one is that NUL alone).
+ * Hashes the files as QEMU does from version 7 on: the kernel as it is, an absent initrd as
+ * nothing, the command line with the NUL that ends it (an absent one is that NUL alone).
  */
 export function kernelHashes(files: {
   readonly kernel: Uint8Array;

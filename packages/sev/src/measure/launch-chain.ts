@@ -10,7 +10,7 @@ import { type Hasher, hashes } from '../hash/port.js';
 export const PAGE_SIZE = 4096;
 export const SNP_DIGEST_SIZE = 48;
 
-/** What goes into a digest in one piece: like core's `LaunchRegion`, with no bytes where none count. */
+/** What goes into a digest in one piece: core's `LaunchRegion`, without bytes where none count. */
 export interface MeasuredRegion {
   readonly name: string;
   readonly gpa: number;

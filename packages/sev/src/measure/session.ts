@@ -16,7 +16,7 @@ export interface TransportKeys {
 }
 
 export interface SessionInputs extends TransportKeys {
-  /** The secret shared with the platform, by ECDH of its PDH key and the owner's (`sharedSecret`). */
+  /** The secret shared with the platform, by ECDH with its PDH key (`sharedSecret`). */
   readonly z: Uint8Array;
   /** 16 random bytes each. */
   readonly nonce: Uint8Array;
