@@ -78,8 +78,8 @@ const network = (command: Command): Command =>
     .option('--kds <url>', 'another key server than AMD’s, with the same paths');
 
 const VERIFY_EPILOGUE = `
-Without --certs, --vek and --chain the certificates come from the cache, or from
-AMD's key server, and so does the revocation list.
+Without --certs and --chain the certificates come from the cache, or from AMD's
+key server, and so does the revocation list.
 
 Exit status:
   0  trusted

@@ -131,6 +131,13 @@ describe('the client of the key server', () => {
     await files.rm(folder, { recursive: true });
   });
 
+  test('turns a cache that fails into the typed error', async () => {
+    const { options } = server({ status: 200, body: amd.vek.der });
+    const full = () => Promise.reject(new Error('no space'));
+    const kds = createKds({ ...options, cache: { get: async () => undefined, put: full } });
+    await expect(kds.vcek(report)).rejects.toMatchObject({ code: 'io-failed' });
+  });
+
   test('says what it cannot know', async () => {
     const { options } = server();
     const kds = createKds(options);
@@ -145,5 +152,12 @@ describe('the client of the key server', () => {
   test('turns a network that fails into the typed error', async () => {
     const fetch = () => Promise.reject(new TypeError('fetch failed'));
     await expect(createKds({ fetch }).vcek(report)).rejects.toMatchObject({ code: 'unavailable' });
+    const broken = server({ status: 200 });
+    const halfway = async (url: string) => ({
+      ...(await broken.options.fetch(url)),
+      arrayBuffer: () => Promise.reject(new TypeError('terminated')),
+    });
+    const kds = createKds({ ...broken.options, fetch: halfway });
+    await expect(kds.vcek(report)).rejects.toMatchObject({ code: 'unavailable' });
   });
 });

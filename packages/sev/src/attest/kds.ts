@@ -62,7 +62,7 @@ export function createKds(options: KdsOptions = {}): Kds {
     read: (answer: Uint8Array) => T,
     fresh: (found: T) => boolean,
   ) {
-    const kept = await cache.get(url);
+    const kept = await keeping(url, () => cache.get(url));
     const found = kept && attempt(() => read(kept));
     if (found !== undefined && (fresh(found) || options.offline === true)) return found;
     if (options.offline === true) {
@@ -73,7 +73,7 @@ export function createKds(options: KdsOptions = {}): Kds {
     const answer = await request(url, options);
     // Only what can be read is kept.
     const value = read(answer);
-    await cache.put(url, answer);
+    await keeping(url, () => cache.put(url, answer));
     return value;
   }
 
@@ -110,6 +110,18 @@ export function createKds(options: KdsOptions = {}): Kds {
 
 const always = (): boolean => true;
 
+async function keeping<T>(url: string, use: () => Promise<T>): Promise<T> {
+  try {
+    return await use();
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new VmmError('io-failed', `the cache failed for ${url}: ${why}`, {
+      cause,
+      remedy: 'choose another folder, or one that can be written',
+    });
+  }
+}
+
 /** A kept answer that cannot be read is as good as none. */
 function attempt<T>(read: () => T): T | undefined {
   try {
@@ -134,8 +146,13 @@ async function request(url: string, options: KdsOptions): Promise<Uint8Array> {
 }
 
 async function send(url: string, { fetch = globalThis.fetch, timeout = 30_000 }: KdsOptions) {
+  return answered(url, fetch(url, { signal: AbortSignal.timeout(timeout) }));
+}
+
+/** A network that fails, before an answer or in the middle of one, is not the caller's bug. */
+async function answered<T>(url: string, pending: Promise<T>): Promise<T> {
   try {
-    return await fetch(url, { signal: AbortSignal.timeout(timeout) });
+    return await pending;
   } catch (cause) {
     throw new VmmError('unavailable', `no answer from ${url}`, {
       cause,
@@ -147,7 +164,7 @@ async function send(url: string, { fetch = globalThis.fetch, timeout = 30_000 }:
 async function body(url: string, answer: KdsAnswer): Promise<Uint8Array> {
   const stated = Number(answer.headers.get('content-length') ?? 0);
   if (stated <= ANSWER_MAX) {
-    const bytes = new Uint8Array(await answer.arrayBuffer());
+    const bytes = new Uint8Array(await answered(url, answer.arrayBuffer()));
     if (bytes.length <= ANSWER_MAX) return bytes;
   }
   throw new VmmError('invalid-file', `too long an answer from ${url}`);
