@@ -28,7 +28,6 @@ test.skipIf(why !== '')(`it verifies a Turin report of the vectors${why}`, async
   const before = process.argv;
   process.argv = ['node', 'verify.js', ...names.map((name) => join(folder, name))];
   const written = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-  // @ts-expect-error: a program without types
   await import('./verify.js');
   process.argv = before;
   expect(written.mock.calls.map(([chunk]) => chunk)).toEqual(['true []\n']);
