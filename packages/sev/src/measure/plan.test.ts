@@ -1,6 +1,7 @@
 // Launch plans: pages in order, shared pages, vCPU states.
 import { createHash } from 'node:crypto';
 import { type LaunchPlan, type LaunchRegion, resetState } from '@cloister/core';
+import { flat } from '@cloister/core/boot';
 import { describe, expect, test } from 'vitest';
 import { toHex } from '../bytes.js';
 import { measurePlan, planPages } from './plan.js';
@@ -76,4 +77,21 @@ describe('the digest of a plan', () => {
     expect(pages['vmsa-0']).toBe(toHex(digest));
     expect(digest).not.toEqual(measurePlan(plan(data, secrets), { mode: 'snp', features: 0x21n }));
   });
+});
+
+test("a plan of core's own boot source is measured region by region, whole", () => {
+  const source = flat({ image: Uint8Array.of(0xf4), mode: 'long' });
+  const own = source.plan({
+    ramSize: 2 ** 24,
+    ram: [{ gpa: 0, size: 2 ** 24 }],
+    cpus: 1,
+    acpi: null,
+    cBit: 51,
+    protection: 'sev-snp',
+  });
+  const names: string[] = [];
+  const digest = measurePlan(own, { mode: 'snp' }, ({ name }) => void names.push(name));
+  const pages = own.regions.flatMap(({ name, bytes }) => Array(bytes.length / 4096).fill(name));
+  expect(names).toEqual([...pages, 'vmsa-0']);
+  expect(digest).not.toEqual(measurePlan({ ...own, vcpus: new Map() }, { mode: 'snp' }));
 });
