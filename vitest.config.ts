@@ -7,7 +7,10 @@ const src = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import
 
 const alias = [
   { find: /^@cloister\/(core|backend-emu)$/, replacement: src('$1/src/index.ts') },
-  { find: /^@cloister\/(core|backend-emu)\/([a-z-]+)$/, replacement: src('$1/src/$2/index.ts') },
+  {
+    find: /^@cloister\/(core|backend-emu|sev)\/([a-z-]+)$/,
+    replacement: src('$1/src/$2/index.ts'),
+  },
   { find: /^@cloister\/cli$/, replacement: src('cli/src/main.ts') },
 ];
 

@@ -26,8 +26,11 @@ function entries({ dir, manifest }) {
   const table = {};
   for (const target of Object.values(manifest.exports)) {
     if (typeof target !== 'object') continue;
-    const name = target.import.replace(/^\.\/dist\//, '').replace(/\.js$/, '');
-    table[name] = `./src/${name}.ts`;
+    // The entry for everybody, and the one that a `node` condition may name.
+    for (const path of [target.import, target.node?.import ?? target.import]) {
+      const name = path.replace(/^\.\/dist\//, '').replace(/\.js$/, '');
+      table[name] = `./src/${name}.ts`;
+    }
   }
   for (const file of existsSync(join(dir, 'src')) ? readdirSync(join(dir, 'src')) : []) {
     if (/worker\.ts$/.test(file)) table[file.replace(/\.ts$/, '')] = `./src/${file}`;

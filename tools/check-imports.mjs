@@ -47,6 +47,9 @@ export const FOLDER_RULES = [
 /** Packages that may use Node's own modules; the others run in a browser. */
 export const NODE_PACKAGES = ['packages/cli', 'packages/backend-kvm'];
 
+/** In the others, files that only the `node` export condition leads to. */
+const NODE_FILE = /^packages\/sev\/src\/[^/]+\/node-[a-z0-9-]+\.ts$/;
+
 const IMPORT =
   /(?:^|[\s;])(?:import|export)\s(?:[^'"`;]*?\sfrom\s)?\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)/gm;
 
@@ -80,7 +83,9 @@ export function problemWith(file, { specifier }, manifest) {
   if (specifier.startsWith('.')) return problemInside(file, pkg, specifier);
   if (isTest(file)) return undefined;
   if (specifier.startsWith('node:')) {
-    return NODE_PACKAGES.includes(pkg) ? undefined : `${pkg} must run in a browser`;
+    return NODE_PACKAGES.includes(pkg) || NODE_FILE.test(file)
+      ? undefined
+      : `${pkg} must run in a browser`;
   }
   const name = packageOf(specifier);
   if (name.startsWith('@cloister/') && !PACKAGE_RULES[pkg].includes(name)) {

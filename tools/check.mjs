@@ -17,8 +17,9 @@ const CHECKS = [
     args: [bin('vitest', 'vitest.mjs'), 'run', '--project', 'unit', 'tools/tidy.test.ts'],
   },
   { name: 'types: everything', args: tsc('tsconfig.json'), slow: true },
-  // These two without Node's types: what they hold must run in a browser.
+  // These without Node's types: what they hold must run in a browser.
   { name: 'types: core', args: tsc('packages/core'), slow: true },
+  { name: 'types: sev', args: tsc('packages/sev'), slow: true },
   { name: 'types: backend-emu', args: tsc('packages/backend-emu'), slow: true },
 ];
 

@@ -4,7 +4,9 @@
 import { resolve } from 'node:path';
 import { VmmError } from '@cloister/core';
 import { Command, CommanderError, Option } from 'commander';
+import { type AttestInvocation, addAttest } from './attest-arguments.js';
 import { ESCAPE_HELP } from './escape-filter.js';
+import { addMeasure, type MeasureInvocation } from './measure-arguments.js';
 import {
   BACKENDS,
   CLOCKS,
@@ -18,6 +20,8 @@ import {
 export type Invocation =
   | { readonly command: 'text'; readonly text: string }
   | { readonly command: 'probe' }
+  | MeasureInvocation
+  | AttestInvocation
   | {
       readonly command: 'run';
       readonly flags: OptionSource;
@@ -68,6 +72,12 @@ export function parseArguments(
   });
   addProbe(program, () => {
     invocation = { command: 'probe' };
+  });
+  addMeasure(program, (found) => {
+    invocation = found;
+  });
+  addAttest(program, (found) => {
+    invocation = found;
   });
   try {
     program.parse(args, { from: 'user' });

@@ -18,6 +18,8 @@ export async function main(args: readonly string[], host: Host = nodeHost()): Pr
     return await dispatch(args, host, debug);
   } catch (error) {
     for (const line of errorLines(error, { debug })) host.warn(line);
+    // `attest` has statuses of its own: 2 would say that a signature is wrong.
+    if (args[0] === 'attest') return (await import('./attest.js')).attestStatusOfError(error);
     return statusOfError(error);
   }
 }
@@ -36,6 +38,15 @@ async function dispatch(args: readonly string[], host: Host, debug: boolean): Pr
     case 'probe':
       await print(host, probeText(await probe(BACKEND_CHOICES)));
       return EXIT.ok;
+    case 'attest': {
+      const { attest } = await import('./attest.js');
+      const { cwd, warn } = host;
+      return attest(invocation, { cwd, warn, print: (text) => print(host, text) });
+    }
+    case 'measure': {
+      const { measure } = await import('./measure.js');
+      return measure(invocation, { cwd: host.cwd, print: (text) => print(host, text) });
+    }
     case 'run': {
       const { config, flags, quiet } = invocation;
       // The validator and the machine are loaded only where they are needed.
