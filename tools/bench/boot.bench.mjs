@@ -2,15 +2,13 @@
 // kernel, initial root file system and command line, in turns, so that what else the machine does
 // meets both alike. Measured is the processor time of the whole process, all threads, user and
 // system, at the moment its console shows the line BOOT-OK.
-//
-// Source: proc_pid_stat(5). Linux only; a clock tick is 10 ms.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheDirectory, image, initramfs, publishFile, sha256 } from '../guest-image/index.mjs';
 import { BOOT_OK } from '../guest-image/init-scripts.mjs';
 import { root } from '../lib/workspace.mjs';
+import { canMeasure, cpuSeconds, median } from './process-time.mjs';
 
 export const name = 'boot';
 export const description = 'CPU seconds of a Debian cloud kernel boot, up to the line BOOT-OK';
@@ -46,7 +44,7 @@ export async function run(report) {
 }
 
 function unmeasurable() {
-  if (!existsSync('/proc/self/stat')) return 'processor time is read from /proc, which is not here';
+  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
   try {
     execFileSync(QEMU, ['--version']);
     return undefined;
@@ -103,24 +101,6 @@ function cpuSecondsToReady(title, program, args) {
   });
 }
 
-const TICKS_PER_SECOND = 100; // USER_HZ, the same on every Linux of these architectures
-
-/** User and system time of a process, its threads and its living children. */
-function cpuSeconds(pid) {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The program's name, in parentheses, may hold anything: count fields after it.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  // Four fields from utime on: user and system, its own and those of children it waited for.
-  const ticks = fields.slice(11, 15).reduce((sum, field) => sum + Number(field), 0);
-  return childrenOf(pid).reduce((sum, child) => sum + cpuSeconds(child), ticks / TICKS_PER_SECOND);
-}
-
-function childrenOf(pid) {
-  return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
-  );
-}
-
 const row = (title, seconds) => ({
   machine: title,
   'median s': median(seconds),
@@ -128,5 +108,3 @@ const row = (title, seconds) => ({
   'max s': Math.max(...seconds),
   'spread %': Math.round((100 * (Math.max(...seconds) - Math.min(...seconds))) / median(seconds)),
 });
-
-const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
