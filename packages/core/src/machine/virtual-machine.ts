@@ -7,7 +7,6 @@ import type {
   Clock,
   GuestMemory,
   InputRecord,
-  LaunchPlan,
   ServiceToken,
   Snapshot,
   Vcpu,
@@ -38,7 +37,8 @@ export class VirtualMachine implements Vm {
   readonly events: VmEvents;
   private readonly machine: Machine;
   private readonly inputs: InputRecord[] = [];
-  private plan: LaunchPlan | null = null;
+  /** How the guest was entered; the plan itself, with copies of kernel and initrd, is let go. */
+  private entry: string | null = null;
   private resets = 0;
   private end: VmEnd | null = null;
   private readonly pauses = new PausePoints();
@@ -185,8 +185,8 @@ export class VirtualMachine implements Vm {
 
   summary(): VmSummary {
     const { assembly, counters, machine } = this.parts;
-    const { plan, clockWhy, resets, end } = this;
-    return summarize({ assembly, counters, plan, clockWhy, resets, end, busyMs: machine.busyMs });
+    const { entry, clockWhy, resets, end } = this;
+    return summarize({ assembly, counters, entry, clockWhy, resets, end, busyMs: machine.busyMs });
   }
 
   async dispose(): Promise<void> {
@@ -211,7 +211,7 @@ export class VirtualMachine implements Vm {
         remedy: 'run it with onReset: stop and launch it anew',
       });
     }
-    const plan = this.plan ?? makePlan(assembly);
+    const plan = makePlan(assembly);
     const vm = assembly.backendVm;
     this.resets++;
     lines.hold();
@@ -227,8 +227,9 @@ export class VirtualMachine implements Vm {
     if (this.status !== 'created') this.fail('start', 'it was started before');
     try {
       await this.prepare();
-      this.plan = makePlan(this.parts.assembly);
-      await launch(this.parts.assembly, this.plan);
+      const plan = makePlan(this.parts.assembly);
+      this.entry = plan.entry;
+      await launch(this.parts.assembly, plan);
     } catch (error) {
       this.failed(error);
       throw error;

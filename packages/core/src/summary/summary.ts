@@ -2,7 +2,7 @@
  * What can be told of a VM at the end of a run, or at any moment of it.
  */
 import type { Assembly } from '../assembly/assembly.js';
-import type { LaunchPlan, VmEnd } from '../interfaces/index.js';
+import type { VmEnd } from '../interfaces/index.js';
 import type { VmSummary } from '../machine/vm.js';
 import type { ExitCounters } from './exit-counters.js';
 
@@ -11,7 +11,7 @@ const BUSIEST_PORTS = 16;
 export interface SummaryInput {
   readonly assembly: Assembly;
   readonly counters: ExitCounters;
-  readonly plan: LaunchPlan | null;
+  readonly entry: string | null;
   readonly clockWhy: string;
   readonly resets: number;
   readonly end: VmEnd | null;
@@ -20,7 +20,7 @@ export interface SummaryInput {
 
 /** The summary of a VM whose backend exists. */
 export function summarize(input: SummaryInput): VmSummary {
-  const { assembly, counters, plan, end } = input;
+  const { assembly, counters, entry, end } = input;
   const { options, clock, events } = assembly.parts;
   const vm = assembly.backendVm;
   const encryption = assembly.single('memory encryption');
@@ -43,7 +43,7 @@ export function summarize(input: SummaryInput): VmSummary {
       unclaimedMmio: counters.unclaimedMmio,
     },
     backend: { name: assembly.single('backend')?.name ?? '', statistics: vm.statistics() },
-    boot: plan === null || source === null ? null : { source: source.name, entry: plan.entry },
+    boot: entry === null || source === null ? null : { source: source.name, entry },
     protection:
       encryption === null
         ? null
