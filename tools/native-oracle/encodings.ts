@@ -1,6 +1,6 @@
 /**
- * From the instruction table to encodings: opcode bytes, mandatory prefix and what of ModRM an entry
- * fixes, for every row that a mode has.
+ * From the instruction table to encodings: opcode bytes, mandatory prefix and what of ModRM an
+ * entry fixes, for every row that a mode has.
  */
 import { OPCODE_MAPS } from '../../packages/backend-emu/src/isa/table/index.js';
 import { type Entry, isRow, type Row } from '../../packages/backend-emu/src/isa/table/row.js';
@@ -57,8 +57,8 @@ function walk(entry: Entry, opcode: readonly number[], bits: Bits, fixed: Fixed)
 }
 
 /**
- * What 64-bit mode takes for other things: REX, EVEX. INTO and the rest are undefined opcodes there,
- * and compared; SYSENTER and SYSEXIT are so with one vendor only.
+ * What 64-bit mode takes for other things: REX, EVEX. INTO and the rest are undefined opcodes
+ * there, and compared; SYSENTER and SYSEXIT are so with one vendor only.
  */
 const REUSED = /^(INC|DEC|BOUND|SYSENTER|SYSEXIT)$/;
 

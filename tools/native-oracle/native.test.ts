@@ -1,6 +1,6 @@
 /**
- * The emulated processor against the host's own: random operands and flags through every form of the
- * instruction table that a user program may execute, in 64-, 32- and 16-bit code.
+ * The emulated processor against the host's own: random operands and flags through every form of
+ * the instruction table that a user program may execute, in 64-, 32- and 16-bit code.
  *
  * A sample in the unit run, 200 cases of each form with CLOISTER_FULL=1. The seed is printed;
  * CLOISTER_SEED repeats a run, CLOISTER_FORM (part of a form's name) narrows it.

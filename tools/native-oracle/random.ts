@@ -1,6 +1,6 @@
 /**
- * Random operands that a seed repeats: a xorshift generator, and values that find faults sooner than
- * uniform ones.
+ * Random operands that a seed repeats: a xorshift generator, and values that find faults sooner
+ * than uniform ones.
  */
 
 const INTEGERS = [

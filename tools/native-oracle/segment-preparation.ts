@@ -72,8 +72,8 @@ export function loadsPointer(situation: Situation): Needs {
 }
 
 /**
- * Where a far transfer goes: selector, and an offset in that segment. No calls from 16-bit to 64-bit
- * code: no manual says whether the old or the new stack width counts in the pushes.
+ * Where a far transfer goes: selector, and an offset in that segment. No calls from 16-bit to
+ * 64-bit code: no manual says whether the old or the new stack width counts in the pushes.
  */
 function destination(situation: Situation): { selector: number; offset: bigint } {
   const { bits, encoding } = situation.form;

@@ -1,6 +1,6 @@
 /**
- * Status flags that an instruction leaves undefined, by AMD APM vol. 3, chapter 3 (each instruction's
- * table of flags) and appendix E.
+ * Status flags that an instruction leaves undefined, by AMD APM vol. 3, chapter 3 (each
+ * instruction's table of flags) and appendix E.
  */
 
 export const CF = 1;

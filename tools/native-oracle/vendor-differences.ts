@@ -1,7 +1,7 @@
 /**
- * Where AMD's and Intel's processors differ in what a user program sees. The emulated model is AMD's,
- * so its manual wins; on a host of the other vendor these cases cannot be asked about, and the
- * generator stays away from them.
+ * Where AMD's and Intel's processors differ in what a user program sees. The emulated model is
+ * AMD's, so its manual wins; on a host of the other vendor these cases cannot be asked about, and
+ * the generator stays away from them.
  */
 export interface VendorDifference {
   readonly form: string;

@@ -1,4 +1,7 @@
-/** The local APIC by its registers and its pins: priorities, ends of interrupts, timer, IPIs, x2APIC. */
+/**
+ * The local APIC by its registers and its pins: priorities, ends of interrupts, timer, IPIs,
+ * x2APIC.
+ */
 import type { Clock, Timer } from '@cloister/core';
 import * as fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';

@@ -1,6 +1,7 @@
 /**
  * What a plugin gives an emulated processor: CPUID leaves, MSRs, instructions, a policy at TLB
- * fill, intercepts and a world switch. SEV on the emulated processor is one; TDX must be able to be one.
+ * fill, intercepts and a world switch. SEV on the emulated processor is one; TDX must be able to be
+ * one.
  */
 import type { VcpuState } from './vcpu-state.js';
 

@@ -1,7 +1,7 @@
 /**
  * Requests to the machine, kept until it is between two instructions. The first one counts: a guest
- * that asks for power-off and reset in one instruction gets what it asked for first. The host's wish
- * to end the run stays behind a reset, which need not end it.
+ * that asks for power-off and reset in one instruction gets what it asked for first. The host's
+ * wish to end the run stays behind a reset, which need not end it.
  */
 import type { MachineControl, VmEnd } from '../interfaces/index.js';
 

@@ -31,7 +31,9 @@ ofAddress('INVLPG', 'invlpg', () => 0);
 ofAddress('FXSAVE', 'fxsave', (x) => (x.size === 64 ? 1 : 0));
 ofAddress('FXRSTOR', 'fxrstor', (x) => (x.size === 64 ? 1 : 0));
 
-/** A function of one 16-bit selector or word operand; the privilege is checked before it is read. */
+/**
+ * A function of one 16-bit selector or word operand; the privilege is checked before it is read.
+ */
 for (const [name, privileged] of [
   ['LLDT', true],
   ['LTR', true],
