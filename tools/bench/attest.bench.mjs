@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseCertificate, verifyReport } from '@cloister/sev/attest';
 import { root } from '../lib/workspace.mjs';
+import { median } from './statistics.mjs';
 
 export const name = 'attest';
 export const description = 'verified reports a second, beside the bare signatures of node:crypto';
@@ -86,5 +87,3 @@ async function perSecond(once) {
   }
   return (count * 1000) / (performance.now() - start);
 }
-
-const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { cacheDirectory, image, initramfs, publishFile, sha256 } from '../guest-image/index.mjs';
 import { BOOT_OK } from '../guest-image/init-scripts.mjs';
 import { root } from '../lib/workspace.mjs';
-import { canMeasure, cpuSeconds, median } from './process-time.mjs';
+import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { median, spreadPercent } from './statistics.mjs';
 
 export const name = 'boot';
 export const description = 'CPU seconds of a Debian cloud kernel boot, up to the line BOOT-OK';
@@ -106,5 +107,5 @@ const row = (title, seconds) => ({
   'median s': median(seconds),
   'min s': Math.min(...seconds),
   'max s': Math.max(...seconds),
-  'spread %': Math.round((100 * (Math.max(...seconds) - Math.min(...seconds))) / median(seconds)),
+  'spread %': spreadPercent(seconds),
 });

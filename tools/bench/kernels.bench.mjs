@@ -12,7 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { publishFolder } from '../guest-image/cache.mjs';
 import { cacheDirectory, cpio, image, publishFile, sha256 } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
-import { canMeasure, cpuSeconds, median } from './process-time.mjs';
+import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { median } from './statistics.mjs';
 
 export const name = 'kernels';
 export const description = 'CPU microseconds per repetition of small loops';

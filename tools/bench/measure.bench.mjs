@@ -3,6 +3,7 @@
 // hashes, which are those of the browser build.
 import { createHash } from 'node:crypto';
 import { hashes, measure, pureHashes, useHashes, vmsaPages } from '@cloister/sev/measure';
+import { median } from './statistics.mjs';
 
 export const name = 'measure';
 export const description = 'SNP launch measurements per second, 2 MiB of firmware, 64 vCPUs';
@@ -89,8 +90,4 @@ function milliseconds(work, runs = RUNS) {
   const start = performance.now();
   for (let count = 0; count < runs; count++) work();
   return (performance.now() - start) / runs;
-}
-
-function median(times) {
-  return [...times].sort((a, b) => a - b)[Math.floor(times.length / 2)];
 }

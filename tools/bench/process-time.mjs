@@ -23,5 +23,3 @@ function childrenOf(pid) {
     readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
   );
 }
-
-export const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
