@@ -8,10 +8,24 @@ import { BOOT_OK, debian, type Guest, initrd } from './lib/guests.js';
 const guest = await debian();
 const program = fileURLToPath(new URL('../examples/twenty-line-vmm/vmm.js', import.meta.url));
 
+const MIB = 2 ** 20;
+const GUEST = 256 * MIB;
+
+/** Says at the end how much memory the process had at most, in KiB. */
+const TELL_MEMORY = `data:text/javascript,${encodeURIComponent(`
+  process.on('exit', () => {
+    process.stderr.write('resident ' + process.resourceUsage().maxRSS);
+  });
+`)}`;
+
 test.skipIf(typeof guest === 'string')('twenty lines boot Debian’s kernel', async () => {
   const { kernelPath } = guest as Guest;
   const files = [program, kernelPath, await initrd(guest as Guest, BOOT_OK)];
-  const { stdout, stderr } = await promisify(execFile)(process.execPath, files);
+  const words = ['--import', TELL_MEMORY, ...files];
+  const { stdout, stderr } = await promisify(execFile)(process.execPath, words);
   expect(stdout).toMatch(/^BOOT-OK\r?$/m);
-  expect(stderr).toMatch(/after \d+ instructions\n$/);
+  expect(stderr).toMatch(/after \d+ instructions\nresident \d+$/);
+  const resident = Number(/resident (\d+)$/.exec(stderr)?.[1]) * 1024;
+  expect(resident).toBeGreaterThan(32 * MIB);
+  expect(resident).toBeLessThan(GUEST + 150 * MIB);
 });
