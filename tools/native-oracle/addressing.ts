@@ -13,8 +13,8 @@ export interface AddressOptions {
   readonly bits: Bits;
   /** Address size in bits. */
   readonly size: 16 | 32 | 64;
-  /** Wanted offset in the data segment. */
-  readonly target: number;
+  /** Wanted offset in the data segment; a displacement alone reaches numbers only. */
+  readonly target: number | bigint;
   /** Registers whose values the instruction needs. */
   readonly busy: ReadonlySet<number>;
   /** ModRM.reg, 3 bits. */
@@ -72,7 +72,7 @@ function address32(
 ): void {
   const { bits, reg, stack } = options;
   const target = BigInt(options.target);
-  const form = random.below(8);
+  const form = typeof options.target === 'bigint' ? 2 + random.below(6) : random.below(8);
   if (form === 0 && bits === 64 && options.size === 64) {
     instruction.modrm = [modrm(0, reg, 5), 0, 0, 0, 0];
     instruction.ripTarget = target;

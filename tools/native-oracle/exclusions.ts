@@ -37,10 +37,13 @@ export function exclusion({ row }: Encoding, bits: Bits): string | null {
 }
 
 /** Why an operand size of an encoding is not tested; null if it is. */
-export function sizeExclusion({ row }: Encoding, size: number): string | null {
+export function sizeExclusion({ row }: Encoding, bits: Bits, size: number): string | null {
   // AMD APM vol. 3, BSWAP.
   if (row.mnemonic === 'BSWAP' && size === 16) return 'the result is undefined';
   // AMD's processors have no far pointers of 64 bits; see `vendor-differences.ts`.
   const far = /^(JMPFI|CALLFI|LOADFAR)$/.test(row.mnemonic);
+  // AMD's processors cut the target to 16 bits.
+  const near = row.operands[0]?.[0] === 'J' || /^(CALLI|JMPI|RETI?)$/.test(row.mnemonic);
+  if (near && bits === 64 && size === 16) return 'the vendors differ';
   return far && size === 64 ? 'the vendors differ' : null;
 }

@@ -28,7 +28,6 @@ function sizes({ row, prefix, selected }: Encoding, bits: Bits): number[] {
   if (flags.has('byte')) return [8];
   if (flags.has('any')) return [32];
   if (flags.has('w32')) return long ? [32, 64] : [32];
-  if (flags.has('f64') && long) return [64];
   // Where prefixes choose the row, 66 is not free to choose the size.
   const small = selected && prefix === 0 ? [] : [16];
   if (selected && prefix === 0x66) return [16];
@@ -67,7 +66,7 @@ export function nativeForms(bits: Bits): { forms: NativeForm[]; excluded: Exclus
       continue;
     }
     for (const size of sizes(encoding, bits)) {
-      const without = sizeExclusion(encoding, size);
+      const without = sizeExclusion(encoding, bits, size);
       if (without !== null) {
         excluded.push({ name: `${name} ${size}`, reason: without });
         continue;

@@ -16,7 +16,7 @@ import {
   setRex,
 } from './instruction.js';
 import { prepare } from './preparation.js';
-import type { Needs } from './preparation-parts.js';
+import { type Needs, nonCanonical } from './preparation-parts.js';
 import type { RandomSource } from './random.js';
 import { isX87, randomState } from './random-state.js';
 import { undefinedFlags } from './undefined-flags.js';
@@ -89,7 +89,7 @@ function operandSizePrefixes(form: NativeForm, random: RandomSource, to: Instruc
   const { row, prefix, selected, wide } = encoding;
   const { flags } = row;
   if (wide === true) setRex(to, REX.w);
-  const free = !selected && !flags.has('f64');
+  const free = !selected;
   if (prefix !== 0) to.prefixes.push(prefix);
   const fixed = flags.has('byte') || flags.has('any') || flags.has('w32');
   if (fixed) {
@@ -97,7 +97,6 @@ function operandSizePrefixes(form: NativeForm, random: RandomSource, to: Instruc
     if (flags.has('w32') && size === 64) setRex(to, REX.w);
     return;
   }
-  if (flags.has('f64') && bits === 64) return;
   if (size === 64) {
     if (!flags.has('d64') || random.once(4)) setRex(to, REX.w);
     return;
@@ -137,7 +136,9 @@ function registersAndMemory(
       needs.register(wide);
     }
     const stack = needs.stack === true;
-    const target = needs.target ?? memoryTarget(form, random, mayFault(form, state));
+    const far = bits === 64 && addressSize === 64 && random.once(32) && mayFault(form, state);
+    const near = needs.target ?? memoryTarget(form, random, mayFault(form, state));
+    const target = far && needs.stack !== true ? nonCanonical(random) : near;
     const options = { bits, size: addressSize, target, busy, reg, stack };
     chooseAddress(random, to, state, options);
     return;

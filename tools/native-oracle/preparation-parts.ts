@@ -21,7 +21,7 @@ export interface Needs {
   readonly busy?: readonly number[];
   readonly stack?: boolean;
   /** Address of the memory operand. */
-  readonly target?: number;
+  readonly target?: number | bigint;
   /** The far pointer in the instruction. */
   readonly pointer?: { readonly selector: number; readonly offset: bigint };
   /** The byte immediate. */
@@ -66,8 +66,18 @@ export function landing({ form, random }: Situation, bits = form.bits): bigint {
   return BigInt(codeStart(bits) + outside);
 }
 
+/** An address that no paging makes canonical. */
+export function nonCanonical(random: RandomSource): bigint {
+  const middle = random.pick([0x4000n, 0x0200n, 0x8000n, 0xfdffn]) << 48n;
+  return middle | (random.u64() & 0xffffffffffffn);
+}
+
 export const stack: Preparation = (situation) => {
   const { form, random, state } = situation;
+  if (form.bits === 64 && random.once(32)) {
+    state.setGpr(RSP, nonCanonical(random));
+    return { stack: true };
+  }
   const top = BigInt(dataStart(form.bits) + 112 + random.below(24));
   state.setGpr(RSP, form.bits === 16 ? top | high16(random) : top);
   return { stack: true };

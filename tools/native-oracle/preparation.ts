@@ -8,6 +8,7 @@ import {
   inWindow,
   landing,
   type Needs,
+  nonCanonical,
   type Preparation,
   RAX,
   RBP,
@@ -36,7 +37,9 @@ import { dataStart, FX_IMAGE, FX_ST } from './user-state.js';
 const frame: Preparation = (situation) => {
   const needs = stack(situation);
   const { form, random, state } = situation;
-  state.setGpr(RBP, dataStart(form.bits) + 100 + random.below(100));
+  const outside = form.bits === 64 && random.once(32);
+  const inside = dataStart(form.bits) + 100 + random.below(100);
+  state.setGpr(RBP, outside ? nonCanonical(random) : inside);
   return needs;
 };
 

@@ -86,6 +86,8 @@ function destination(situation: Situation): { selector: number; offset: bigint }
 export function farIndirect(situation: Situation): Needs {
   const needs = stack(situation);
   const { form, random, state } = situation;
+  // A jump to 32-bit code would cut a far pointer, and show that in RSP.
+  state.setGpr(4, dataStart(form.bits) + 64);
   const { selector: chosen, offset } = destination(situation);
   const at = 160 + random.below(64);
   state.setData(at, offset, form.size / 8);

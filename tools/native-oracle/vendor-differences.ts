@@ -16,7 +16,7 @@ export const VENDOR_DIFFERENCES: readonly VendorDifference[] = [
     form: 'near branches with 66 in 64-bit mode',
     amd: 'APM vol. 3, 1.2.2: the operand size becomes 16 bits',
     intel: 'SDM vol. 2, CALL, JMP, Jcc, RET: the operand size is forced to 64 bits',
-    avoided: 'no 66 in front of them; the decoder ignores it, which is Intel’s rule',
+    avoided: 'no forms with 16-bit operands',
   },
   {
     form: 'REP with 67 in 64-bit mode and ECX 0',

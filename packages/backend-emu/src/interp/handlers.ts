@@ -54,6 +54,12 @@ export function enumerateHandlers(): HandlerSet {
   return { hot, cold, numbers };
 }
 
+/** The form of a handler; undefined for the op cache's own. */
+export function formOfHandler(set: HandlerSet, handler: number): FormInfo | undefined {
+  const index = handler - FIRST_FORM;
+  return set.hot[index] ?? set.cold[index - set.hot.length];
+}
+
 export function firstCold(set: HandlerSet): number {
   return FIRST_FORM + set.hot.length;
 }
