@@ -33,6 +33,24 @@ describe('Decoder', () => {
     expect(decode('48 b8 00 00 00 00 00 00 00 80').displacementHi).toBe(-0x80000000);
   });
 
+  it('cuts near branches to 16 bits after 66, and takes F3 90 for PAUSE whatever REX.B says', () => {
+    expect(decode('66 e9 34 12').info.key).toBe('JMP.16 j16');
+    expect(decode('66 48 e9 78 56 34 12').info.key).toBe('JMP.64 j64');
+    expect(decode('66 ff 17').info.key).toBe('CALLI.16 m16');
+    expect(decode('f3 41 90').info.form.mnemonic).toBe('PAUSE');
+    expect(decode('41 90').info.form.mnemonic).toBe('XCHG');
+  });
+
+  it('knows the mandatory prefixes of group 15, and the control registers there are', () => {
+    expect(decode('0f ae 38').info.form.mnemonic).toBe('CLFLUSH');
+    expect(decode('66 0f ae 38').info.form.mnemonic).toBe('CLFLUSHOPT');
+    expect(decode('66 0f ae 30').info.form.mnemonic).toBe('CLWB');
+    expect(decode('0f 20 c0').info.form.mnemonic).toBe('MOVFROMCR');
+    for (const text of ['0f 20 c8', '0f 22 e8', 'f3 0f ae 10']) {
+      expect(decode(text).info.form.mnemonic).toBe('UD');
+    }
+  });
+
   it('knows high bytes from the low bytes that REX names', () => {
     expect(decode('88 e0').registers[1]).toBe(L.GPR + 1);
     expect(decode('40 88 e0').registers[1]).toBe(L.gprOffset(4));

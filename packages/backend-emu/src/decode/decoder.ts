@@ -4,8 +4,7 @@
  *
  * Source: AMD APM vol. 3, chapter 1 (instruction encoding) and appendix A (opcode maps).
  *
- * Known inaccuracies: VEX and XOP encodings are undefined opcodes. An operand-size prefix on near
- * branches in 64-bit mode is ignored.
+ * Known inaccuracies: VEX and XOP encodings are undefined opcodes.
  */
 import * as L from '../cpu/layout.js';
 import { MODE_16, MODE_64, MODE_REAL, MODE_SEGMENTED, MODE_SIZE_MASK } from '../cpu/mode.js';
@@ -44,6 +43,8 @@ const UNDEFINED_ROW = row('UD');
 const TOO_LONG_ROW = row('TOOLONG');
 const NOP_ROW = row('NOP');
 const PAUSE_ROW = row('PAUSE');
+/** CR1, CR5 to CR7 and those from CR9 on are undefined opcodes. */
+const CONTROL_REGISTERS = new Set([0, 2, 3, 4, 8]);
 /** Instructions with an implied memory operand that are not string instructions. */
 const IMPLIED_SEGMENT = new Set(['XLAT', 'MASKMOV']);
 const NONE = L.ZERO;
@@ -171,8 +172,10 @@ export class Decoder {
     const opcode = this.#prefixes();
     if (opcode === 0x0f) return this.#secondary();
     this.#opcode = opcode;
-    if (opcode === 0x90 && (this.#rex & 1) === 0) {
-      return this.#rep === 0xf3 ? PAUSE_ROW : NOP_ROW;
+    if (opcode === 0x90) {
+      // REX.B makes NOP, but not PAUSE, an XCHG of r8.
+      if (this.#rep === 0xf3) return PAUSE_ROW;
+      if ((this.#rex & 1) === 0) return NOP_ROW;
     }
     // The x87 escapes choose by more than the opcode: ModRM is always there.
     if ((opcode & 0xf8) === 0xd8) this.#needModrm();
@@ -440,7 +443,7 @@ export class Decoder {
       case 'C':
         out.registers[index] = this.#lock && reg === 0 ? 8 : reg;
         if (this.#lock && reg === 0) this.#lock = false;
-        return out.registers[index] <= 4 || out.registers[index] === 8;
+        return CONTROL_REGISTERS.has(out.registers[index]);
       case 'D':
         out.registers[index] = reg;
         return reg < 8;

@@ -129,10 +129,7 @@ export function effectiveSize(row: Row, variant: Variant): number {
   if (flags.has('byte')) return 8;
   if (flags.has('any')) return 32;
   if (flags.has('w32')) return variant.rexW ? 64 : 32;
-  if (!variant.legacy) {
-    if (flags.has('f64')) return 64;
-    if (flags.has('d64') && variant.size === 32) return 64;
-  }
+  if (!variant.legacy && flags.has('d64') && variant.size === 32) return 64;
   return flags.has('z') ? Math.min(variant.size, 32) : variant.size;
 }
 

@@ -9,7 +9,7 @@
  * it touches stale, the block in execution included. Memory is given back only all at once.
  */
 
-import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import { MODE_16, MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import { DECODED, type Decoder, MAX_LENGTH } from '../decode/decoder.js';
 import * as R from '../isa/op-record.js';
 import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
@@ -130,7 +130,7 @@ export class OpCache {
       const alone = info.form.rep !== 0;
       if (alone && count > 0) break;
       at += out.length;
-      this.#write(first + count * R.OP_SIZE, at - pageStart);
+      this.#write(first + count * R.OP_SIZE, at - pageStart, mode);
       count++;
       if (alone || info.description.ends === true) break;
     }
@@ -154,7 +154,7 @@ export class OpCache {
     const { length } = this.#decoder.out;
     const first = this.#next;
     const end = (host & PAGE_OFFSET) + length;
-    this.#write(first + R.OP_SIZE, end);
+    this.#write(first + R.OP_SIZE, end, mode);
     // The check looks like its instruction, so that RIP and the budget can be told from it.
     this.#bytes.copyWithin(first, first + R.OP_SIZE, first + 2 * R.OP_SIZE);
     this.#halves[(first + R.OP_HANDLER) >> 1] = HANDLER_CROSS;
@@ -171,7 +171,7 @@ export class OpCache {
   }
 
   /** Writes the decoded instruction as a record; `next` is the page offset behind it. */
-  #write(record: number, next: number): void {
+  #write(record: number, next: number, mode: number): void {
     const { out } = this.#decoder;
     const bytes = this.#bytes;
     const halves = this.#halves;
@@ -195,7 +195,9 @@ export class OpCache {
     if (last?.kind === 'j') {
       const target = next + out.displacementLo;
       const same = target >= 0 && target < PAGE_SIZE && next <= PAGE_SIZE;
-      words[word + (R.OP_LINK >> 2)] = same ? R.LINK_UNRESOLVED : R.LINK_NEVER;
+      // A target cut to 16 bits may be in another page.
+      const whole = out.info.form.size !== 16 || (mode & MODE_SIZE_MASK) === MODE_16;
+      words[word + (R.OP_LINK >> 2)] = same && whole ? R.LINK_UNRESOLVED : R.LINK_NEVER;
     } else {
       bytes[record + R.OP_EA] = out.ea;
       bytes[record + R.OP_SCALE] = out.scale;

@@ -422,10 +422,10 @@ export class Emitter extends FlagEmitter {
     return this.legacy ? this.zeroExtend(rip, 32) : rip;
   }
 
-  /** Cuts a branch target to the operand size outside 64-bit mode. */
+  /** Cuts a branch target to the operand size. AMD APM vol. 3, 1.2.2: in 64-bit mode as well. */
   cutRip(target: Value): Value {
-    if (!this.legacy) return target;
-    return this.zeroExtend(target, this.size === 16 ? 16 : 32);
+    if (this.size === 16) return this.zeroExtend(target, 16);
+    return this.legacy ? this.zeroExtend(target, 32) : target;
   }
 
   /** Goes to the relative target of the instruction. Overridden by a translator. */

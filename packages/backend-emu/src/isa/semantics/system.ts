@@ -118,8 +118,10 @@ define('LOADFAR', { ends: true, access: 'w', modal: true }, (x) => {
 
 function farPointerInMemory(x: Emitter, index: number): [Value, Value] {
   const address = x.address(index);
-  const offset = x.load(address, x.size, false);
-  const next = x.add(address, x.i64(x.size >> 3));
+  // AMD APM vol. 3, CALL (Far) and JMP (Far): REX.W does not make the offset longer.
+  const size = Math.min(x.size, 32);
+  const offset = x.load(address, size, false);
+  const next = x.add(address, x.i64(size >> 3));
   return [offset, x.load(x.legacy ? x.zeroExtend(next, 32) : next, 16, false)];
 }
 
@@ -193,10 +195,12 @@ for (const name of ['NOP', 'PAUSE', 'PREFETCH', 'LFENCE', 'SFENCE', 'MFENCE', 'E
   define(name, { access: 'r', hot: name === 'NOP' || name === 'PAUSE' }, () => {});
 }
 
-/** CLFLUSH: the line must be readable. */
-define('CLFLUSH', { access: 'r' }, (x) => {
-  x.load(x.address(0), 8);
-});
+/** The line must be readable. */
+for (const name of ['CLFLUSH', 'CLFLUSHOPT', 'CLWB']) {
+  define(name, { access: 'r' }, (x) => {
+    x.load(x.address(0), 8);
+  });
+}
 
 /** An instruction of more than 15 bytes. */
 define('TOOLONG', { ends: true }, (x) => {

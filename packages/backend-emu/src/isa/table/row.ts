@@ -30,8 +30,6 @@ export interface Row {
 export type RowFlag =
   /** Operand size is 64 bits in 64-bit mode (16 with 66), never 32. */
   | 'd64'
-  /** Operand size is 64 bits in 64-bit mode whatever the prefixes: near branches. */
-  | 'f64'
   /** Undefined in 64-bit mode. */
   | 'i64'
   /** Only in 64-bit mode. */

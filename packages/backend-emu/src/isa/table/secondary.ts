@@ -7,6 +7,11 @@ import { byMod, byPrefix, byReg, byRm, byWide, type Entry, repeat, row } from '.
 
 const nulls = (count: number): Entry[] => repeat(count, () => null);
 
+/** With any mandatory prefix the encoding means something else. */
+const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
+/** F2 and F3 make it something else, 66 has its usual meaning. */
+const withSize = (entry: Entry): Entry => byPrefix(entry, entry, null, null);
+
 const group6 = byReg(
   row('SLDT EvMw', 'prot'),
   row('STR EvMw', 'prot'),
@@ -18,12 +23,9 @@ const group6 = byReg(
   null,
 );
 
-/** With any mandatory prefix the encoding means something else. */
-const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
-
 const group7 = byReg(
   byMod(row('SGDT Mp'), null),
-  byMod(row('SIDT Mp'), byRm(row('MONITOR'), row('MWAIT'), ...nulls(6))),
+  byMod(row('SIDT Mp'), byRm(plain(row('MONITOR')), plain(row('MWAIT')), ...nulls(6))),
   byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
   byMod(row('LIDT Mp'), byRm(null, row('VMMCALL'), ...nulls(6))),
   row('SMSW EvMw'),
@@ -43,31 +45,37 @@ const group9 = byReg(
   null,
   byMod(byWide(row('CMPXCHG8B Mq', 'any'), row('CMPXCHG16B Mo', 'any', 'cx16')), null),
   ...nulls(4),
-  byMod(null, row('RDRAND Rv')),
-  byMod(null, row('RDSEED Rv')),
+  byMod(null, withSize(row('RDRAND Rv'))),
+  byMod(null, withSize(row('RDSEED Rv'))),
 );
 
 const group15 = byReg(
   byMod(
-    row('FXSAVE Mp', 'w32'),
+    plain(row('FXSAVE Mp', 'w32')),
     byPrefix(null, null, row('RDFSBASE Ry', 'w32 o64', 'fsgsbase'), null),
   ),
   byMod(
-    row('FXRSTOR Mp', 'w32'),
+    plain(row('FXRSTOR Mp', 'w32')),
     byPrefix(null, null, row('RDGSBASE Ry', 'w32 o64', 'fsgsbase'), null),
   ),
   byMod(
-    row('LDMXCSR Md', 'w32'),
+    plain(row('LDMXCSR Md', 'w32')),
     byPrefix(null, null, row('WRFSBASE Ry', 'w32 o64', 'fsgsbase'), null),
   ),
   byMod(
-    row('STMXCSR Md', 'w32'),
+    plain(row('STMXCSR Md', 'w32')),
     byPrefix(null, null, row('WRGSBASE Ry', 'w32 o64', 'fsgsbase'), null),
   ),
-  byMod(row('XSAVE Mp', 'w32'), null),
-  byMod(row('XRSTOR Mp', 'w32'), plain(row('LFENCE'))),
-  byMod(row('XSAVEOPT Mp', 'w32'), plain(row('MFENCE'))),
-  byMod(row('CLFLUSH Mb', 'byte'), plain(row('SFENCE'))),
+  byMod(plain(row('XSAVE Mp', 'w32')), null),
+  byMod(plain(row('XRSTOR Mp', 'w32')), plain(row('LFENCE'))),
+  byMod(
+    byPrefix(row('XSAVEOPT Mp', 'w32'), row('CLWB Mb', 'byte', 'clwb'), null, null),
+    plain(row('MFENCE')),
+  ),
+  byMod(
+    byPrefix(row('CLFLUSH Mb', 'byte'), row('CLFLUSHOPT Mb', 'byte', 'clflushopt'), null, null),
+    plain(row('SFENCE')),
+  ),
 );
 
 /** Sparse: opcode to entry. The vector maps are merged into it. */
@@ -81,9 +89,9 @@ export const SECONDARY: Readonly<Record<number, Entry>> = {
   }),
   2: row('LAR Gv,Ew', 'prot'),
   3: row('LSL Gv,Ew', 'prot'),
-  5: row('SYSCALL', 'o64'),
+  5: row('SYSCALL'),
   6: row('CLTS'),
-  7: row('SYSRET', 'o64 w32'),
+  7: row('SYSRET', 'w32'),
   8: row('INVD'),
   9: row('WBINVD'),
   11: row('UD'),
@@ -107,7 +115,7 @@ export const SECONDARY: Readonly<Record<number, Entry>> = {
   52: row('SYSENTER', 'i64'),
   53: row('SYSEXIT', 'i64'),
   ...Object.fromEntries(CONDITIONS.map((name, cc) => [0x40 + cc, row(`CMOV${name} Gv,Ev`)])),
-  ...Object.fromEntries(CONDITIONS.map((name, cc) => [0x80 + cc, row(`J${name} Jz`, 'f64')])),
+  ...Object.fromEntries(CONDITIONS.map((name, cc) => [0x80 + cc, row(`J${name} Jz`, 'd64')])),
   ...Object.fromEntries(CONDITIONS.map((name, cc) => [0x90 + cc, row(`SET${name} Eb`, 'byte')])),
   160: row('PUSHSEG fs', 'd64'),
   161: row('POPSEG fs', 'd64'),
@@ -124,10 +132,10 @@ export const SECONDARY: Readonly<Record<number, Entry>> = {
   175: row('IMUL2 Gv,Ev'),
   176: row('CMPXCHG Eb,Gb', 'byte'),
   177: row('CMPXCHG Ev,Gv'),
-  178: row('LOADFAR Gv,Mp,ss'),
+  178: row('LOADFAR Gv,Mp,ss', 'z'),
   179: row('BTR Ev,Gv'),
-  180: row('LOADFAR Gv,Mp,fs'),
-  181: row('LOADFAR Gv,Mp,gs'),
+  180: row('LOADFAR Gv,Mp,fs', 'z'),
+  181: row('LOADFAR Gv,Mp,gs', 'z'),
   182: row('MOVZX Gv,Eb'),
   183: row('MOVZX Gv,Ew'),
   184: byPrefix(null, null, row('POPCNT Gv,Ev', '', 'popcnt'), null),
