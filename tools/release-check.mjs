@@ -1,14 +1,16 @@
 // What a release would publish, looked at from outside: the changesets are in order, every package
 // packs, its tarball holds what it must and nothing else, publint and are-the-types-wrong are
-// content, and all tarballs install together into an empty project and can be imported there.
-// Publishes nothing.
+// content, and all tarballs install together into an empty project, where they can be imported and
+// the README's monitor boots Linux. Publishes nothing.
 //
 //   node tools/release-check.mjs [--no-install]
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildStale } from './build.mjs';
+import { image, initramfs, NoImageError } from './guest-image/index.mjs';
+import { BOOT_OK } from './guest-image/init-scripts.mjs';
 import { packages, root } from './lib/workspace.mjs';
 
 const REQUIRED = ['LICENSE', 'README.md', 'package.json'];
@@ -50,7 +52,9 @@ function pack({ dir, manifest }, destination) {
   const missing = REQUIRED.filter((path) => !paths.includes(path));
   const surplus = paths.filter((path) => FORBIDDEN.test(path));
   for (const path of missing) failures.push(`${manifest.name} lacks ${path}`);
+  const local = paths.filter((path) => readFileSync(join(dir, path), 'utf8').includes(root));
   for (const path of surplus) failures.push(`${manifest.name} must not contain ${path}`);
+  for (const path of local) failures.push(`${manifest.name}: ${path} names a path of this machine`);
   const kilobytes = Math.round(packed.size / 1024);
   process.stdout.write(`  ${packed.filename}: ${paths.length} files, ${kilobytes} KiB\n`);
   return join(destination, packed.filename);
@@ -76,6 +80,23 @@ function tryInstalled(tarballs, all, directory) {
   }
 }
 
+/** The monitor that the README shows, as a user has it, on Debian's kernel. */
+async function tryMonitor(directory) {
+  const title = "the README's monitor boots Linux";
+  try {
+    const guest = await image();
+    copyFileSync(join(root, 'examples/twenty-line-vmm/vmm.js'), join(directory, 'vmm.js'));
+    const bytes = await initramfs({ init: BOOT_OK, busybox: guest.busyboxPath });
+    writeFileSync(join(directory, 'initrd'), bytes);
+    const args = ['vmm.js', guest.kernelPath, 'initrd'];
+    const output = run(title, process.execPath, args, { cwd: directory, quiet: true });
+    if (output !== undefined && !/^BOOT-OK\r?$/m.test(output)) failures.push(title);
+  } catch (error) {
+    if (!(error instanceof NoImageError)) throw error;
+    process.stdout.write(`release: ${title}: not tried, ${error.message}\n`);
+  }
+}
+
 const destination = mkdtempSync(join(tmpdir(), 'cloister-pack-'));
 try {
   await buildStale();
@@ -93,6 +114,7 @@ try {
   }
   if (tarballs.length === all.length && !process.argv.includes('--no-install')) {
     tryInstalled(tarballs, all, destination);
+    await tryMonitor(destination);
   }
 } catch (error) {
   failures.push(error.message);
