@@ -409,6 +409,17 @@ describe('pause', () => {
     await never;
   });
 
+  test('that never comes is told when a paused VM is stopped', async () => {
+    const { vm } = await make({ main: [WORK, { op: 'jump', to: 0 }] });
+    await vm.start();
+    const never = vm.pause({ at: 1e12 });
+    await vm.pause({ at: 100 });
+    expect(vm.status).toBe('paused');
+    await vm.stop();
+    await never;
+    expect(vm.instructions).toBe(100);
+  });
+
   test('before no whole number of instructions is refused', async () => {
     const { vm } = await make({ main: [WORK, { op: 'jump', to: 0 }] });
     await vm.start();

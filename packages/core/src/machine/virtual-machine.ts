@@ -285,6 +285,7 @@ export class VirtualMachine implements Vm {
   private finishStopped(): void {
     const { reason, message } = this.stopWanted!;
     this.finish(Object.freeze({ reason, status: 0, message, instructions: this.instructions }));
+    this.settlePauses();
   }
 
   private finish(end: VmEnd): void {
