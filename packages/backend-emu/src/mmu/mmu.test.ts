@@ -130,6 +130,27 @@ describe('the TLB', () => {
     expect(hits(t, PAGE, 0, READ, false)).toBe(false);
   });
 
+  it('leaves the jump cache alone when the page dropped cannot hold what it leads to', () => {
+    const t = page(P | W);
+    const { tlb } = t.cpu.mmu;
+    const bumps = (va: number) => {
+      const before = t.record.i32(L.GENERATION);
+      t.cpu.mmu.translate(va, 0, READ, 0);
+      t.call('invlpg', va);
+      expect(hits(t, va, 0, READ, false)).toBe(false);
+      return t.record.i32(L.GENERATION) !== before;
+    };
+    tlb.flushAll();
+    // Nothing has been looked up since: what is executing is not known.
+    expect(bumps(PAGE)).toBe(true);
+    tlb.noteCode(0x40000000, 0);
+    expect(bumps(PAGE)).toBe(false);
+    tlb.noteCode(0x3ffff000, 0);
+    expect(bumps(PAGE)).toBe(true);
+    tlb.noteCode(0x40000000, 0);
+    expect(bumps(PAGE)).toBe(false);
+  });
+
   it('agrees with the walk after any sequence of fills and flushes', () => {
     const t = new TestProcessor().longMode();
     const { mmu } = t.cpu;

@@ -10,6 +10,7 @@
  */
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
+import { RegionSet } from './region-set.js';
 
 const STRIDE = L.TLB_ENTRY_SIZE >> 2;
 const TAG_WRITE = L.TLB_TAG_WRITE >> 2;
@@ -42,7 +43,10 @@ export class Tlb {
   private readonly noted = [new Int32Array(NOTED), new Int32Array(NOTED)];
   /** How many; more than `NOTED` when some were not noted. */
   private readonly counts = [0, 0];
-  private largePages = false;
+  /** Regions that hold parts of large pages. */
+  private readonly largeRegions = new RegionSet();
+  /** Regions of what the jump cache leads to in this generation; empty: not known. */
+  private readonly codeRegions = new RegionSet();
   fills = 0;
 
   constructor(record: CpuRecord) {
@@ -91,7 +95,7 @@ export class Tlb {
     words[entry + TAG_EXECUTE + 1] = execute ? hi : absent;
     words[entry + ADDEND] = host - page;
     words[entry + SPARE] = (shift << 8) | (global ? 1 : 0);
-    if (shift !== 12) this.largePages = true;
+    if (shift !== 12) this.largeRegions.add(lo, hi);
     this.fills++;
   }
 
@@ -99,27 +103,43 @@ export class Tlb {
   flushAll(): void {
     this.clear(0, false);
     this.clear(1, false);
-    this.largePages = false;
-    this.words[GENERATION]++;
+    this.largeRegions.clear();
+    this.nextGeneration();
   }
 
   /** Drops every translation but global ones (a write to CR3). */
   flushNonGlobal(): void {
     this.clear(0, true);
     this.clear(1, true);
-    this.words[GENERATION]++;
+    this.nextGeneration();
   }
 
   /** Drops the translation of one virtual page, all of a large one. */
   flushPage(lo: number, hi: number): void {
     const { words } = this;
+    const large = this.largeRegions.has(lo, hi);
     for (let which = 0; which < 2; which++) {
       const entry = this.entry(lo, hi, which === 1);
       // What the tags hold does not matter: dropping another page's entry is allowed.
       if (words[entry + SPARE] !== -1) this.empty(entry);
-      if (this.largePages) this.flushLarge(lo, hi, which);
+      if (large) this.flushLarge(lo, hi, which);
     }
-    words[GENERATION]++;
+    // Most pages dropped hold data: decoded code stays reachable.
+    if (this.codeRegions.isEmpty || this.codeRegions.has(lo, hi)) this.nextGeneration();
+  }
+
+  /**
+   * Notes that code at `lo`/`hi` (linear) was entered in the jump cache. A new generation begins
+   * with a look-up, so that once anything is noted, the code in execution is.
+   */
+  noteCode(lo: number, hi: number): void {
+    this.codeRegions.add(lo, hi);
+  }
+
+  /** Makes the jump cache void. */
+  private nextGeneration(): void {
+    this.words[GENERATION]++;
+    this.codeRegions.clear();
   }
 
   /** Drops the write tags that lead to the frame at `host`. */

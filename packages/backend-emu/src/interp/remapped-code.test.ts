@@ -1,0 +1,60 @@
+/** A page of code that is mapped elsewhere: after INVLPG the new page executes. */
+import { createVm } from '@cloister/core';
+import { boot, flat } from '@cloister/core/boot';
+import { debugExit, pc } from '@cloister/core/devices';
+import { expect, it } from 'vitest';
+import { emulated } from '../index.js';
+
+const SET_UP = [
+  ...[0x48, 0xc7, 0xc4, 0x00, 0x00, 0x30, 0x00], // mov rsp, 0x300000
+  ...[0x0f, 0x20, 0xd8], // mov rax, cr3
+  ...[0x48, 0x8b, 0x00], // mov rax, [rax]
+  ...[0x48, 0x25, 0x00, 0xf0, 0xff, 0xff], // and rax, ~0xfff
+  ...[0x48, 0xc7, 0x40, 0x08, 0x03, 0x00, 0x20, 0x00], // mov qword [rax+8], 0x200003
+  ...[0x48, 0xc7, 0x04, 0x25, 0x00, 0x00, 0x20, 0x00, 0x03, 0x10, 0x20, 0x00], // [0x200000]
+  ...[0x48, 0xc7, 0x04, 0x25, 0x00, 0x10, 0x20, 0x00, 0x03, 0x00, 0x21, 0x00], // [0x201000]
+  // mov al, 1; ret in one page, mov al, 2; ret in the next
+  ...[0xc7, 0x04, 0x25, 0x00, 0x00, 0x21, 0x00, 0xb0, 0x01, 0xc3, 0x00],
+  ...[0xc7, 0x04, 0x25, 0x00, 0x10, 0x21, 0x00, 0xb0, 0x02, 0xc3, 0x00],
+  ...[0xbf, 0x00, 0x00, 0x00, 0x40], // mov edi, 0x40000000
+];
+const CALL = [0xff, 0xd7]; // call rdi
+const KEEP = [0x88, 0xc3]; // mov bl, al
+const REMAP = [0x48, 0xc7, 0x04, 0x25, 0x00, 0x10, 0x20, 0x00, 0x03, 0x10, 0x21, 0x00];
+const INVLPG = [0x0f, 0x01, 0x3f]; // invlpg [rdi]
+// shl bl, 4; or al, bl; out 0xf4, al
+const REPORT = [0xc0, 0xe3, 0x04, 0x08, 0xd8, 0xe6, 0xf4];
+
+async function report(code: readonly number[]): Promise<unknown> {
+  const image = new Uint8Array([...SET_UP, ...code, ...REPORT]);
+  const vm = await createVm({ memory: '4M', cpus: 1, seed: 1, clock: 'icount' })
+    .use(emulated(), pc(), debugExit(), boot(flat({ image, mode: 'long' })))
+    .build();
+  await vm.start();
+  await vm.pause({ at: 10_000 });
+  const end = await vm.stop();
+  await vm.dispose();
+  return end;
+}
+
+const reported = (value: number) => ({ reason: 'debug-exit', status: (value << 1) | 1 });
+
+it.each([
+  ['once', [...CALL, ...KEEP, ...REMAP, ...INVLPG, ...CALL]],
+  ['called twice', [...CALL, ...CALL, ...KEEP, ...REMAP, ...INVLPG, ...CALL]],
+  // The pages of other code and of data are dropped meanwhile.
+  [
+    'after others',
+    [
+      ...[...CALL, ...KEEP, 0x0f, 0x01, 0x3c, 0x24, ...CALL], // invlpg [rsp]
+      ...[0x0f, 0x01, 0xbf, 0x00, 0x00, 0x00, 0x40, ...CALL], // invlpg [rdi+0x40000000]
+      ...[...REMAP, ...INVLPG, ...CALL],
+    ],
+  ],
+])('%s', async (_name, code) => {
+  expect(await report(code)).toMatchObject(reported(0x12));
+});
+
+it('goes on executing the old page while the translation is kept', async () => {
+  expect(await report([...CALL, ...KEEP, ...REMAP, ...CALL])).toMatchObject(reported(0x11));
+});
