@@ -97,6 +97,6 @@ describe(`random bytes as code (seed ${seed})`, () => {
         const second = await run(image, mode, 20_000);
         expect(second.end, `guest ${i}`).toEqual(first.end);
       }
-    });
+    }, 600_000);
   }
 });
