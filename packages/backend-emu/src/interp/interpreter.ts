@@ -8,6 +8,8 @@
 import * as L from '../cpu/layout.js';
 import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
+import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
+import type { Form } from '../isa/form.js';
 import * as R from '../isa/op-record.js';
 import type { MemoryAccess } from '../mmu/access.js';
 import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
@@ -17,7 +19,7 @@ import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
 import type { CoreImports } from './core-module.js';
 import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
-import { HANDLER_STOP } from './handlers.js';
+import { enumerateHandlers, formOfHandler, HANDLER_STOP, type HandlerSet } from './handlers.js';
 import type { OpCache } from './op-cache.js';
 
 const W = (offset: number): number => offset >> 2;
@@ -31,6 +33,21 @@ const CPL = W(L.CPL);
 const GENERATION = W(L.GENERATION);
 const CS_BASE = W(L.segmentOffset(L.SEG.cs));
 const ARG0 = W(L.ARG0);
+
+const RSP = L.gprOffset(4);
+const RBP = L.gprOffset(5);
+/** Instructions whose loads, and whose stores, are to the stack. */
+const POPS = new Set(['POP', 'POPF', 'RET', 'RETI', 'LEAVE', 'ENTER']);
+const PUSHES = new Set(['PUSH', 'PUSHF', 'PUSHSEG', 'CALL', 'CALLI', 'ENTER']);
+const NONE: ReadonlySet<string> = new Set();
+
+let handlers: HandlerSet | undefined;
+
+/** The form of a handler. Worked out when first asked for, which is at a rare fault. */
+function formAt(handler: number): Form | undefined {
+  handlers ??= enumerateHandlers();
+  return formOfHandler(handlers, handler)?.form;
+}
 
 /** Why a run ended. */
 export type InterpreterEnd = 'deadline' | 'fault' | 'leave';
@@ -70,9 +87,12 @@ export class Interpreter {
     this.#allWords = new Int32Array(memory.buffer);
     const { words } = record;
     const imports: CoreImports = {
-      loadSlow: (bytes) => access.loadSlow(words[ARG0], words[ARG0 + 1], bytes),
-      storeSlow: (bytes) => access.storeSlow(words[ARG0], words[ARG0 + 1], bytes),
-      prepareRmw: (bytes) => access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes),
+      loadSlow: (bytes) =>
+        access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
+      storeSlow: (bytes) =>
+        access.storeSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(PUSHES),
+      prepareRmw: (bytes) =>
+        access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(NONE),
       commitRmw: () => access.commitRmw(),
       checkSegment: (op, bytes, write) =>
         checkSegment(record, this.#halves[(op + R.OP_SEGMENT) >> 1], words[ARG0], bytes, write),
@@ -135,6 +155,23 @@ export class Interpreter {
     words[BUDGET] -= cut;
     this.#deadline -= cut;
     if (words[BUDGET] < 0 && rest > count) this.#patch(op + (count + 1) * R.OP_SIZE);
+  }
+
+  /**
+   * A non-canonical address is #SS instead of #GP where the access is to the stack: by the
+   * instruction's nature (`implied`) or because RSP or RBP is the base (AMD APM vol. 2, 8.2.12).
+   */
+  #settleFault(implied: ReadonlySet<string>): number {
+    const words = this.#words;
+    if (words[W(L.FAULT_VECTOR)] !== VECTOR_GP) return 1;
+    const op = words[CUR_OP];
+    const base = this.#halves[(op + R.OP_BASE) >> 1];
+    const overridden = (this.#bytes[op + R.OP_EA] & R.EA_SEGMENT) !== 0;
+    const onStack = (base === RSP || base === RBP) && !overridden;
+    const form = formAt(this.#halves[(op + R.OP_HANDLER) >> 1]);
+    const explicit = form?.operands.some(({ kind }) => kind === 'm') === true && onStack;
+    if (explicit || implied.has(form?.mnemonic ?? '')) words[W(L.FAULT_VECTOR)] = VECTOR_SS;
+    return 1;
   }
 
   /** Puts RIP and the count to before the instruction that faulted. */
@@ -264,7 +301,8 @@ export class Interpreter {
     const lo = long ? low | 0 : (words[CS_BASE] + low) | 0;
     const hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
     const host = mmu.translate(lo, hi, EXECUTE, words[CPL]);
-    if (host === this.#allWords[(op + R.OP_IMMEDIATE) >> 2]) return 1;
+    // Offsets above 2 GiB are negative in the record.
+    if ((host | 0) === this.#allWords[(op + R.OP_IMMEDIATE) >> 2] && host >= 0) return 1;
     words[W(L.FAULT_VECTOR)] = -1;
     this.#options.opCache.forget(op);
     return 0;
