@@ -19,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -31,7 +32,7 @@
 #define DATA_SIZE 256
 #define INT3 0xcc
 #define CODE_LIMIT 32
-/* Seconds after which a case is given up: it runs in a circle. */
+/* Seconds of processor time after which a case is given up: it runs in a circle. */
 #define PATIENCE 2
 #define STUCK 255
 
@@ -67,6 +68,8 @@ struct {
 } __attribute__((packed)) far_target;
 uint32_t is_far, stack_selector;
 static sigjmp_buf escape;
+/* A case is running: signals are its. */
+static volatile sig_atomic_t inside;
 static struct reply reply;
 
 void enter(void);
@@ -99,10 +102,15 @@ static const int ORDER[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_R
 static void on_signal(int number, siginfo_t *info, void *context) {
   const mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
   (void)info;
+  if (!inside) {
+    if (number == SIGVTALRM) return;
+    _exit(3);
+  }
+  inside = 0;
   reply.vector = (uint32_t)machine->gregs[REG_TRAPNO];
   reply.error = (uint32_t)machine->gregs[REG_ERR];
   reply.address = (uint64_t)machine->gregs[REG_CR2];
-  if (number == SIGALRM) reply.vector = STUCK;
+  if (number == SIGVTALRM) reply.vector = STUCK;
   for (int i = 0; i < 16; i++) current.gpr[i] = (uint64_t)machine->gregs[ORDER[i]];
   current.rflags = (uint64_t)machine->gregs[REG_EFL];
   current.rip = (uint64_t)machine->gregs[REG_RIP];
@@ -133,7 +141,9 @@ static void run(const struct request *request, uint8_t *code, uint8_t *data) {
   current = request->in;
   memset(&reply, 0, sizeof reply);
   choose_segments(request->bits);
-  alarm(PATIENCE);
+  const struct itimerval patience = {.it_value = {.tv_sec = PATIENCE}};
+  setitimer(ITIMER_VIRTUAL, &patience, NULL);
+  inside = 1;
   if (sigsetjmp(escape, 1) == 0) enter();
   if (reply.vector == 3) current.rip--;
   reply.out = current;
@@ -160,7 +170,7 @@ int main(void) {
   stack_t alternate = {.ss_sp = malloc(1 << 17), .ss_size = 1 << 17};
   sigaltstack(&alternate, NULL);
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
-  const int signals[] = {SIGSEGV, SIGILL, SIGFPE, SIGBUS, SIGTRAP, SIGALRM};
+  const int signals[] = {SIGSEGV, SIGILL, SIGFPE, SIGBUS, SIGTRAP, SIGVTALRM};
   for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++) {
     sigaction(signals[i], &action, NULL);
   }

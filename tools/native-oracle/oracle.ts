@@ -58,9 +58,12 @@ export class NativeOracle {
       input.set(state, at + 8 + CODE_SIZE);
     });
     const maxBuffer = cases.length * REPLY_SIZE + 1024;
-    const output = execFileSync(this.#program, { input, maxBuffer });
-    if (output.length !== cases.length * REPLY_SIZE) {
-      throw new Error(`the oracle answered ${output.length} bytes for ${cases.length} cases`);
+    const result = spawnSync(this.#program, { input, maxBuffer });
+    const output = result.stdout;
+    if (result.status !== 0 || output.length !== cases.length * REPLY_SIZE) {
+      const end = result.signal ?? `status ${result.status}`;
+      const answered = Math.floor(output.length / REPLY_SIZE);
+      throw new Error(`the oracle ended with ${end} after ${answered} of ${cases.length} cases`);
     }
     return cases.map((_, index) => {
       const at = index * REPLY_SIZE;
