@@ -62,4 +62,4 @@ export const CONDITIONS = [
   'NL',
   'LE',
   'NLE',
-] as const; // prettier-ignore
+] as const;

@@ -22,7 +22,7 @@ const CR0_DEFINED =
   R.CR0_AM |
   R.CR0_NW |
   R.CR0_CD |
-  R.CR0_PG; // prettier-ignore
+  R.CR0_PG;
 /** Bits whose change empties the TLB. */
 const CR0_PAGING = R.CR0_PG | R.CR0_WP | R.CR0_PE;
 const CR4_PAGING =

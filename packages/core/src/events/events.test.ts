@@ -15,7 +15,7 @@ const io = (): VmExit => ({
   size: 1,
   count: 1,
   data: Uint8Array.of(1),
-}); // prettier-ignore
+});
 
 describe('a subscriber that throws', () => {
   const hubWithFaults = () => {
@@ -164,6 +164,6 @@ test('a copy of an exit is frozen and has data of its own', () => {
     args: new Uint32Array(8),
     resultLo: 0,
     resultHi: 0,
-  }); // prettier-ignore
+  });
   expect(call).toMatchObject({ kind: 'hypercall', number: 1 });
 });

@@ -48,7 +48,7 @@ const REASONS: readonly string[] = [
   'timeout',
   'stopped',
   'error',
-] satisfies VmEnd['reason'][]; // prettier-ignore
+] satisfies VmEnd['reason'][];
 
 function toBase64(bytes: Uint8Array): string {
   let text = '';

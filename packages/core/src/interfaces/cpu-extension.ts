@@ -69,7 +69,7 @@ export const INTERCEPTS = [
   'xsetbv',
   'iret',
   'shutdown',
-] as const; // prettier-ignore
+] as const;
 
 export type InterceptName = (typeof INTERCEPTS)[number];
 

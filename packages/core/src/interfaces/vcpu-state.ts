@@ -35,7 +35,7 @@ export const GPR_NAMES = [
   'r13',
   'r14',
   'r15',
-] as const; // prettier-ignore
+] as const;
 
 export type GprName = (typeof GPR_NAMES)[number];
 

@@ -104,7 +104,7 @@ describe('timers', () => {
       ['b', 5000],
       ['c', 5000],
       ['d', 10_000],
-    ]; // prettier-ignore
+    ];
     expect(fired).toEqual(expected);
     expect(backend.vms[0]!.vcpus[0]!.runs).toBeLessThan(8);
   });

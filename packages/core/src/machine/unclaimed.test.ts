@@ -23,7 +23,7 @@ const msr = (index: number): MsrExit => ({
   lo: 0,
   hi: 0,
   fault: true,
-}); // prettier-ignore
+});
 
 const event = (name: SystemEventExit['event']): SystemEventExit => ({
   kind: 'system-event',
@@ -31,7 +31,7 @@ const event = (name: SystemEventExit['event']): SystemEventExit => ({
   instructions: 0,
   event: name,
   data: [],
-}); // prettier-ignore
+});
 
 describe('ports and addresses', () => {
   test('are named once each and counted always', async () => {
@@ -91,7 +91,7 @@ test('a hypercall that nobody knows returns -ENOSYS', async () => {
     args: new Uint32Array(8),
     resultLo: 0,
     resultHi: 0,
-  }; // prettier-ignore
+  };
   await faultsOf({ main: [{ op: 'exit', exit }, OFF] });
   expect([exit.resultLo | 0, exit.resultHi | 0]).toEqual([-1000, -1]);
 });

@@ -115,7 +115,7 @@ describe('copies', () => {
       [PAGE - 2, 2],
       [PAGE, PAGE],
       [2 * PAGE, 2],
-    ]); // prettier-ignore
+    ]);
     const back = new Uint8Array(2);
     memory.read(PAGE, back);
     expect([...back]).toEqual([7, 7]);

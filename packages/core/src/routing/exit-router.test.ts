@@ -22,7 +22,7 @@ function out(port: number, data: readonly number[], size = data.length): IoExit 
     size,
     count: data.length / size,
     data: Uint8Array.from(data),
-  }; // prettier-ignore
+  };
 }
 
 function input(port: number, size: number, count = 1): IoExit {
@@ -122,7 +122,7 @@ describe('precedence', () => {
       lo: 0,
       hi: 0,
       fault: true,
-    }); // prettier-ignore
+    });
     expect(routes.route(exit(0))).toBe(true);
     expect(routes.route(exit(0xc0000080))).toBe(true);
     expect(routes.route({ kind: 'hlt', vcpu: 0, instructions: 0, interruptible: true })).toBe(
@@ -266,7 +266,7 @@ describe('accesses', () => {
       'b w1@0=2',
       'a w1@3=3',
       'b w1@0=4',
-    ]); // prettier-ignore
+    ]);
   });
 
   test('wider than four bytes, or of odd sizes, are split', () => {
@@ -282,7 +282,7 @@ describe('accesses', () => {
       'm w1@2=3',
       'm w4@0=4030201',
       'm w4@4=8070605',
-    ]); // prettier-ignore
+    ]);
     expect([...exit.data]).toEqual([12, 13, 14, 15, 0, 1, 2, 3]);
   });
 

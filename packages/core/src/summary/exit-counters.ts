@@ -26,7 +26,7 @@ export class ExitCounters {
     interrupted: 0,
     debug: 0,
     error: 0,
-  }; // prettier-ignore
+  };
   private readonly ports = new Float64Array(PORTS);
   unclaimedIo = 0;
   unclaimedMmio = 0;

@@ -15,7 +15,7 @@ function io(count: number, data: readonly number[], instructions = 0): VmExit {
     size,
     count,
     data: Uint8Array.from(data),
-  }; // prettier-ignore
+  };
 }
 
 describe('a canonical trace', () => {
@@ -52,7 +52,7 @@ describe('a canonical trace', () => {
         resultLo: 0,
         resultHi: 0,
       },
-    ]; // prettier-ignore
+    ];
     expect(canonicalTrace(exits)).toEqual([
       'cpu1 mmio read 0xfee00000 09',
       'cpu0 {"kind":"shutdown","reason":"triple-fault"}',
