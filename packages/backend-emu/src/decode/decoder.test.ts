@@ -33,7 +33,7 @@ describe('Decoder', () => {
     expect(decode('48 b8 00 00 00 00 00 00 00 80').displacementHi).toBe(-0x80000000);
   });
 
-  it('cuts near branches to 16 bits after 66, and takes F3 90 for PAUSE whatever REX.B says', () => {
+  it('cuts near branches to 16 bits after 66; takes F3 90 for PAUSE whatever REX.B says', () => {
     expect(decode('66 e9 34 12').info.key).toBe('JMP.16 j16');
     expect(decode('66 48 e9 78 56 34 12').info.key).toBe('JMP.64 j64');
     expect(decode('66 ff 17').info.key).toBe('CALLI.16 m16');

@@ -1,3 +1,4 @@
+/** The set of regions against what was added to it. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { RegionSet } from './region-set.js';
