@@ -84,6 +84,16 @@ describe('Interpreter', () => {
     expect(machine.record.lo(L.gprOffset(4))).toBe(0x9000);
   });
 
+  it('cuts the target of a branch with a 16-bit operand, also within its page', () => {
+    const machine = testMachine();
+    // jmp 2f; 1: hlt; 2: data16 jmp 1b. The HLT that it meets is 64 KiB lower.
+    machine.load(0x5002, [HLT]);
+    machine.load(0x15000, [0xeb, 1, HLT, 0x66, 0xeb, 0xfc]);
+    expect(machine.interpreter.run(100)).toBe('fault');
+    expect(machine.systemCalls).toEqual(['hlt']);
+    expect(machine.record.lo(L.RIP)).toBe(0x5002);
+  });
+
   it('executes an instruction that crosses a page', () => {
     const machine = testMachine();
     machine.load(0x1ffd, [0xb8, 0x78, 0x56, 0x34, 0x12, HLT]);

@@ -35,7 +35,7 @@ const group7 = byReg(
 );
 
 /** VMCALL is what Linux emits where it does not know that the processor is AMD's. */
-const vmcall = row('VMMCALL');
+const vmcall = plain(row('VMMCALL'));
 const group7Register0 = byRm(null, vmcall, ...nulls(6));
 
 const BIT_TESTS = ['BT', 'BTS', 'BTR', 'BTC'];
@@ -161,5 +161,6 @@ export const SECONDARY: Readonly<Record<number, Entry>> = {
   193: row('XADD Ev,Gv'),
   199: group9,
   ...Object.fromEntries(repeat(8, () => row('BSWAP Zv')).map((entry, i) => [0xc8 + i, entry])),
-  255: row('UD Gv,Ev'),
+  // UD0 has no ModRM byte with AMD.
+  255: row('UD'),
 };
