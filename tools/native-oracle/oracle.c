@@ -35,6 +35,7 @@
 /* Seconds of processor time after which a case is given up: it runs in a circle. */
 #define PATIENCE 2
 #define STUCK 255
+#define STACK_SIZE (1 << 17)
 
 struct state {
   uint64_t gpr[16]; /* in order of encoding */
@@ -167,7 +168,14 @@ int main(void) {
   if (code == MAP_FAILED || data == MAP_FAILED) return 1;
   make_segment(0, CODE_BASE, MODIFY_LDT_CONTENTS_CODE);
   make_segment(1, DATA_PAGE, MODIFY_LDT_CONTENTS_DATA);
-  stack_t alternate = {.ss_sp = malloc(1 << 17), .ss_size = 1 << 17};
+  /*
+   * High up, where no register of a case points: with its stack pointer in there the kernel would
+   * take the case for a handler.
+   */
+  const int anywhere = MAP_PRIVATE | MAP_ANONYMOUS;
+  void *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, anywhere, -1, 0);
+  if (stack == MAP_FAILED) return 1;
+  stack_t alternate = {.ss_sp = stack, .ss_size = STACK_SIZE};
   sigaltstack(&alternate, NULL);
   struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
   const int signals[] = {SIGSEGV, SIGILL, SIGFPE, SIGBUS, SIGTRAP, SIGVTALRM};
