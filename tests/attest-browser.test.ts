@@ -129,7 +129,7 @@ afterAll(async () => {
   }
   server?.close();
   server?.closeAllConnections();
-  rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  rmSync(folder, { recursive: true, force: true, maxRetries: 40, retryDelay: 100 });
 });
 
 test.skipIf(why !== '')(`a page verifies the Turin report of the vectors${why}`, async () => {

@@ -44,7 +44,7 @@ beforeAll(async () => {
   folders = mkdtempSync(join(tmpdir(), 'cloister-browser-'));
   example = await bundle('../examples/worker-vmm');
 });
-afterAll(() => rmSync(folders, { recursive: true, force: true }));
+afterAll(() => rmSync(folders, { recursive: true, force: true, maxRetries: 40, retryDelay: 100 }));
 
 test('a bundle for browsers holds nothing of Node', () => {
   expect([...found]).toEqual(expect.arrayContaining(['@cloister/core', '@cloister/backend-emu']));

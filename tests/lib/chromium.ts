@@ -118,6 +118,6 @@ export async function look(path: string, folder: string, id: string): Promise<Se
     await closed.catch(() => {});
     server.closeAllConnections();
     server.close();
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(profile, { recursive: true, force: true, maxRetries: 40, retryDelay: 100 });
   }
 }
