@@ -7,9 +7,9 @@
  */
 import * as L from '../cpu/layout.js';
 import type { FormInfo } from '../decode/variant.js';
-import { type CoreFunctions, Emitter, type Flow, OUTCOME } from '../isa/emitter.js';
-
+import { Emitter } from '../isa/emitter.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
+import { type CoreFunctions, type Flow, OUTCOME } from '../isa/flow.js';
 import * as R from '../isa/op-record.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';

@@ -3,7 +3,7 @@
  * loop, by a branch.
  */
 import * as L from '../cpu/layout.js';
-import { type Flow, OUTCOME } from '../isa/emitter.js';
+import { type Flow, OUTCOME } from '../isa/flow.js';
 import * as R from '../isa/op-record.js';
 import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 

@@ -13,53 +13,16 @@
 import * as L from '../cpu/layout.js';
 import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 import type { ValueType } from '../wasm/encode.js';
-import { FlagEmitter } from './flag-emitter.js';
+import { type CoreFunctions, type Flow, OUTCOME } from './flow.js';
 import type { Form } from './form.js';
+import { loadName, MemoryEmitter, storeName } from './memory-emitter.js';
 import * as R from './op-record.js';
-
-/** Functions of the core module and imports that descriptions call, by index. */
-export interface CoreFunctions {
-  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes come to BOUNCE. */
-  readonly loadSlow: number;
-  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes lie in BOUNCE. */
-  readonly storeSlow: number;
-  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes come to BOUNCE. */
-  readonly prepareRmw: number;
-  readonly commitRmw: number;
-  /** (op, operand size bytes, write) → i64 linear address, or RMW_PENDING… see `address`. */
-  readonly addressSlow: number;
-  /** (function number) → outcome. */
-  readonly system: number;
-  /** (op) → address of the target's record, 0 if it has to be looked up. */
-  readonly link: number;
-  /** () → RFLAGS. */
-  readonly eflags: number;
-  /** (image, mask): sets status flags. */
-  readonly setStatus: number;
-}
-
-/** Outcomes of system functions, as `system/outcome.ts` has them. */
-export const OUTCOME = { next: 0, fault: 1, redispatch: 2, leave: 3 } as const;
-
-/** How emitted code ends an instruction. */
-export interface Flow {
-  /** A fault is pending: leave with the state of before the instruction. */
-  fault(): void;
-  /** Go on at the RIP in `target` (i64, already cut to the mode's width). */
-  jump(target: Value): void;
-  /** Go on at the record in `record` (start of a block in the same page). */
-  enter(record: Value): void;
-  /** RIP has been stored: look it up. */
-  redispatch(): void;
-  /** Leave the run loop; the instruction is complete, RIP has been stored. */
-  leave(): void;
-}
 
 interface PendingWrite {
   readonly host: Value;
 }
 
-export class Emitter extends FlagEmitter {
+export class Emitter extends MemoryEmitter {
   readonly #addresses: (Value | undefined)[] = [];
   #pending: PendingWrite | null = null;
   /** True when the description has ended the instruction itself on every path. */
@@ -68,15 +31,15 @@ export class Emitter extends FlagEmitter {
   constructor(
     code: CodeEmitter,
     cpu: Value,
-    readonly op: Value,
+    op: Value,
     readonly form: Form,
-    readonly core: CoreFunctions,
-    readonly flow: Flow,
+    core: CoreFunctions,
+    flow: Flow,
     readonly systemNumber: (name: string) => number,
     /** Access of operand 0: r, w or rw. */
     readonly access: string,
   ) {
-    super(code, cpu);
+    super(code, cpu, op, core, flow);
   }
 
   /** Effective operand size in bits. */
@@ -166,6 +129,18 @@ export class Emitter extends FlagEmitter {
     this.#storeRegister(this.registerAddress(index), 0, value, size);
   }
 
+  #readForUpdate(size: number, signed: boolean): Value {
+    const host = this.update(this.address(0), size >> 3);
+    this.#pending = { host };
+    return this.code.load(loadName(size, signed), host);
+  }
+
+  #finishUpdate(value: Value, size: number): void {
+    const { host } = this.#pending as PendingWrite;
+    this.code.store(storeName(size), host, value);
+    this.commit(host);
+  }
+
   // Addresses --------------------------------------------------------------------------------
 
   /** Linear address of memory operand `index`. Overridden by a translator. */
@@ -224,131 +199,6 @@ export class Emitter extends FlagEmitter {
       this.code.set(address, this.and(address, mask));
     });
     return address;
-  }
-
-  // Memory -----------------------------------------------------------------------------------
-
-  /** Address of the TLB of the current privilege. Overridden where it is kept in a local. */
-  protected tlb(): Value {
-    return this.add(this.cpu, this.state32(L.TLB));
-  }
-
-  /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
-  protected tlbEntry(address: Value): Value {
-    const low = this.wrap(address);
-    const high = this.wrap(this.shrU(address, this.i64(32)));
-    const shift = Math.log2(L.TLB_ENTRY_SIZE);
-    const fold = this.xor(
-      this.xor(this.shrU(low, this.i32(12 - shift)), this.shrU(low, this.i32(22 - shift))),
-      this.shl(high, this.i32(shift)),
-    );
-    const offset = this.and(fold, this.i32((L.TLB_ENTRIES - 1) << shift));
-    return this.add(this.tlb(), offset);
-  }
-
-  /** Whether the entry's tag does not cover `bytes` bytes at `address`: miss or page crossing. */
-  protected misses(entry: Value, tag: number, address: Value, bytes: number): Value {
-    const distance = this.xor(address, this.code.load('i64.load', entry, tag));
-    return this.gtU(distance, this.i64(4096 - bytes));
-  }
-
-  protected hostAddress(entry: Value, address: Value): Value {
-    return this.add(this.wrap(address), this.code.load('i32.load', entry, L.TLB_ADDEND));
-  }
-
-  /** Notes the instruction in execution before a call that may look at it. */
-  markOp(): void {
-    this.code.store('i32.store', this.cpu, this.op, L.CUR_OP);
-  }
-
-  /** Calls a slow path with `address` in ARG0; leaves with a fault if it reports one. */
-  #slow(index: number, address: Value, bytes: number): void {
-    this.markOp();
-    this.code.store('i64.store', this.cpu, address, L.ARG0);
-    const faulted = this.code.call(index, 'i32', this.i32(bytes));
-    this.if(faulted, () => this.flow.fault());
-  }
-
-  /** Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path). */
-  readable(address: Value, bytes: number): Value {
-    const host = this.code.newLocal('i32');
-    this.code.scope(() => {
-      const entry = this.tlbEntry(address);
-      this.if(
-        this.misses(entry, L.TLB_TAG_READ, address, bytes),
-        () => {
-          this.#slow(this.core.loadSlow, address, bytes);
-          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-        },
-        () => this.code.set(host, this.hostAddress(entry, address)),
-      );
-    });
-    return host;
-  }
-
-  /** Loads `size` bits at linear `address`, extended to i64. */
-  load(address: Value, size: number, signed = true): Value {
-    return this.code.load(loadName(size, signed), this.readable(address, size >> 3));
-  }
-
-  /** Loads with any load instruction (e.g. `v128.load`, `f64.load`). */
-  loadAs(name: string, address: Value, bytes: number): Value {
-    return this.code.load(name, this.readable(address, bytes));
-  }
-
-  /** Stores the low `size` bits of the i64 `value` at linear `address`. */
-  store(address: Value, value: Value, size: number): void {
-    this.storeAs(storeName(size), address, value, size >> 3);
-  }
-
-  /** Stores with any store instruction. */
-  storeAs(name: string, address: Value, value: Value, bytes: number): void {
-    this.code.scope(() => {
-      const entry = this.tlbEntry(address);
-      this.if(
-        this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
-        () => {
-          this.code.store(name, this.cpu, value, L.BOUNCE);
-          this.#slow(this.core.storeSlow, address, bytes);
-        },
-        () => this.code.store(name, this.hostAddress(entry, address), value),
-      );
-    });
-  }
-
-  #readForUpdate(size: number, signed: boolean): Value {
-    const host = this.update(this.address(0), size >> 3);
-    this.#pending = { host };
-    return this.code.load(loadName(size, signed), host);
-  }
-
-  #finishUpdate(value: Value, size: number): void {
-    const { host } = this.#pending as PendingWrite;
-    this.code.store(storeName(size), host, value);
-    this.commit(host);
-  }
-
-  /** Host address of `bytes` bytes at `address`, readable and writable; ended by `commit`. */
-  update(address: Value, bytes: number): Value {
-    const host = this.code.newLocal('i32');
-    this.code.scope(() => {
-      const entry = this.tlbEntry(address);
-      this.if(
-        this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
-        () => {
-          this.#slow(this.core.prepareRmw, address, bytes);
-          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-        },
-        () => this.code.set(host, this.hostAddress(entry, address)),
-      );
-    });
-    return host;
-  }
-
-  /** Makes bytes written at `host` (from `update`) visible; cannot fault. */
-  commit(host: Value): void {
-    const bounced = this.eq(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-    this.if(bounced, () => this.code.callVoid(this.core.commitRmw));
   }
 
   // Stack ------------------------------------------------------------------------------------
@@ -484,15 +334,6 @@ export class Emitter extends FlagEmitter {
     this.setState32(L.FAULT_ERROR, this.i32(errorCode));
     this.flow.fault();
   }
-}
-
-/** The load instruction for `size` bits extended to i64. */
-export function loadName(size: number, signed: boolean): string {
-  return size === 64 ? 'i64.load' : `i64.load${size}_${signed ? 's' : 'u'}`;
-}
-
-export function storeName(size: number): string {
-  return size === 64 ? 'i64.store' : `i64.store${size}`;
 }
 
 export type { Label, Value, ValueType };

@@ -1,0 +1,142 @@
+/**
+ * Guest memory in the description language: linear addresses to bytes, by way of the TLB.
+ *
+ * An access within one page that the TLB knows is emitted inline; everything else (a miss, a page
+ * crossing, MMIO, a page with code) is a call of a slow path, with the data in BOUNCE.
+ */
+import * as L from '../cpu/layout.js';
+import type { CodeEmitter, Value } from '../wasm/code.js';
+import { FlagEmitter } from './flag-emitter.js';
+import type { CoreFunctions, Flow } from './flow.js';
+
+export class MemoryEmitter extends FlagEmitter {
+  constructor(
+    code: CodeEmitter,
+    cpu: Value,
+    readonly op: Value,
+    readonly core: CoreFunctions,
+    readonly flow: Flow,
+  ) {
+    super(code, cpu);
+  }
+
+  /** Address of the TLB of the current privilege. Overridden where it is kept in a local. */
+  protected tlb(): Value {
+    return this.add(this.cpu, this.state32(L.TLB));
+  }
+
+  /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
+  protected tlbEntry(address: Value): Value {
+    const low = this.wrap(address);
+    const high = this.wrap(this.shrU(address, this.i64(32)));
+    const shift = Math.log2(L.TLB_ENTRY_SIZE);
+    const fold = this.xor(
+      this.xor(this.shrU(low, this.i32(12 - shift)), this.shrU(low, this.i32(22 - shift))),
+      this.shl(high, this.i32(shift)),
+    );
+    const offset = this.and(fold, this.i32((L.TLB_ENTRIES - 1) << shift));
+    return this.add(this.tlb(), offset);
+  }
+
+  /** Whether the entry's tag does not cover `bytes` bytes at `address`: miss or page crossing. */
+  protected misses(entry: Value, tag: number, address: Value, bytes: number): Value {
+    const distance = this.xor(address, this.code.load('i64.load', entry, tag));
+    return this.gtU(distance, this.i64(4096 - bytes));
+  }
+
+  protected hostAddress(entry: Value, address: Value): Value {
+    return this.add(this.wrap(address), this.code.load('i32.load', entry, L.TLB_ADDEND));
+  }
+
+  /** Notes the instruction in execution before a call that may look at it. */
+  markOp(): void {
+    this.code.store('i32.store', this.cpu, this.op, L.CUR_OP);
+  }
+
+  /** Calls a slow path with `address` in ARG0; leaves with a fault if it reports one. */
+  #slow(index: number, address: Value, bytes: number): void {
+    this.markOp();
+    this.code.store('i64.store', this.cpu, address, L.ARG0);
+    const faulted = this.code.call(index, 'i32', this.i32(bytes));
+    this.if(faulted, () => this.flow.fault());
+  }
+
+  /** Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path). */
+  readable(address: Value, bytes: number): Value {
+    const host = this.code.newLocal('i32');
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(
+        this.misses(entry, L.TLB_TAG_READ, address, bytes),
+        () => {
+          this.#slow(this.core.loadSlow, address, bytes);
+          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
+        },
+        () => this.code.set(host, this.hostAddress(entry, address)),
+      );
+    });
+    return host;
+  }
+
+  /** Loads `size` bits at linear `address`, extended to i64. */
+  load(address: Value, size: number, signed = true): Value {
+    return this.code.load(loadName(size, signed), this.readable(address, size >> 3));
+  }
+
+  /** Loads with any load instruction (e.g. `v128.load`, `f64.load`). */
+  loadAs(name: string, address: Value, bytes: number): Value {
+    return this.code.load(name, this.readable(address, bytes));
+  }
+
+  /** Stores the low `size` bits of the i64 `value` at linear `address`. */
+  store(address: Value, value: Value, size: number): void {
+    this.storeAs(storeName(size), address, value, size >> 3);
+  }
+
+  /** Stores with any store instruction. */
+  storeAs(name: string, address: Value, value: Value, bytes: number): void {
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(
+        this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
+        () => {
+          this.code.store(name, this.cpu, value, L.BOUNCE);
+          this.#slow(this.core.storeSlow, address, bytes);
+        },
+        () => this.code.store(name, this.hostAddress(entry, address), value),
+      );
+    });
+  }
+
+  /** Host address of `bytes` bytes at `address`, readable and writable; ended by `commit`. */
+  update(address: Value, bytes: number): Value {
+    const host = this.code.newLocal('i32');
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(
+        this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
+        () => {
+          this.#slow(this.core.prepareRmw, address, bytes);
+          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
+        },
+        () => this.code.set(host, this.hostAddress(entry, address)),
+      );
+    });
+    return host;
+  }
+
+  /** Makes bytes written at `host` (from `update`) visible; cannot fault. */
+  commit(host: Value): void {
+    const bounced = this.eq(host, this.add(this.cpu, this.i32(L.BOUNCE)));
+    this.if(bounced, () => this.code.callVoid(this.core.commitRmw));
+  }
+}
+
+/** The load instruction for `size` bits extended to i64. */
+export function loadName(size: number, signed: boolean): string {
+  return size === 64 ? 'i64.load' : `i64.load${size}_${signed ? 's' : 'u'}`;
+}
+
+export function storeName(size: number): string {
+  return size === 64 ? 'i64.store' : `i64.store${size}`;
+}
