@@ -7,7 +7,8 @@
  */
 import { afterAll, describe, expect, it } from 'vitest';
 import { MODE_16, MODE_32, MODE_64 } from '../../packages/backend-emu/src/cpu/mode.js';
-import { Decoder, MAX_LENGTH, TRUNCATED } from '../../packages/backend-emu/src/decode/decoder.js';
+import { Decoder, TRUNCATED } from '../../packages/backend-emu/src/decode/decoder.js';
+import { MAX_LENGTH } from '../../packages/backend-emu/src/decode/instruction-bytes.js';
 import { formOf, variantsOf } from '../../packages/backend-emu/src/decode/variant.js';
 import { allRows } from '../../packages/backend-emu/src/isa/index.js';
 import { ByteStrings, ENCODINGS, STRING_SIZE, writeEncoding } from './byte-strings.js';

@@ -5,7 +5,8 @@ import * as L from '../cpu/layout.js';
 import { MODE_16, MODE_32, MODE_64, MODE_SEGMENTED } from '../cpu/mode.js';
 import '../isa/index.js';
 import * as R from '../isa/op-record.js';
-import { DECODED, Decoder, MAX_LENGTH, TRUNCATED } from './decoder.js';
+import { DECODED, Decoder, TRUNCATED } from './decoder.js';
+import { MAX_LENGTH } from './instruction-bytes.js';
 
 const decoder = new Decoder();
 

@@ -10,7 +10,8 @@
  */
 
 import { MODE_16, MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
-import { DECODED, type Decoder, MAX_LENGTH } from '../decode/decoder.js';
+import { DECODED, type Decoder } from '../decode/decoder.js';
+import { MAX_LENGTH } from '../decode/instruction-bytes.js';
 import * as R from '../isa/op-record.js';
 import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
 import {
