@@ -9,9 +9,10 @@ const REASONS: readonly (readonly [reason: string, mnemonics: string])[] = [
   ['enters the host kernel', 'INT INT3 INTO ICEBP SYSCALL SYSENTER VMMCALL'],
   [
     "answers from the host's own tables and registers",
-    'SGDT SIDT SLDT STR SMSW CPUID XGETBV RDFSBASE RDGSBASE RDPMC',
+    'SGDT SIDT SLDT STR SMSW CPUID XGETBV RDFSBASE RDGSBASE RDPMC RDPKRU',
   ],
   ['the host process needs its FS and GS', 'WRFSBASE WRGSBASE'],
+  ['the host process needs its protection keys', 'WRPKRU'],
   ['a different answer each time', 'RDTSC RDTSCP RDPID RDRAND RDSEED'],
   ['what it waits for or leaves to depends on the host', 'MONITOR MWAIT SYSRET SYSEXIT'],
   ['the image is larger than the window of data', 'FXSAVE FXRSTOR XSAVE XRSTOR XSAVEOPT XSAVEC'],

@@ -15,6 +15,7 @@ export const UNTESTED: Readonly<Record<string, readonly string[]>> = {
     'CPUID (0f a2)',
     'RDFSBASE Ry (f3 0f ae /0)',
     'RDGSBASE Ry (f3 0f ae /1)',
+    'RDPKRU (0f 01 /5 rm 6)',
     'RDPMC (0f 33)',
     'SGDT Mp (0f 01 /0)',
     'SIDT Mp (0f 01 /1)',
@@ -41,6 +42,7 @@ export const UNTESTED: Readonly<Record<string, readonly string[]>> = {
     'WRFSBASE Ry (f3 0f ae /2)',
     'WRGSBASE Ry (f3 0f ae /3)',
   ],
+  'the host process needs its protection keys': ['WRPKRU (0f 01 /5 rm 7)'],
   'the image is larger than the window of data': [
     'FXRSTOR Mp (0f ae /1)',
     'FXSAVE Mp (0f ae /0)',

@@ -107,6 +107,9 @@ export const INTERRUPT_PENDING = 0x2f0;
 /** What x87, MMX and SSE instructions raise at once, see `fpu/traps.ts`. u32. */
 export const FPU_TRAPS = 0x2f4;
 
+/** Protection-key rights (AMD APM vol. 2, 5.6.7); written by `Processor.setPkru`. u32. */
+export const PKRU = 0x2f8;
+
 /** XMM0 to XMM15, 16 bytes each. */
 export const XMM = 0x300;
 /** x87 registers by physical number, 16 bytes each, 10 used (80-bit extended, little-endian). */

@@ -33,7 +33,7 @@ import * as L from './layout.js';
 import { MmioRouter } from './mmio.js';
 import { ATTR_L, MODE_64, MODE_SIZE_MASK, modeKey } from './mode.js';
 import { CpuRecord } from './record.js';
-import { CR0_PE, EFER_LMA, VECTOR_GP } from './registers.js';
+import { CR0_PE, CR4_PKE, EFER_LMA, VECTOR_GP } from './registers.js';
 import { readVcpuState, writeVcpuState } from './state.js';
 
 export interface ProcessorOptions {
@@ -283,6 +283,14 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     if (((before ^ this.words[EFLAGS]) & FLAG_AC) !== 0 && this.mmu.walker.smap) {
       this.mmu.tlb.flushAll();
     }
+  }
+
+  /** Sets PKRU; translations made under another value are dropped where keys are on. */
+  setPkru(value: number): void {
+    const { words } = this;
+    if (words[L.PKRU >> 2] === value) return;
+    words[L.PKRU >> 2] = value;
+    if ((words[L.CR4 >> 2] & CR4_PKE) !== 0) this.mmu.tlb.flushAll();
   }
 
   // --- System functions -----------------------------------------------------------------------

@@ -104,7 +104,7 @@ export const REQUIRES: Readonly<Record<string, readonly string[]>> = {
   xsaveopt: ['xsave'],
   xsavec: ['xsave'],
   xgetbv1: ['xsave'],
-  pku: ['xsave', 'lm'],
+  pku: ['lm'],
   invpcid: ['pcid'],
   lm: ['pae', 'msr'],
   nx: ['pae'],

@@ -78,4 +78,4 @@ export const CPU_MODELS: ReadonlyMap<string, CpuModel> = new Map(
 export const DEFAULT_CPU_MODEL = CLOISTER_V1.name;
 
 /** Features that are implemented but that a VM must ask for: `--cpu MODEL,+feature`. */
-export const OPTIONAL_FEATURES: ReadonlySet<string> = new Set(words('ibpb ibrs stibp ssbd'));
+export const OPTIONAL_FEATURES: ReadonlySet<string> = new Set(words('pku ibpb ibrs stibp ssbd'));

@@ -11,6 +11,7 @@ import { fxrstor, fxsave } from './fxsave.js';
 import * as io from './io.js';
 import { iret } from './iret.js';
 import * as machine from './machine.js';
+import * as keys from './protection-keys.js';
 import * as segments from './segments.js';
 import * as tables from './tables.js';
 import * as transfer from './transfer.js';
@@ -54,6 +55,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   popf: flagControl.popf,
   pushf: flagControl.pushf,
   rdmsr: machine.rdmsr,
+  rdpkru: keys.rdpkru,
   rdpmc: machine.rdpmc,
   rdrand: machine.rdrand,
   rdseed: machine.rdseed,
@@ -77,6 +79,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   vmmcall: machine.vmmcall,
   wbinvd: control.wbinvd,
   wrmsr: machine.wrmsr,
+  wrpkru: keys.wrpkru,
   xgetbv: machine.xgetbv,
   xsetbv: machine.xsetbv,
 };

@@ -164,6 +164,8 @@ plain('CPUID', 'cpuid');
 plain('RDTSC', 'rdtsc');
 plain('RDTSCP', 'rdtscp');
 plain('RDPMC', 'rdpmc');
+plain('RDPKRU', 'rdpkru');
+plain('WRPKRU', 'wrpkru', true);
 plain('XGETBV', 'xgetbv');
 plain('XSETBV', 'xsetbv', true);
 plain('HLT', 'hlt', true);

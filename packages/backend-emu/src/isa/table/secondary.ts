@@ -29,7 +29,7 @@ const group7 = byReg(
   byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
   byMod(row('LIDT Mp'), byRm(null, row('VMMCALL'), ...nulls(6))),
   row('SMSW EvMw'),
-  null,
+  byMod(null, plain(byRm(...nulls(6), row('RDPKRU', '', 'pku'), row('WRPKRU', '', 'pku')))),
   row('LMSW Ew'),
   byMod(row('INVLPG Mp'), byRm(row('SWAPGS', 'o64'), row('RDTSCP'), ...nulls(6))),
 );
