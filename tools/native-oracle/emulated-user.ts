@@ -3,8 +3,8 @@
  * optional instruction present. Runs one instruction of a case.
  */
 
+import { selectCpu } from '@cloister/core/cpu';
 import * as L from '../../packages/backend-emu/src/cpu/layout.js';
-import { selectCpu } from '../../packages/backend-emu/src/cpuid/selection.js';
 import { EmulatedVm } from '../../packages/backend-emu/src/emulated-vm.js';
 import { abridgedTags, fullTags } from '../../packages/backend-emu/src/system/fxsave.js';
 import { littleEndian } from './instruction.js';

@@ -11,7 +11,7 @@ import {
   VmmError,
   type VmPlugin,
 } from '@cloister/core';
-import { selectCpu } from './cpuid/selection.js';
+import { selectCpu } from '@cloister/core/cpu';
 import { EmulatedVm } from './emulated-vm.js';
 import { tuneHost } from './host-tuning.js';
 

@@ -13,10 +13,10 @@ import {
   unpackPages,
   VmmError,
 } from '@cloister/core';
+import type { CpuSelection } from '@cloister/core/cpu';
 import { ApicBus } from './apic/bus.js';
 import * as L from './cpu/layout.js';
 import { Processor } from './cpu/processor.js';
-import type { CpuSelection } from './cpuid/selection.js';
 import { Decoder } from './decode/decoder.js';
 import { coreModule } from './interp/core-cache.js';
 import { Interpreter } from './interp/interpreter.js';

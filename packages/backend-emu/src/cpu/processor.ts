@@ -15,8 +15,8 @@ import type {
   VmExitKind,
 } from '@cloister/core';
 import { resetState, VmmError } from '@cloister/core';
+import type { CpuSelection } from '@cloister/core/cpu';
 import type { ApicCpu } from '../apic/ports.js';
-import type { CpuSelection } from '../cpuid/selection.js';
 import { fpuTraps } from '../fpu/traps.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';

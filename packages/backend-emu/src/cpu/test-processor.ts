@@ -3,8 +3,8 @@
  * tables, page tables, and a sink that keeps copies of exits.
  */
 import type { Clock, VmExit } from '@cloister/core';
+import { selectCpu } from '@cloister/core/cpu';
 import { ApicBus } from '../apic/bus.js';
-import { selectCpu } from '../cpuid/selection.js';
 import { PhysicalMemory } from '../mmu/physical.js';
 import { VcpuServices } from '../msr/vcpu-services.js';
 import { KvmClockGroup } from '../paravirt/kvm-clock.js';

@@ -5,9 +5,9 @@
  * #GP(0), counted in `refused`.
  */
 import type { CpuExtension, ExtensionVcpu, MsrValue } from '@cloister/core';
+import { msr } from '@cloister/core/cpu';
 import type { LocalApic } from '../apic/local-apic.js';
 import type { MsrEntry } from './entry.js';
-import { X2APIC_FIRST, X2APIC_LAST } from './indices.js';
 import type { MsrCpu } from './ports.js';
 
 export interface MsrFileParts {
@@ -57,7 +57,7 @@ export class MsrFile {
     }
     const entry = this.entries.get(unsigned);
     if (entry !== undefined) return entry.write(lo >>> 0, hi >>> 0);
-    if (unsigned >= X2APIC_FIRST && unsigned <= X2APIC_LAST) {
+    if (unsigned >= msr.X2APIC_FIRST && unsigned <= msr.X2APIC_LAST) {
       return this.parts.apic.writeMsr(unsigned, lo >>> 0, hi >>> 0);
     }
     return this.unknown('write', unsigned, { lo: lo >>> 0, hi: hi >>> 0 });
@@ -75,7 +75,7 @@ export class MsrFile {
     }
     const entry = this.entries.get(index);
     if (entry !== undefined) return entry.read(value);
-    if (index >= X2APIC_FIRST && index <= X2APIC_LAST) {
+    if (index >= msr.X2APIC_FIRST && index <= msr.X2APIC_LAST) {
       const { apic } = this.parts;
       if (!apic.readMsr(index)) return false;
       value.lo = apic.lo;

@@ -1,12 +1,11 @@
 /** MSRs: EFER, addresses, time and the paravirtual ones. */
 import type { Clock, DmaView, MsrValue } from '@cloister/core';
+import { msr as I, selectCpu } from '@cloister/core/cpu';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ApicBus } from '../apic/bus.js';
 import * as L from '../cpu/layout.js';
-import { selectCpu } from '../cpuid/selection.js';
 import { KvmClockGroup } from '../paravirt/kvm-clock.js';
-import * as I from './indices.js';
 import { VcpuServices } from './vcpu-services.js';
 
 class FlatMemory implements DmaView {

@@ -8,9 +8,9 @@
  * DebugCtl.LBR reads as zero; performance counters, MTRRs and machine-check banks are absent and
  * fault, as CPUID says.
  */
-import type { CpuSelection } from '../cpuid/selection.js';
+import type { CpuSelection } from '@cloister/core/cpu';
+import { msr as I } from '@cloister/core/cpu';
 import { constant, type MsrEntry } from './entry.js';
-import * as I from './indices.js';
 import type { MsrCpu } from './ports.js';
 
 const PAT_RESET_LO = 0x00070406;

@@ -5,10 +5,10 @@
  * calls), 4.5.3 (FS, GS), 13.2 (TSC_AUX).
  */
 
+import type { CpuSelection } from '@cloister/core/cpu';
+import { msr as I } from '@cloister/core/cpu';
 import * as L from '../cpu/layout.js';
-import type { CpuSelection } from '../cpuid/selection.js';
 import { isCanonical, type MsrEntry, recordField } from './entry.js';
-import * as I from './indices.js';
 import type { MsrCpu } from './ports.js';
 
 export const EFER_SCE = 1 << 0;

@@ -4,13 +4,14 @@
  *
  * Source: AMD APM vol. 2, 13.2.4, 16.3.1 and 16.9; Linux Documentation/virt/kvm/x86/msr.rst.
  */
+
+import type { CpuSelection } from '@cloister/core/cpu';
+import { msr as I } from '@cloister/core/cpu';
 import type { LocalApic } from '../apic/local-apic.js';
-import type { CpuSelection } from '../cpuid/selection.js';
 import type { KvmClock } from '../paravirt/kvm-clock.js';
 import type { PvEoi } from '../paravirt/pv-eoi.js';
 import type { TimeStamp } from '../timing/time-stamp.js';
 import type { MsrEntry } from './entry.js';
-import * as I from './indices.js';
 
 export interface TimingParts {
   readonly apic: LocalApic;

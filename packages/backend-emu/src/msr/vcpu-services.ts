@@ -11,11 +11,11 @@ import type {
   Snapshotable,
 } from '@cloister/core';
 import { VmmError } from '@cloister/core';
+import type { CpuSelection } from '@cloister/core/cpu';
+import { CpuidTable } from '@cloister/core/cpu';
 import type { ApicBus } from '../apic/bus.js';
 import { LocalApic } from '../apic/local-apic.js';
 import type { ApicCpu } from '../apic/ports.js';
-import type { CpuSelection } from '../cpuid/selection.js';
-import { CpuidTable } from '../cpuid/table.js';
 import { KvmClock, type KvmClockGroup } from '../paravirt/kvm-clock.js';
 import { PvEoi } from '../paravirt/pv-eoi.js';
 import { TimeStamp } from '../timing/time-stamp.js';

@@ -2,7 +2,7 @@
  * The CPU that a VM gets: a model, with features added and taken away, from a text of the form
  * `MODEL[,+feature,-feature,…]`.
  */
-import { VmmError } from '@cloister/core';
+import { VmmError } from '../interfaces/index.js';
 import { FEATURES, REQUIRES } from './features.js';
 import { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL, OPTIONAL_FEATURES } from './models.js';
 

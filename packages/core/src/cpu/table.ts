@@ -4,9 +4,9 @@
  * Source: AMD APM vol. 3, appendix E. A leaf out of range or reserved reads as zeros, as on AMD's
  * processors (Intel's answer with their highest leaf instead).
  */
-import type { CpuExtension, CpuidValue, ExtensionVcpu } from '@cloister/core';
-import { kvmLeaf } from '../paravirt/kvm-leaves.js';
+import type { CpuExtension, CpuidValue, ExtensionVcpu } from '../interfaces/index.js';
 import { FEATURES, MIRRORED_EDX } from './features.js';
+import { kvmLeaf } from './kvm-leaves.js';
 import type { CpuSelection } from './selection.js';
 import * as topology from './topology.js';
 import * as xsave from './xsave-layout.js';

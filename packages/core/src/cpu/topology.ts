@@ -4,7 +4,7 @@
  * Source: AMD APM vol. 3, E.3.7 (0xb), E.4.7 (0x80000008), E.4.15 (0x8000001d),
  * E.4.16 (0x8000001e).
  */
-import type { CpuidValue } from '@cloister/core';
+import type { CpuidValue } from '../interfaces/index.js';
 import type { CacheLevel, CpuModel } from './models.js';
 
 const LINE_SIZE = 64;

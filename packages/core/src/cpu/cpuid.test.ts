@@ -1,7 +1,8 @@
 /** What CPUID says: identity, features, topology, KVM leaves; and that it never throws. */
-import type { CpuidValue } from '@cloister/core';
+
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { CpuidValue } from '../interfaces/index.js';
 import { FEATURES } from './features.js';
 import { CPU_MODELS } from './models.js';
 import { selectCpu } from './selection.js';

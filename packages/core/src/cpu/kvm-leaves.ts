@@ -1,11 +1,11 @@
 /**
  * The hypervisor leaves: KVM's signature and the timing leaf. The feature bits of 0x40000001 are in
- * `cpuid/features.ts` with all others.
+ * `features.ts` with all others.
  *
  * Source: Linux Documentation/virt/kvm/x86/cpuid.rst and msr.rst; the timing leaf 0x40000010 is
  * the one that VMware defined.
  */
-import type { CpuidValue } from '@cloister/core';
+import type { CpuidValue } from '../interfaces/index.js';
 
 export const KVM_BASE = 0x40000000;
 export const KVM_TIMING = 0x40000010;
