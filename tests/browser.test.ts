@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'vite';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { chromium, look } from './lib/chromium.js';
+import { chromium, look } from '../tools/lib/chromium.mjs';
 
 const browser = chromium();
 let folders: string;

@@ -1,24 +1,35 @@
 /**
  * X.509 certificates as AMD issues them, and PEM files of several.
  *
- * Source: RFC 5280 sections 4.1 and 4.2, RFC 7468 for PEM. The structure is read by
- * @peculiar/asn1-x509. Of the standard extensions basic constraints and key usage count here; a
- * critical extension that is neither makes a certificate unusable, as RFC 5280 demands.
+ * Source: RFC 5280 sections 4.1 and 4.2, RFC 7468 for PEM. The frame is walked here, strictly;
+ * names, dates, algorithms and standard extensions are read by @peculiar/asn1-x509. Of the latter
+ * basic constraints and key usage count; a critical extension that is neither makes a certificate
+ * unusable, as RFC 5280 demands. Unique identifiers, which it forbids to issue, are refused.
  */
 import { VmmError } from '@cloister/core';
 import { AsnConvert } from '@peculiar/asn1-schema';
+import { BasicConstraints, KeyUsage, KeyUsageFlags, Time } from '@peculiar/asn1-x509';
+import { sameBytes, toHex } from './bytes.js';
+import { DER, type DerValue, derInside, derValues, identifierText } from './der.js';
 import {
-  BasicConstraints,
-  KeyUsage,
-  KeyUsageFlags,
-  Certificate as X509,
-} from '@peculiar/asn1-x509';
-import { toHex } from './bytes.js';
-import { dateOf, guarded, nameText, type SignedObject, signedObject } from './signed-object.js';
+  dateOf,
+  expectTags,
+  guarded,
+  nameText,
+  type SignedObject,
+  signedObject,
+} from './signed-object.js';
 
 const BASIC_CONSTRAINTS = '2.5.29.19';
 const KEY_USAGE = '2.5.29.15';
 const UNDERSTOOD = new Set([BASIC_CONSTRAINTS, KEY_USAGE]);
+
+/** Tags of the body's fields that have one of their own. */
+const VERSION = 0xa0;
+const EXTENSIONS = 0xa3;
+
+const VERSION_3 = Uint8Array.of(DER.integer, 1, 2);
+const TRUE = Uint8Array.of(0xff);
 
 /** Larger than any certificate of AMD's by far. */
 const CERTIFICATE_MAX = 0x10000;
@@ -50,42 +61,70 @@ export function parseCertificate(received: Uint8Array): Certificate {
   if (received.length > CERTIFICATE_MAX) {
     throw new VmmError('invalid-file', `certificate of ${received.length} bytes`);
   }
-  const der = Uint8Array.from(received);
-  return guarded('certificate', () => {
-    const parsed = AsnConvert.parse(der, X509);
-    const tbs = parsed.tbsCertificate;
-    const extensions = new Map<string, Uint8Array>();
-    const unknownCritical: string[] = [];
-    for (const { extnID, critical, extnValue } of tbs.extensions ?? []) {
-      if (extensions.has(extnID)) {
-        throw new VmmError('invalid-file', `certificate: extension ${extnID} twice`);
-      }
-      extensions.set(extnID, new Uint8Array(extnValue.buffer));
-      if (critical && !UNDERSTOOD.has(extnID)) unknownCritical.push(extnID);
-    }
-    const subject = nameText(tbs.subject);
-    return {
-      ...signedObject('certificate', der, {
-        body: parsed.tbsCertificateRaw,
-        inner: tbs.signature,
-        signature: parsed.signatureValue,
-      }),
-      subject,
-      issuer: nameText(tbs.issuer),
-      commonName: /(?:^|, )CN=([^,]*)$/.exec(subject)?.[1] ?? '',
-      serial: serialText(tbs.serialNumber),
-      notBefore: dateOf('certificate', tbs.validity.notBefore.getTime()),
-      notAfter: dateOf('certificate', tbs.validity.notAfter.getTime()),
-      publicKey: new Uint8Array(AsnConvert.serialize(tbs.subjectPublicKeyInfo)),
-      ...authority(extensions),
-      extensions,
-      unknownCritical,
-    };
-  });
+  return guarded('certificate', () => certificateOf(Uint8Array.from(received)));
 }
 
-export const serialText = (serial: ArrayBuffer): string =>
-  toHex(new Uint8Array(serial)).replace(/^0+(?=.)/, '');
+/** Version, serial, algorithm, issuer, validity, subject, key. */
+const FIELDS = [VERSION, DER.integer, ...Array<number>(5).fill(DER.sequence)];
+const ALGORITHM = 2;
+
+type Fields = readonly [DerValue, DerValue, DerValue, DerValue, DerValue, DerValue, DerValue];
+
+function certificateOf(der: Uint8Array<ArrayBuffer>): Certificate {
+  const { signed, fields } = signedObject('certificate', der, () => ALGORITHM);
+  expectTags(fields.slice(0, FIELDS.length), FIELDS);
+  const [version, serial, , issuer, validity, subject, key] = fields as unknown as Fields;
+  if (!sameBytes(version.content, VERSION_3)) {
+    throw new VmmError('unsupported', 'certificate: not of X.509 version 3');
+  }
+  const [notBefore, notAfter, ...others] = derValues(validity.content);
+  if (notBefore === undefined || notAfter === undefined || others.length > 0) {
+    throw new VmmError('invalid-file', 'certificate: its validity is not two dates');
+  }
+  const name = nameText(subject.der);
+  return {
+    ...signed,
+    subject: name,
+    issuer: nameText(issuer.der),
+    commonName: /(?:^|, )CN=([^,]*)$/.exec(name)?.[1] ?? '',
+    serial: serialText(serial.content),
+    notBefore: dateOf('certificate', timeOf(notBefore)),
+    notAfter: dateOf('certificate', timeOf(notAfter)),
+    publicKey: key.der,
+    ...extensionsOf(fields.slice(FIELDS.length)),
+  };
+}
+
+const timeOf = ({ der }: DerValue): Date => AsnConvert.parse(der, Time).getTime();
+
+export const serialText = (serial: Uint8Array): string => toHex(serial).replace(/^0+(?=.)/, '');
+
+/** What follows the key: the extensions, or nothing. */
+function extensionsOf(rest: readonly DerValue[]) {
+  const extensions = new Map<string, Uint8Array>();
+  const unknownCritical: string[] = [];
+  const [list] = rest;
+  expectTags(rest, list === undefined ? [] : [EXTENSIONS]);
+  for (const each of list === undefined ? [] : derInside(list.content, DER.sequence)) {
+    const { id, critical, value } = extensionOf(each);
+    if (extensions.has(id)) {
+      throw new VmmError('invalid-file', `certificate: extension ${id} twice`);
+    }
+    extensions.set(id, value);
+    if (critical && !UNDERSTOOD.has(id)) unknownCritical.push(id);
+  }
+  return { ...authority(extensions), extensions, unknownCritical };
+}
+
+/** DER leaves out `critical` where it is false, and has one value for true. */
+function extensionOf({ der }: DerValue) {
+  const parts = derInside(der, DER.sequence);
+  const critical = parts.length === 3;
+  const middle = critical ? [DER.boolean] : [];
+  expectTags(parts, [DER.identifier, ...middle, DER.octetString]);
+  if (critical && !sameBytes(parts[1]!.content, TRUE)) throw new Error('not true in DER');
+  return { id: identifierText(parts[0]!.content), critical, value: parts.at(-1)!.content };
+}
 
 function authority(extensions: ReadonlyMap<string, Uint8Array>) {
   const constraints = extensions.get(BASIC_CONSTRAINTS);

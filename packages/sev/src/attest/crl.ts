@@ -7,14 +7,16 @@
  */
 import { VmmError } from '@cloister/core';
 import { AsnConvert } from '@peculiar/asn1-schema';
-import { CertificateList } from '@peculiar/asn1-x509';
+import { type Extension, TBSCertList } from '@peculiar/asn1-x509';
 import { pemBlocks, serialText } from './certificate.js';
+import { DER, type DerValue } from './der.js';
 import { dateOf, guarded, nameText, type SignedObject, signedObject } from './signed-object.js';
 
 const CRL_MAX = 0x400000;
 
 /** Extensions of a list that are understood: its number, and whose key signed. */
 const UNDERSTOOD = new Set(['2.5.29.20', '2.5.29.35']);
+const NONE: ReadonlySet<string> = new Set();
 
 export interface RevocationList extends SignedObject {
   readonly issuer: string;
@@ -29,25 +31,29 @@ export function parseCrl(file: Uint8Array): RevocationList {
   if (file.length > CRL_MAX) throw new VmmError('invalid-file', `CRL of ${file.length} bytes`);
   const der = Uint8Array.from(file[0] === 0x30 ? file : (pemBlocks(file, 'X509 CRL')[0] ?? file));
   return guarded('CRL', () => {
-    const parsed = AsnConvert.parse(der, CertificateList);
-    const list = parsed.tbsCertList;
-    for (const { extnID, critical } of list.crlExtensions ?? []) {
-      if (critical && !UNDERSTOOD.has(extnID)) {
-        throw new VmmError('unsupported', `CRL: critical extension ${extnID}`);
-      }
-    }
+    const { signed, fields } = signedObject('CRL', der, algorithmAt);
+    const list = AsnConvert.parse(signed.body, TBSCertList);
+    const entries = list.revokedCertificates ?? [];
+    refuseCritical(list.crlExtensions ?? [], UNDERSTOOD);
+    for (const { crlEntryExtensions } of entries) refuseCritical(crlEntryExtensions ?? [], NONE);
+    const [, issuer] = fields.slice(algorithmAt(fields));
     return {
-      ...signedObject('CRL', der, {
-        body: parsed.tbsCertListRaw,
-        inner: list.signature,
-        signature: parsed.signature,
-      }),
-      issuer: nameText(list.issuer),
+      ...signed,
+      issuer: nameText(issuer!.der),
       thisUpdate: dateOf('CRL', list.thisUpdate.getTime()),
       nextUpdate: list.nextUpdate && dateOf('CRL', list.nextUpdate.getTime()),
       revoked: new Set(
-        (list.revokedCertificates ?? []).map(({ userCertificate }) => serialText(userCertificate)),
+        entries.map(({ userCertificate }) => serialText(new Uint8Array(userCertificate))),
       ),
     };
   });
+}
+
+/** The version stands first, where there is one. */
+const algorithmAt = ([first]: readonly DerValue[]): number => (first?.tag === DER.integer ? 1 : 0);
+
+function refuseCritical(extensions: readonly Extension[], understood: ReadonlySet<string>): void {
+  const unknown = extensions.find(({ extnID, critical }) => critical && !understood.has(extnID));
+  if (unknown === undefined) return;
+  throw new VmmError('unsupported', `CRL: critical extension ${unknown.extnID}`);
 }

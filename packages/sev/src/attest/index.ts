@@ -3,6 +3,14 @@
  */
 export type { Hashes } from '../hash/port.js';
 export {
+  type KeyHolder,
+  type NamedHash,
+  type Signatures,
+  signatures,
+  useSignatures,
+} from '../signature/port.js';
+export { webSignatures } from '../signature/web-signatures.js';
+export {
   type CertTableEntry,
   type CertTableKind,
   encodeCertTable,

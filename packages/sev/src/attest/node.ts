@@ -1,9 +1,12 @@
 /**
- * `@cloister/sev/attest` in Node: the same names, over `node:crypto` hashes.
+ * `@cloister/sev/attest` in Node: the same names, with hashes and signature checks of `node:crypto`.
  */
 import { nodeHashes } from '../hash/node-hash.js';
 import { useHashes } from '../hash/port.js';
+import { nodeSignatures } from '../signature/node-signatures.js';
+import { useSignatures } from '../signature/port.js';
 
 useHashes(nodeHashes);
+useSignatures(nodeSignatures);
 
 export * from './index.js';

@@ -1,38 +1,19 @@
 /**
- * Signature checks, all of them through WebCrypto.
+ * Who signed what: reports, certificates and revocation lists.
  *
- * Source: W3C Web Cryptography API; SEV-SNP ABI (AMD 56860), "Signature" format: R and S of 72
- * bytes each, little-endian, then zeros.
+ * Source: SEV-SNP ABI (AMD 56860), "Signature" format: R and S of 72 bytes each, little-endian,
+ * then zeros.
  */
+import { signatures } from '../signature/port.js';
 import { concat, isZero, reversed } from './bytes.js';
 import type { Certificate } from './certificate.js';
 import { type Report, SIGNED_SIZE } from './report.js';
 import type { SignedObject } from './signed-object.js';
 
-/** A key of each use, imported once for as long as its certificate object lives. */
-const imported = new WeakMap<Certificate, Map<string, Promise<CryptoKey>>>();
-
-function keyOf(certificate: Certificate, algorithm: RsaHashedImportParams | EcKeyImportParams) {
-  const kept = imported.get(certificate) ?? new Map<string, Promise<CryptoKey>>();
-  imported.set(certificate, kept);
-  const use = JSON.stringify(algorithm);
-  const key =
-    kept.get(use) ??
-    crypto.subtle.importKey('spki', certificate.publicKey, algorithm, false, ['verify']);
-  kept.set(use, key);
-  return key;
-}
-
 /** Whether `issuer`'s key signed a certificate or a CRL. A key of another kind did not. */
 export async function signedBy(signed: SignedObject, issuer: Certificate): Promise<boolean> {
   const { hash, signature, body } = signed;
-  try {
-    const key = await keyOf(issuer, { name: 'RSA-PSS', hash: hash.name });
-    const scheme = { name: 'RSA-PSS', saltLength: hash.length };
-    return await crypto.subtle.verify(scheme, key, signature, body);
-  } catch {
-    return false;
-  }
+  return signatures().rsaPss(issuer, hash, signature, body);
 }
 
 /** Where the parts of a report's signature are. */
@@ -56,12 +37,5 @@ export async function reportSignedBy({ bytes }: Report, vek: Certificate): Promi
     reversed(bytes.subarray(R, R + P384_BYTES)),
     reversed(bytes.subarray(S, S + P384_BYTES)),
   );
-  try {
-    const key = await keyOf(vek, { name: 'ECDSA', namedCurve: 'P-384' });
-    const scheme = { name: 'ECDSA', hash: 'SHA-384' };
-    const signed = Uint8Array.from(bytes.subarray(0, SIGNED_SIZE));
-    return await crypto.subtle.verify(scheme, key, signature, signed);
-  } catch {
-    return false;
-  }
+  return signatures().ecdsaP384(vek, signature, Uint8Array.from(bytes.subarray(0, SIGNED_SIZE)));
 }

@@ -2,19 +2,22 @@
  * What a certificate and a CRL have in common: a body, an algorithm, a signature.
  *
  * Source: RFC 5280 sections 4.1.1 and 5.1.1; RFC 4055 section 3.1 for RSASSA-PSS parameters.
- * The ASN.1 library reads BER and so accepts one value in several encodings, and the signature
- * does not cover the outer shell. The shell is therefore built again from what is signed and
- * compared: no byte of the file can change without being noticed.
+ * The signature does not cover the frame around them: it must be in the one encoding that DER
+ * allows and name the algorithm that the body names, so that no byte of a file can change without
+ * being noticed.
  */
 import { VmmError } from '@cloister/core';
 import { RsaSaPssParams } from '@peculiar/asn1-rsa';
 import { AsnConvert } from '@peculiar/asn1-schema';
-import { AlgorithmIdentifier, type Name } from '@peculiar/asn1-x509';
-import { concat, sameBytes, toHex } from './bytes.js';
+import { AlgorithmIdentifier, Name } from '@peculiar/asn1-x509';
+import type { NamedHash } from '../signature/port.js';
+import { sameBytes } from './bytes.js';
+import { DER, type DerValue, derInside, derValues } from './der.js';
+import { remembered } from './remembered.js';
 
 const RSASSA_PSS = '1.2.840.113549.1.1.10';
 const MGF1 = '1.2.840.113549.1.1.8';
-const HASHES: Readonly<Record<string, { readonly name: string; readonly length: number }>> = {
+const HASHES: Readonly<Record<string, NamedHash>> = {
   '2.16.840.1.101.3.4.2.1': { name: 'SHA-256', length: 32 },
   '2.16.840.1.101.3.4.2.2': { name: 'SHA-384', length: 48 },
   '2.16.840.1.101.3.4.2.3': { name: 'SHA-512', length: 64 },
@@ -25,10 +28,10 @@ export interface SignedObject {
   readonly der: Uint8Array<ArrayBuffer>;
   readonly body: Uint8Array<ArrayBuffer>;
   readonly signature: Uint8Array<ArrayBuffer>;
-  readonly hash: { readonly name: string; readonly length: number };
+  readonly hash: NamedHash;
 }
 
-/** Runs the library's parser; whatever it throws becomes one error that says what was read. */
+/** Runs a parser; whatever it throws becomes one error that says what was read. */
 export function guarded<T>(what: string, parse: () => T): T {
   try {
     return parse();
@@ -38,54 +41,42 @@ export function guarded<T>(what: string, parse: () => T): T {
   }
 }
 
-/** Puts the parts together and insists that they give the bytes received. */
+/** Takes the frame off: a body, an algorithm, a signature, and nothing else. */
 export function signedObject(
   what: string,
   der: Uint8Array<ArrayBuffer>,
-  parts: {
-    readonly body: ArrayBuffer | undefined;
-    /** The algorithm that the body itself names. */
-    readonly inner: AlgorithmIdentifier;
-    readonly signature: ArrayBuffer;
-  },
-): SignedObject {
-  const body = new Uint8Array(parts.body ?? new ArrayBuffer(0));
-  const signature = new Uint8Array(parts.signature);
-  const { hash, algorithm } = schemeOf(what, parts.inner);
-  const bits = tagged(0x03, concat(Uint8Array.of(0), signature));
-  if (!sameBytes(tagged(0x30, concat(body, algorithm, bits)), der)) {
-    throw new VmmError('invalid-file', `${what}: not the one encoding that DER allows`);
+  /** Which of the body's fields names the algorithm. */
+  algorithmAt: (fields: readonly DerValue[]) => number,
+): { readonly signed: SignedObject; readonly fields: readonly DerValue[] } {
+  const parts = derInside(der, DER.sequence);
+  expectTags(parts, [DER.sequence, DER.sequence, DER.bitString]);
+  const [body, algorithm, bits] = parts as [DerValue, DerValue, DerValue];
+  const fields = derValues(body.content);
+  const inner = fields[algorithmAt(fields)];
+  // A signature is whole bytes: the bit string leaves no bits over.
+  if (inner === undefined || !sameBytes(inner.der, algorithm.der) || bits.content[0] !== 0) {
+    throw new VmmError('invalid-file', `${what}: its two algorithms or its signature are damaged`);
   }
-  return { der, body, signature, hash };
+  const hash = pssHash(algorithm.der);
+  if (hash === undefined) {
+    throw new VmmError('unsupported', `${what}: not signed with RSASSA-PSS as AMD does`, {
+      remedy: 'SHA-256, SHA-384 or SHA-512, MGF1 with the same, a salt as long as the hash',
+    });
+  }
+  const signed = { der, body: body.der, signature: bits.content.subarray(1), hash };
+  return { signed, fields };
 }
 
-interface Scheme {
-  readonly hash: SignedObject['hash'];
-  /** The algorithm's DER. */
-  readonly algorithm: Uint8Array;
-}
-
-/** AMD writes its parameters in one way: reading them once is enough. */
-const seen = new Map<string, Scheme>();
-const SEEN_MAX = 16;
-
-function schemeOf(what: string, inner: AlgorithmIdentifier): Scheme {
-  const key = `${inner.algorithm} ${toHex(new Uint8Array(inner.parameters ?? []))}`;
-  const known = seen.get(key);
-  if (known !== undefined) return known;
-  const algorithm = new Uint8Array(AsnConvert.serialize(inner));
-  const scheme = { hash: pssHash(what, inner), algorithm };
-  if (seen.size < SEEN_MAX) seen.set(key, scheme);
-  return scheme;
+/** Insists on values of these types, and no others. */
+export function expectTags(values: readonly DerValue[], tags: readonly number[]): void {
+  const same = values.length === tags.length && values.every(({ tag }, i) => tag === tags[i]);
+  if (!same) throw new Error('other values than the format has');
 }
 
 /** The hash of RSASSA-PSS parameters whose salt is as long as the hash, as AMD's always are. */
-function pssHash(what: string, { algorithm, parameters }: AlgorithmIdentifier) {
-  if (algorithm !== RSASSA_PSS || !parameters) {
-    throw new VmmError('unsupported', `${what}: signature algorithm ${algorithm}`, {
-      remedy: 'AMD signs with RSASSA-PSS',
-    });
-  }
+const pssHash = remembered((der): NamedHash | undefined => {
+  const { algorithm, parameters } = AsnConvert.parse(der, AlgorithmIdentifier);
+  if (algorithm !== RSASSA_PSS || !parameters) return undefined;
   const { hashAlgorithm, maskGenAlgorithm, saltLength, trailerField } = AsnConvert.parse(
     parameters,
     RsaSaPssParams,
@@ -99,19 +90,8 @@ function pssHash(what: string, { algorithm, parameters }: AlgorithmIdentifier) {
     mask?.algorithm === hashAlgorithm.algorithm &&
     saltLength === hash?.length &&
     trailerField === 1;
-  if (hash === undefined || !usual) {
-    throw new VmmError('unsupported', `${what}: RSASSA-PSS with unusual parameters`);
-  }
-  return hash;
-}
-
-function tagged(tag: number, content: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { length } = content;
-  if (length < 0x80) return concat(Uint8Array.of(tag, length), content);
-  const digits: number[] = [];
-  for (let rest = length; rest > 0; rest = Math.floor(rest / 256)) digits.unshift(rest % 256);
-  return concat(Uint8Array.of(tag, 0x80 | digits.length, ...digits), content);
-}
+  return usual ? hash : undefined;
+});
 
 /** The library makes an invalid date of digits that are none. */
 export function dateOf(what: string, date: Date): Date {
@@ -129,14 +109,14 @@ const ATTRIBUTES: Readonly<Record<string, string>> = {
   '2.5.4.11': 'OU',
 };
 
-/** A name as text, in its own order; what follows a comma or a backslash is escaped. */
-export function nameText(name: Name): string {
-  return name
+/** A name as text, in its own order; a comma and a backslash in it are escaped. */
+export const nameText = remembered((der): string =>
+  AsnConvert.parse(der, Name)
     .flatMap((set) =>
       [...set].map(({ type, value }) => {
         const text = value.toString().replace(/[\\,]/g, '\\$&');
         return `${ATTRIBUTES[type] ?? type}=${text}`;
       }),
     )
-    .join(', ');
-}
+    .join(', '),
+);

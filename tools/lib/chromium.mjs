@@ -4,13 +4,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { accessSync, constants, readFileSync, rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { delimiter, extname, join } from 'node:path';
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome'];
-const TYPES: Readonly<Record<string, string>> = {
+const TYPES = {
   '.html': 'text/html',
   '.js': 'text/javascript',
 };
@@ -28,7 +27,7 @@ const FLAGS = [
   '--disable-sync',
 ];
 
-function isExecutable(path: string): boolean {
+function isExecutable(path) {
   try {
     accessSync(path, constants.X_OK);
     return true;
@@ -37,15 +36,19 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** The path of a Chromium, or null where there is none. */
-export function chromium(): string | null {
+/**
+ * The path of a Chromium, or null where there is none.
+ *
+ * @returns {string | null}
+ */
+export function chromium() {
   const folders = (process.env['PATH'] ?? '').split(delimiter);
   const paths = NAMES.flatMap((name) => folders.map((folder) => join(folder, name)));
   return paths.find(isExecutable) ?? null;
 }
 
 /** Added to the page: sends it here once the element has text, or what went wrong before. */
-const watcher = (id: string) => `<script>
+const watcher = (id) => `<script>
   const element = document.getElementById('${id}');
   const post = (seen) => void fetch('/seen', { method: 'POST', body: JSON.stringify(seen) });
   const send = () => element.textContent === '' || post(Object.fromEntries(
@@ -59,15 +62,13 @@ const watcher = (id: string) => `<script>
   send();
 </script>`;
 
-export type Seen = Readonly<Record<string, string>>;
-
-function serve(folder: string, id: string): { server: Server; seen: Promise<Seen> } {
-  let tell: (seen: Seen) => void = () => {};
-  const seen = new Promise<Seen>((resolve) => {
+function serve(folder, id) {
+  let tell = () => {};
+  const seen = new Promise((resolve) => {
     tell = resolve;
   });
   const server = createServer((request, response) => {
-    const path = request.url === '/' ? '/index.html' : request.url!;
+    const path = request.url === '/' ? '/index.html' : request.url;
     if (path === '/seen') {
       let body = '';
       request.on('data', (chunk) => {
@@ -92,12 +93,19 @@ function serve(folder: string, id: string): { server: Server; seen: Promise<Seen
   return { server, seen };
 }
 
-/** The text of every element with an id, once the element `id` has some; or `error` alone. */
-export async function look(path: string, folder: string, id: string): Promise<Seen> {
+/**
+ * The text of every element with an id, once the element `id` has some; or `error` alone.
+ *
+ * @param {string} path of Chromium
+ * @param {string} folder with an index.html
+ * @param {string} id
+ * @returns {Promise<Readonly<Record<string, string>>>}
+ */
+export async function look(path, folder, id) {
   const { server, seen } = serve(folder, id);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const { port } = server.address();
   const profile = await mkdtemp(join(tmpdir(), 'cloister-chromium-'));
   const child = spawn(path, [...FLAGS, `--user-data-dir=${profile}`, `http://127.0.0.1:${port}/`], {
     stdio: ['ignore', 'ignore', 'pipe'],
