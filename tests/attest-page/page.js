@@ -1,5 +1,6 @@
-// Verifies the report of `vectors.json` beside the page, and the same report with a bit turned over;
-// times both ways of a verifier's day. Writes what it found as JSON into the page.
+// Verifies the report of `vectors.json` beside the page, and the same report with a bit turned
+// over; times verification with certificates known before and with a new one each. Writes what it
+// found as JSON into the page.
 
 import { parseCertificate, signatures, verifyReport } from '@cloister/sev/attest';
 import { hashes } from '@cloister/sev/measure';

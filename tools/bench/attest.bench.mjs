@@ -49,7 +49,7 @@ export async function run(report) {
   }
   await browserRows(report);
   report.note(
-    'one caller, one report at a time; ratios to the bare row of the same case, median of rounds (goal: 1.5)',
+    'one caller, one report at a time; ratios to the bare row of the same case, goal: 1.5',
   );
 }
 

@@ -1,5 +1,5 @@
 /**
- * `@cloister/sev/attest` in Node: the same names, with hashes and signature checks of `node:crypto`.
+ * `@cloister/sev/attest` in Node: the same names, with `node:crypto` for hashes and signatures.
  */
 import { nodeHashes } from '../hash/node-hash.js';
 import { useHashes } from '../hash/port.js';
