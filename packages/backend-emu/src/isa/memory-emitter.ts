@@ -61,15 +61,18 @@ export class MemoryEmitter extends FlagEmitter {
     this.if(faulted, () => this.flow.fault());
   }
 
-  /** Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path). */
-  readable(address: Value, bytes: number): Value {
+  /**
+   * Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path, where
+   * `touched` of them are loaded).
+   */
+  readable(address: Value, bytes: number, touched = bytes): Value {
     const host = this.code.newLocal('i32');
     this.code.scope(() => {
       const entry = this.tlbEntry(address);
       this.if(
         this.misses(entry, L.TLB_TAG_READ, address, bytes),
         () => {
-          this.#slow(this.core.loadSlow, address, bytes);
+          this.#slow(this.core.loadSlow, address, touched);
           this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
         },
         () => this.code.set(host, this.hostAddress(entry, address)),
@@ -109,14 +112,14 @@ export class MemoryEmitter extends FlagEmitter {
   }
 
   /** Host address of `bytes` bytes at `address`, readable and writable; ended by `commit`. */
-  update(address: Value, bytes: number): Value {
+  update(address: Value, bytes: number, touched = bytes): Value {
     const host = this.code.newLocal('i32');
     this.code.scope(() => {
       const entry = this.tlbEntry(address);
       this.if(
         this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
         () => {
-          this.#slow(this.core.prepareRmw, address, bytes);
+          this.#slow(this.core.prepareRmw, address, touched);
           this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
         },
         () => this.code.set(host, this.hostAddress(entry, address)),

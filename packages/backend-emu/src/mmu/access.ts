@@ -62,7 +62,7 @@ export class MemoryAccess {
 
   // --- For emitted code -----------------------------------------------------------------------
 
-  /** Loads `size` bytes at the current privilege to BOUNCE. */
+  /** Loads `size` bytes at the current privilege to BOUNCE; 0 only translates. */
   loadSlow(lo: number, hi: number, size: number, stack = false): number {
     this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
     if (!this.locate(lo, hi, size, READ, this.record.words[CPL])) return 1;
@@ -222,6 +222,7 @@ export class MemoryAccess {
   }
 
   private gather(): void {
+    if (this.size0 === 0) return;
     this.loadPiece(this.host0, this.gpa0, this.size0, this.bounce);
     if (this.size1 !== 0) {
       this.loadPiece(this.host1, this.gpa1, this.size1, this.bounce + this.size0);

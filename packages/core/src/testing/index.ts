@@ -1,4 +1,11 @@
 /** What tests of plugins and of Cloister itself use: conformance kits and fakes. */
+
+export * from './backend-kit.js';
+export * from './canonical.js';
+export { CORPUS_IMAGES } from './corpus/images.js';
+export * from './corpus/program.js';
+export { CORPUS, PROBES } from './corpus/programs.js';
+export { type ProgramOptions, type ProgramOutcome, runProgram } from './corpus/run-program.js';
 export * from './device-kit.js';
 export { KitPorts } from './device-kit-ports.js';
 export * from './fake-backend.js';

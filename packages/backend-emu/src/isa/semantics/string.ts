@@ -106,8 +106,9 @@ function moveRun(x: Emitter): Value {
     bulk,
     () => {
       const bytes = x.mul(run, x.i64(x.size >> 3));
-      const from = x.readable(source, 1);
-      const to = x.update(target, 1);
+      // Only finds the places: a device is not to see it.
+      const from = x.readable(source, 1, 0);
+      const to = x.update(target, 1, 0);
       const bounce = x.add(x.cpu, x.i32(L.BOUNCE));
       const length = x.wrap(bytes);
       const slow = x.or(x.eq(from, bounce), x.eq(to, bounce));
@@ -147,7 +148,7 @@ function fillRun(x: Emitter): Value {
   x.if(
     bulk,
     () => {
-      const to = x.update(target, 1);
+      const to = x.update(target, 1, 0);
       x.if(
         x.eq(to, x.add(x.cpu, x.i32(L.BOUNCE))),
         () => {
