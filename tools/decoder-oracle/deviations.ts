@@ -11,7 +11,7 @@ export const NOT_IMPLEMENTED: readonly (readonly [reason: string, names: string]
   ['no CPU model has AVX, AVX-512 or XOP; BMI is not done', 'VEX EVEX XOP'],
   ['AMD withdrew them: 3DNow!', 'D3NOW Femms'],
   ['AMD only, in no model: SSE4A', 'Extrq Insertq Movntsd Movntss'],
-  ['planned, not done', 'Adcx Adox Rdpid Stac Clac Invpcid'],
+  ['planned, not done', 'Adcx Adox Rdpid'],
   [
     'planned, not done: XSAVE and supervisor states',
     `

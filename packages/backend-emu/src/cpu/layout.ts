@@ -42,7 +42,7 @@ export const FAULT_ERROR = 0x0c8;
 export const STOP_OP = 0x0cc;
 /** Linear address of a page fault, moved to CR2 at delivery. i64. */
 export const FAULT_ADDRESS = 0x0d0;
-/** Offsets from cpuBase of the TLB and the jump cache of the current privilege. u32. */
+/** Offsets from cpuBase of the TLB and the jump cache in use (`Processor.selectTlb`). u32. */
 export const TLB = 0x0d8;
 export const JUMP_CACHE = 0x0dc;
 /** Generation of jump-cache entries; a bump empties it. u32. */
@@ -163,6 +163,9 @@ export const JUMP_ENTRIES = 4096;
 export const JUMP_ENTRY_SIZE = 16;
 export const JUMP_SUPERVISOR = TLB_USER + TLB_ENTRIES * TLB_ENTRY_SIZE;
 export const JUMP_USER = JUMP_SUPERVISOR + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
+
+/** Translations of CPL 0-2 while EFLAGS.AC overrides SMAP, laid out like the other two TLBs. */
+export const TLB_OVERRIDE = JUMP_USER + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 
 /** Bytes from one vCPU's base to the next. */
 export const CPU_STRIDE = 0x40000;

@@ -113,8 +113,12 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.record = new CpuRecord(buffer, cpuBase);
     this.words = this.record.words;
     this.physical = physical;
-    const gigabytePages = cpu.has('pdpe1gb');
-    this.mmu = new Mmu(this.record, physical, { physicalBits, gigabytePages });
+    this.mmu = new Mmu(this.record, physical, {
+      physicalBits,
+      gigabytePages: cpu.has('pdpe1gb'),
+      pse36: cpu.has('pse36'),
+      linearBits: cpu.has('la57') ? 57 : 48,
+    });
     this.exits = new ExitPort(index, options.instructions);
     this.mmio = new MmioRouter(this.exits);
     this.memory = new MemoryAccess(this.record, this.mmu, this.mmio);
@@ -260,7 +264,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       this.onUserMode = null;
     }
     words[MODE] = mode;
-    words[L.TLB >> 2] = user === 1 ? L.TLB_USER : L.TLB_SUPERVISOR;
+    this.selectTlb();
     words[L.JUMP_CACHE >> 2] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;
     if (this.cacheMode[user] === mode && this.cacheBase[user] === base) return;
     // The jump cache knows addresses by RIP alone.
@@ -276,13 +280,18 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     record.setI32(L.FPU_TRAPS, traps);
   }
 
-  /** Sets RFLAGS; translations made under another EFLAGS.AC are dropped where SMAP is on. */
+  /** Sets RFLAGS. With SMAP, EFLAGS.AC chooses among the TLBs. */
   setEflags(image: number, mask: number): void {
     const before = this.words[EFLAGS];
     this.record.setEflags(image, mask);
-    if (((before ^ this.words[EFLAGS]) & FLAG_AC) !== 0 && this.mmu.walker.smap) {
-      this.mmu.tlb.flushAll();
-    }
+    if (((before ^ this.words[EFLAGS]) & FLAG_AC) !== 0) this.selectTlb();
+  }
+
+  /** Points emitted code to the TLB of its privilege; it looks when it is next dispatched. */
+  private selectTlb(): void {
+    const { words, mmu } = this;
+    const supervisor = mmu.overrides ? L.TLB_OVERRIDE : L.TLB_SUPERVISOR;
+    words[L.TLB >> 2] = words[CPL] === 3 ? L.TLB_USER : supervisor;
   }
 
   /** Sets PKRU; translations made under another value are dropped where keys are on. */

@@ -68,3 +68,4 @@ export const PF_WRITE = 1 << 1;
 export const PF_USER = 1 << 2;
 export const PF_RESERVED = 1 << 3;
 export const PF_FETCH = 1 << 4;
+export const PF_KEY = 1 << 5;

@@ -69,7 +69,12 @@ export function testMachine(ramBase = RAM): TestMachine {
   record.setI32(L.TLB, L.TLB_SUPERVISOR);
   record.setI32(L.JUMP_CACHE, L.JUMP_SUPERVISOR);
   record.setI32(L.MODE, modeKey(record.view));
-  const mmu = new Mmu(record, physical, { physicalBits: 46, gigabytePages: true });
+  const mmu = new Mmu(record, physical, {
+    physicalBits: 46,
+    gigabytePages: true,
+    pse36: true,
+    linearBits: 48,
+  });
   const access = new MemoryAccess(record, mmu, { read: () => {}, write: () => {} });
   const systemCalls: string[] = [];
   const { names, core, module } = coreOnce();

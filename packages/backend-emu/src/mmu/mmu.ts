@@ -17,7 +17,7 @@ import {
   type PhysicalMemory,
   spaOf,
 } from './physical.js';
-import { RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, Tlb } from './tlb.js';
+import { OVERRIDE, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, SUPERVISOR, Tlb, USER } from './tlb.js';
 import { PageWalker, type PagingFeatures, WRITE } from './walk.js';
 
 /** The system's own access to descriptor tables and task state, whatever the CPL. */
@@ -92,22 +92,33 @@ export class Mmu {
    * TRANSLATE_FAULT; or TRANSLATE_MMIO, `gpa` being set.
    */
   translate(lo: number, hi: number, access: number, who: number): number {
-    const host = this.tlb.probe(lo, hi, access, who === 3);
-    if (host >= 0 && (who !== IMPLICIT || !this.walker.smap)) return host;
-    return this.fill(lo, hi, access, who);
+    const host = this.tlb.probe(lo, hi, access, this.tableOf(who));
+    return host >= 0 ? host : this.fill(lo, hi, access, who);
+  }
+
+  /** The TLB that holds the rights of accesses by `who`. */
+  private tableOf(who: number): number {
+    if (who === 3) return USER;
+    return who !== IMPLICIT && this.overrides ? OVERRIDE : SUPERVISOR;
+  }
+
+  /** Whether EFLAGS.AC lets explicit supervisor accesses pass SMAP. */
+  get overrides(): boolean {
+    return this.walker.smap && (this.record.words[EFLAGS] & FLAG_AC) !== 0;
   }
 
   /** As `translate`, but never looks into the TLB. */
   fill(lo: number, hi: number, access: number, who: number): number {
     const { walker } = this;
     if (!walker.isCanonical(hi)) return this.fault(this.canonicalVector, 0);
-    const user = who === 3;
-    const override = who !== IMPLICIT && (this.record.words[EFLAGS] & FLAG_AC) !== 0;
-    if (!walker.walk(lo, hi, access, user, override)) return this.pageFault(lo, hi, walker.error);
-    return this.enter(lo, hi, access, user, who === IMPLICIT && walker.smap);
+    const table = this.tableOf(who);
+    if (!walker.walk(lo, hi, access, table === USER, table === OVERRIDE)) {
+      return this.pageFault(lo, hi, walker.error);
+    }
+    return this.enter(lo, hi, access, table);
   }
 
-  private enter(lo: number, hi: number, access: number, user: boolean, transient: boolean): number {
+  private enter(lo: number, hi: number, access: number, table: number): number {
     const { walker, physical } = this;
     const page = (walker.pageLo >>> 12) + walker.pageHi * 0x100000;
     let spa: number;
@@ -121,7 +132,7 @@ export class Mmu {
       spa = spaOf(entry);
       readOnly = isReadOnly(entry);
     } else {
-      spa = this.policySpa(walker.pageLo, walker.pageHi, ACCESS_NAMES[access], user);
+      spa = this.policySpa(walker.pageLo, walker.pageHi, ACCESS_NAMES[access], table === USER);
       if (spa === POLICY_FAULT) return TRANSLATE_FAULT;
       if (spa < 0) return this.mmio(page, lo);
       readOnly = (this.allowed & RIGHT_WRITE) === 0;
@@ -129,7 +140,6 @@ export class Mmu {
     const host = physical.ramBase + spa;
     const at = host + (lo & 0xfff);
     if (readOnly && access === WRITE) return this.mmio(page, lo);
-    if (transient) return at;
     const frame = spa / 4096;
     const flags = physical.flags[frame];
     let { rights } = walker;
@@ -145,7 +155,7 @@ export class Mmu {
     rights &= this.allowed;
     if (rights !== 0) {
       const { global, pageShift } = walker;
-      this.tlb.fill(lo, hi, user, host, rights, global, pageShift);
+      this.tlb.fill(lo, hi, table, host, rights, global, pageShift);
     }
     return at;
   }

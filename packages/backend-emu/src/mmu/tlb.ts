@@ -1,5 +1,6 @@
 /**
- * One vCPU's software TLBs (supervisor and user), in the layout that emitted code reads.
+ * One vCPU's software TLBs, in the layout that emitted code reads: for supervisor accesses, for
+ * user accesses, and for supervisor accesses while EFLAGS.AC overrides SMAP.
  *
  * An entry's tag is the page's virtual address, so that `va ^ tag` is the offset in the page on a
  * hit; a tag that is absent must never match. All ones does for every index but that of the last
@@ -17,10 +18,14 @@ const TAG_WRITE = L.TLB_TAG_WRITE >> 2;
 const TAG_EXECUTE = L.TLB_TAG_EXECUTE >> 2;
 const ADDEND = L.TLB_ADDEND >> 2;
 const SPARE = ADDEND + 1;
-const SUPERVISOR = L.TLB_SUPERVISOR >> 2;
-const USER = L.TLB_USER >> 2;
 const GENERATION = L.GENERATION >> 2;
 const PAGE_MASK = ~0xfff;
+
+/** Numbers of the tables, and where each begins in the record's words. */
+export const SUPERVISOR = 0;
+export const USER = 1;
+export const OVERRIDE = 2;
+const TABLES = [L.TLB_SUPERVISOR >> 2, L.TLB_USER >> 2, L.TLB_OVERRIDE >> 2];
 
 /** Entries noted for a quick flush; with more in use the whole table is cleared. */
 const NOTED = 384;
@@ -32,6 +37,7 @@ export function tlbIndex(lo: number, hi: number): number {
 
 const LAST_INDEX = tlbIndex(0xfffff000, 0xffffffff);
 if (LAST_INDEX === tlbIndex(0, 0)) throw new Error('an empty TLB entry would match page 0');
+const LAST_ENTRIES = TABLES.map((first) => first + LAST_INDEX * STRIDE);
 
 export const RIGHT_READ = 1;
 export const RIGHT_WRITE = 2;
@@ -40,9 +46,9 @@ export const RIGHT_EXECUTE = 4;
 export class Tlb {
   private readonly words: Int32Array;
   /** Word index of the entries filled since the table was last empty. */
-  private readonly noted = [new Int32Array(NOTED), new Int32Array(NOTED)];
+  private readonly noted = TABLES.map(() => new Int32Array(NOTED));
   /** How many; more than `NOTED` when some were not noted. */
-  private readonly counts = [0, 0];
+  private readonly counts = TABLES.map(() => 0);
   /** Regions that hold parts of large pages. */
   private readonly largeRegions = new RegionSet();
   /** Regions of what the jump cache leads to in this generation; empty: not known. */
@@ -55,14 +61,14 @@ export class Tlb {
   }
 
   /** Word index of the entry for a page. */
-  entry(lo: number, hi: number, user: boolean): number {
-    return (user ? USER : SUPERVISOR) + tlbIndex(lo, hi) * STRIDE;
+  entry(lo: number, hi: number, table: number): number {
+    return TABLES[table] + tlbIndex(lo, hi) * STRIDE;
   }
 
   /** Host address by the tag of an access (0 read, 1 write, 2 execute), or -1. */
-  probe(lo: number, hi: number, access: number, user: boolean): number {
+  probe(lo: number, hi: number, access: number, table: number): number {
     const { words } = this;
-    const entry = (user ? USER : SUPERVISOR) + tlbIndex(lo, hi) * STRIDE;
+    const entry = TABLES[table] + tlbIndex(lo, hi) * STRIDE;
     const tag = entry + access * 2;
     if (words[tag] !== (lo & PAGE_MASK) || words[tag + 1] !== hi) return -1;
     return (lo + words[entry + ADDEND]) >>> 0;
@@ -72,7 +78,7 @@ export class Tlb {
   fill(
     lo: number,
     hi: number,
-    user: boolean,
+    table: number,
     host: number,
     rights: number,
     global: boolean,
@@ -80,8 +86,8 @@ export class Tlb {
   ): void {
     const { words } = this;
     const index = tlbIndex(lo, hi);
-    const entry = (user ? USER : SUPERVISOR) + index * STRIDE;
-    if (words[entry + SPARE] === -1) this.note(entry, user ? 1 : 0);
+    const entry = TABLES[table] + index * STRIDE;
+    if (words[entry + SPARE] === -1) this.note(entry, table);
     const page = lo & PAGE_MASK;
     const absent = index === LAST_INDEX ? 0 : -1;
     const read = (rights & RIGHT_READ) !== 0;
@@ -101,16 +107,14 @@ export class Tlb {
 
   /** Drops every translation. */
   flushAll(): void {
-    this.clear(0, false);
-    this.clear(1, false);
+    for (let table = 0; table < TABLES.length; table++) this.clear(table, false);
     this.largeRegions.clear();
     this.nextGeneration();
   }
 
   /** Drops every translation but global ones (a write to CR3). */
   flushNonGlobal(): void {
-    this.clear(0, true);
-    this.clear(1, true);
+    for (let table = 0; table < TABLES.length; table++) this.clear(table, true);
     this.nextGeneration();
   }
 
@@ -118,11 +122,11 @@ export class Tlb {
   flushPage(lo: number, hi: number): void {
     const { words } = this;
     const large = this.largeRegions.has(lo, hi);
-    for (let which = 0; which < 2; which++) {
-      const entry = this.entry(lo, hi, which === 1);
+    for (let table = 0; table < TABLES.length; table++) {
+      const entry = this.entry(lo, hi, table);
       // What the tags hold does not matter: dropping another page's entry is allowed.
       if (words[entry + SPARE] !== -1) this.empty(entry);
-      if (large) this.flushLarge(lo, hi, which);
+      if (large) this.flushLarge(lo, hi, table);
     }
     // Most pages dropped hold data: decoded code stays reachable.
     if (this.codeRegions.isEmpty || this.codeRegions.has(lo, hi)) this.nextGeneration();
@@ -144,14 +148,14 @@ export class Tlb {
 
   /** Drops the write tags that lead to the frame at `host`. */
   dropWriteTags(host: number): void {
-    for (let which = 0; which < 2; which++) {
-      const count = this.counts[which];
-      const list = this.noted[which];
+    for (let table = 0; table < TABLES.length; table++) {
+      const count = this.counts[table];
+      const list = this.noted[table];
       if (count <= NOTED) {
         for (let i = 0; i < count; i++) this.dropWriteTag(list[i], host);
         continue;
       }
-      const first = which === 1 ? USER : SUPERVISOR;
+      const first = TABLES[table];
       for (let i = 0; i < L.TLB_ENTRIES; i++) this.dropWriteTag(first + i * STRIDE, host);
     }
   }
@@ -179,9 +183,9 @@ export class Tlb {
     return this.words[tag] === absent && this.words[tag + 1] === absent;
   }
 
-  private flushLarge(lo: number, hi: number, which: number): void {
+  private flushLarge(lo: number, hi: number, table: number): void {
     const { words } = this;
-    const first = which === 1 ? USER : SUPERVISOR;
+    const first = TABLES[table];
     for (let entry = first; entry < first + L.TLB_ENTRIES * STRIDE; entry += STRIDE) {
       const spare = words[entry + SPARE];
       if (spare === -1 || spare >>> 8 === 12) continue;
@@ -198,16 +202,16 @@ export class Tlb {
     return 0;
   }
 
-  private clear(which: number, keepGlobal: boolean): void {
-    const first = which === 1 ? USER : SUPERVISOR;
-    const count = this.counts[which];
-    this.counts[which] = 0;
+  private clear(table: number, keepGlobal: boolean): void {
+    const first = TABLES[table];
+    const count = this.counts[table];
+    this.counts[table] = 0;
     if (count > NOTED || (count === 0 && this.fills === 0)) {
       this.clearTable(first);
       return;
     }
     const { words } = this;
-    const list = this.noted[which];
+    const list = this.noted[table];
     let kept = 0;
     for (let i = 0; i < count; i++) {
       const entry = list[i];
@@ -216,7 +220,7 @@ export class Tlb {
       if (keepGlobal && (spare & 1) !== 0) list[kept++] = entry;
       else this.empty(entry);
     }
-    this.counts[which] = kept;
+    this.counts[table] = kept;
   }
 
   private clearTable(first: number): void {
@@ -224,15 +228,14 @@ export class Tlb {
     this.empty(first + LAST_INDEX * STRIDE);
   }
 
-  private note(entry: number, which: number): void {
-    const count = this.counts[which];
-    if (count < NOTED) this.noted[which][count] = entry;
-    if (count <= NOTED) this.counts[which] = count + 1;
+  private note(entry: number, table: number): void {
+    const count = this.counts[table];
+    if (count < NOTED) this.noted[table][count] = entry;
+    if (count <= NOTED) this.counts[table] = count + 1;
   }
 
   private absentTag(entry: number): number {
-    const last = LAST_INDEX * STRIDE;
-    return entry === SUPERVISOR + last || entry === USER + last ? 0 : -1;
+    return LAST_ENTRIES.includes(entry) ? 0 : -1;
   }
 
   private empty(entry: number): void {

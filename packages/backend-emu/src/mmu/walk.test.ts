@@ -33,7 +33,12 @@ function machine(physicalBits = 46) {
   const physical = new PhysicalMemory({ buffer, ramBase: RAM, size: SIZE });
   const slot = { id: 0, gpa: 0, size: SIZE, readOnly: false, name: 'ram', encryptable: false };
   physical.addSlot(slot);
-  const walker = new PageWalker(record, physical, { physicalBits, gigabytePages: true });
+  const walker = new PageWalker(record, physical, {
+    physicalBits,
+    gigabytePages: true,
+    pse36: true,
+    linearBits: 57,
+  });
   const view = new DataView(buffer, RAM, SIZE);
   return { record, physical, walker, view };
 }

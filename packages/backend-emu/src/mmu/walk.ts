@@ -1,7 +1,8 @@
 /**
  * The page walk: legacy 32-bit, PAE, 4-level and 5-level tables.
  *
- * Source: AMD APM vol. 2, 5.2-5.6 (translation, protection), 8.4.2 (error code).
+ * Source: AMD APM vol. 2, 5.2-5.6 (translation, protection), 5.6.7 (protection keys), 8.4.2 (error
+ * code).
  * Reserved bits follow AMD where vendors differ: bits 8:7 of a level-4 entry and bit 8 of a level-3
  * entry that points to a table must be zero. Accessed and dirty bits are set once the whole walk
  * has succeeded. No allocation and no BigInt: addresses are lo/hi pairs of signed numbers.
@@ -43,6 +44,10 @@ export interface PagingFeatures {
   /** Bits of a physical address, 36 to 52. */
   readonly physicalBits: number;
   readonly gigabytePages: boolean;
+  /** 4 MiB pages above 4 GiB in legacy tables (PSE-36). */
+  readonly pse36: boolean;
+  /** Bits of the widest linear address: 48, or 57 where five levels can be switched on. */
+  readonly linearBits: number;
 }
 
 export class PageWalker {
@@ -56,6 +61,8 @@ export class PageWalker {
   executable = true;
   dirty = true;
   global = false;
+  /** Protection key. */
+  key = 0;
   /** Bits of the offset in the page that the tables map: 12, 21, 22 or 30. */
   pageShift = 12;
   /** Rights of this access' privilege: bit 0 read, 1 write, 2 execute. */
@@ -76,6 +83,7 @@ export class PageWalker {
   private fetchReported = false;
   private writeProtect = false;
   private pse = false;
+  private keys = false;
   smep = false;
   smap = false;
   /** Set by a fill policy; null means that the tables' addresses are used as they stand. */
@@ -113,6 +121,7 @@ export class PageWalker {
     this.noExecute = (efer & R.EFER_NXE) !== 0 && pae;
     this.smep = (cr4 & R.CR4_SMEP) !== 0;
     this.smap = (cr4 & R.CR4_SMAP) !== 0;
+    this.keys = long && (cr4 & R.CR4_PKE) !== 0;
     this.fetchReported = this.noExecute || this.smep;
     this.writeProtect = (cr0 & R.CR0_WP) !== 0;
     this.pse = (cr4 & R.CR4_PSE) !== 0;
@@ -122,13 +131,22 @@ export class PageWalker {
     const ignored = this.kind === PAE ? 0x7ff00000 : 0;
     this.reservedHi = this.notAddressHi | ignored | (this.noExecute ? 0 : NX_HI);
     // PSE-36: bits 20:13 of a 4 MiB entry are address bits 39:32, bit 21 is reserved.
-    const beyond = this.features.physicalBits >= 40 ? 0 : this.notAddressHi & 0xff;
+    const beyond = this.features.pse36 ? this.notAddressHi & 0xff : 0xff;
     this.reserved4m = (1 << 21) | (beyond << 13);
   }
 
   /** Whether `hi` makes a 64-bit virtual address canonical (always, outside long mode). */
   isCanonical(hi: number): boolean {
     return (hi << this.canonicalShift) >> this.canonicalShift === hi;
+  }
+
+  /**
+   * Whether `hi` makes an address that may be a base: processors check what they load into base
+   * registers and MSRs against the widest address they know, whatever CR4.LA57 says.
+   */
+  isCanonicalBase(hi: number): boolean {
+    const top = hi >> (this.features.linearBits - 33);
+    return top === 0 || top === -1;
   }
 
   /**
@@ -155,7 +173,7 @@ export class PageWalker {
     }
     this.rights = this.rightsOf(user, override);
     if ((this.rights & (1 << access)) === 0) {
-      this.error = R.PF_PRESENT | this.errorBits(access, user);
+      this.error = R.PF_PRESENT | this.errorBits(access, user) | this.keyError(access, user);
       return false;
     }
     const written = access === WRITE;
@@ -172,10 +190,24 @@ export class PageWalker {
   /** What may be done with the page just found: bit 0 read, 1 write, 2 execute. */
   private rightsOf(user: boolean, override: boolean): number {
     const code = this.executable ? 4 : 0;
-    if (user) return this.user ? (this.writable ? 3 : 1) | code : 0;
+    const data = 3 & ~this.keyDenial(user);
+    if (user) return this.user ? (this.writable ? data : data & 1) | code : 0;
     const fetch = this.user && this.smep ? 0 : code;
     if (this.user && this.smap && !override) return fetch;
-    return (this.writable || !this.writeProtect ? 3 : 1) | fetch;
+    return (this.writable || !this.writeProtect ? data : data & 1) | fetch;
+  }
+
+  /** What the key of the page just found denies of its data: bit 0 read, 1 write. */
+  private keyDenial(user: boolean): number {
+    if (!this.keys || !this.user) return 0;
+    const bits = this.record.words[L.PKRU >> 2] >>> (this.key * 2);
+    if ((bits & 1) !== 0) return 3;
+    return user || this.writeProtect ? bits & 2 : 0;
+  }
+
+  /** The PK bit is set whenever the key denies the access, even if something else does, too. */
+  private keyError(access: number, user: boolean): number {
+    return access !== EXECUTE && (this.keyDenial(user) & (1 << access)) !== 0 ? R.PF_KEY : 0;
   }
 
   private identity(lo: number): void {
@@ -186,6 +218,7 @@ export class PageWalker {
     this.executable = true;
     this.dirty = true;
     this.global = false;
+    this.key = 0;
     this.pageShift = 12;
     this.rights = 7;
   }
@@ -292,6 +325,7 @@ export class PageWalker {
     this.executable = any >= 0 || !this.noExecute;
     this.dirty = (entry & PTE_D) !== 0;
     this.global = (entry & PTE_G) !== 0;
+    this.key = (entryHi >>> 27) & 15;
     this.pageShift = shift;
     return true;
   }

@@ -1,8 +1,11 @@
 /**
- * Control registers, and what acts on caches.
+ * Control registers, and what acts on caches and TLBs.
  *
- * Source: AMD APM vol. 2, 3.1 (control registers), 14.6 (entering long mode); vol. 3, MOV CRn,
- * LMSW, SMSW, CLTS, INVLPG, WBINVD, INVD.
+ * Source: AMD APM vol. 2, 3.1 (control registers), 5.5.1 (process-context identifiers), 14.6
+ * (entering long mode); vol. 3, MOV CRn, LMSW, SMSW, CLTS, INVLPG, WBINVD, INVD.
+ *
+ * The TLBs hold translations of the current PCID only: every write to CR3 drops all that are not
+ * global, which the manual allows even where bit 63 says that nothing need be dropped.
  */
 import * as L from '../cpu/layout.js';
 import { ATTR_L } from '../cpu/mode.js';
@@ -26,7 +29,16 @@ const CR0_DEFINED =
 /** Bits whose change empties the TLB. */
 const CR0_PAGING = R.CR0_PG | R.CR0_WP | R.CR0_PE;
 const CR4_PAGING =
-  R.CR4_PSE | R.CR4_PAE | R.CR4_PGE | R.CR4_SMEP | R.CR4_SMAP | R.CR4_LA57 | R.CR4_PKE;
+  R.CR4_PSE |
+  R.CR4_PAE |
+  R.CR4_PGE |
+  R.CR4_SMEP |
+  R.CR4_SMAP |
+  R.CR4_LA57 |
+  R.CR4_PKE |
+  R.CR4_PCIDE;
+/** Bit 63 of a value for CR3, in its upper half: translations need not be dropped. */
+const CR3_NO_FLUSH = 1 << 31;
 
 /** Bits of CR4 that the CPU model has. */
 function cr4Defined(cpu: Processor): number {
@@ -99,7 +111,7 @@ function writeCr0(cpu: Processor, image: number): Outcome {
     if ((record.i32(L.CR4) & R.CR4_PAE) === 0 || (cs & ATTR_L) !== 0) cpu.gp();
     record.setI32(L.EFER, efer | R.EFER_LMA);
   } else if (!paging && (before & R.CR0_PG) !== 0) {
-    if (cpu.is64) cpu.gp();
+    if (cpu.is64 || (record.i32(L.CR4) & R.CR4_PCIDE) !== 0) cpu.gp();
     record.setI32(L.EFER, efer & ~R.EFER_LMA);
   }
   if (turnsOn && (efer & R.EFER_LME) === 0 && (record.i32(L.CR4) & R.CR4_PAE) !== 0) {
@@ -111,13 +123,12 @@ function writeCr0(cpu: Processor, image: number): Outcome {
   return serialized(cpu);
 }
 
-function writeCr3(cpu: Processor, lo: number, hi: number): Outcome {
+function writeCr3(cpu: Processor, lo: number, image: number): Outcome {
   const { record } = cpu;
-  if (cpu.isLong) {
-    // Bits above the physical address size must be zero.
-    const bits = cpu.options.physicalBits - 32;
-    if (bits < 31 && hi >>> bits !== 0) cpu.gp();
-  }
+  const keeps = (record.i32(L.CR4) & R.CR4_PCIDE) !== 0;
+  const hi = keeps ? image & ~CR3_NO_FLUSH : image;
+  // Bits above the physical address size must be zero.
+  if (cpu.isLong && hi >>> (cpu.options.physicalBits - 32) !== 0) cpu.gp();
   const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
   if (paging && !cpu.isLong && (record.i32(L.CR4) & R.CR4_PAE) !== 0) loadPdptes(cpu, lo);
   record.setPair(L.CR3, lo, cpu.isLong ? hi : 0);
@@ -133,7 +144,10 @@ function writeCr4(cpu: Processor, value: number): Outcome {
   const changed = before ^ value;
   if (cpu.isLong && (value & R.CR4_PAE) === 0) cpu.gp();
   if (cpu.isLong && (changed & R.CR4_LA57) !== 0) cpu.gp();
-  if (!cpu.isLong && (value & R.CR4_PCIDE) !== 0) cpu.gp();
+  if ((changed & value & R.CR4_PCIDE) !== 0) {
+    // Only in long mode, and only from PCID 0.
+    if (!cpu.isLong || (record.lo(L.CR3) & 0xfff) !== 0) cpu.gp();
+  }
   const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
   const pae = (value & R.CR4_PAE) !== 0;
   if (paging && !cpu.isLong && pae && (changed & CR4_PAGING) !== 0) {

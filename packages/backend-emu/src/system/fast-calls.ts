@@ -100,6 +100,12 @@ export function sysexit(cpu: Processor): Outcome {
   return REDISPATCH;
 }
 
+/** A base that four levels cannot reach, in ARG0: #GP(0) unless the processor knows five. */
+export function wideBase(cpu: Processor): Outcome {
+  if (!cpu.mmu.walker.isCanonicalBase(cpu.record.hi(L.ARG0))) cpu.gp();
+  return NEXT;
+}
+
 /** SWAPGS. */
 export function swapgs(cpu: Processor): Outcome {
   if (!cpu.is64) cpu.raise(VECTOR_UD);

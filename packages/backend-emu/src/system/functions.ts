@@ -8,6 +8,7 @@ import * as debug from './debug-registers.js';
 import * as fastCalls from './fast-calls.js';
 import * as flagControl from './flag-control.js';
 import { fxrstor, fxsave } from './fxsave.js';
+import { invpcid } from './invpcid.js';
 import * as io from './io.js';
 import { iret } from './iret.js';
 import * as machine from './machine.js';
@@ -32,6 +33,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   into: flagControl.into,
   invd: control.invd,
   invlpg: control.invlpg,
+  invpcid,
   iret,
   jmpFar: transfer.jmpFar,
   lar: segments.lar,
@@ -78,6 +80,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   verw: segments.verw,
   vmmcall: machine.vmmcall,
   wbinvd: control.wbinvd,
+  wideBase: fastCalls.wideBase,
   wrmsr: machine.wrmsr,
   wrpkru: keys.wrpkru,
   xgetbv: machine.xgetbv,

@@ -177,7 +177,7 @@ function loadSystem(
   if ((hi & D.DESC_P) === 0) cpu.raise(VECTOR_NP, error);
   if (cpu.isLong) {
     D.readUpper(cpu, selector);
-    if (!cpu.mmu.walker.isCanonical(cpu.descriptor.upper)) cpu.gp(error);
+    if (!cpu.mmu.walker.isCanonicalBase(cpu.descriptor.upper)) cpu.gp(error);
   }
   D.setTypeBits(cpu, busy);
   D.cacheSegment(cpu, index, selector);

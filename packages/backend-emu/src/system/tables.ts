@@ -22,7 +22,7 @@ function loadTable(cpu: Processor, field: number): Outcome {
   if (size === 8) {
     base = memory.read64(baseAtLo, baseAtHi, cpu.cpl);
     baseHi = memory.high;
-    if (!cpu.mmu.walker.isCanonical(baseHi)) cpu.gp();
+    if (!cpu.mmu.walker.isCanonicalBase(baseHi)) cpu.gp();
   } else {
     base = memory.read32(baseAtLo, baseAtHi, cpu.cpl);
     if (size === 2) base &= 0xffffff;

@@ -144,7 +144,7 @@ describe('the selection of a CPU', () => {
     [',+warp', /unknown CPU feature "warp"/],
     [',rdrand', /no change/],
     [',-sse', /"sse2" needs "sse"/],
-    [',+la57', /not implemented/],
+    [',+vme', /not implemented/],
   ])('refuses %j', (words, message) => {
     expect(() => selectCpu(words)).toThrow(message);
   });

@@ -50,7 +50,7 @@ const CLOISTER_V1: CpuModel = {
     fpu pse tsc msr pae cx8 apic pge cmov pat pse36 clflush mmx fxsr sse sse2 sse3 ssse3
     sse4_1 sse4_2 movbe aes pclmulqdq sha_ni
     x2apic tsc_deadline tsc_adjust rdrand arat hypervisor
-    cx16 popcnt fsgsbase smep syscall nx rdtscp lm lahf_lm topoext constant_tsc
+    cx16 popcnt fsgsbase smep smap umip pcid invpcid pdpe1gb syscall nx rdtscp lm lahf_lm topoext constant_tsc
     lfence_rdtsc null_seg_base auto_ibrs ssb_no btc_no srso_no tsa_sq_no tsa_l1_no
     kvmclock kvmclock2 kvmclock_stable kvm_nopiodelay kvm_pv_eoi
   `),
@@ -78,4 +78,6 @@ export const CPU_MODELS: ReadonlyMap<string, CpuModel> = new Map(
 export const DEFAULT_CPU_MODEL = CLOISTER_V1.name;
 
 /** Features that are implemented but that a VM must ask for: `--cpu MODEL,+feature`. */
-export const OPTIONAL_FEATURES: ReadonlySet<string> = new Set(words('pku ibpb ibrs stibp ssbd'));
+export const OPTIONAL_FEATURES: ReadonlySet<string> = new Set(
+  words('pku la57 ibpb ibrs stibp ssbd'),
+);

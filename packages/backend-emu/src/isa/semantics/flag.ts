@@ -1,12 +1,14 @@
 /**
  * Instructions on RFLAGS. AMD APM vol. 3, chapter 3 (CLC, CLD, CMC, STC, STD, PUSHF, POPF) and
- * chapter 4 (CLI, STI).
+ * chapter 4 (CLAC, CLI, STAC, STI).
  */
 import * as L from '../../cpu/layout.js';
 import { define } from '../define.js';
 
 const DF = 1 << 10;
 const IF = 1 << 9;
+const AC = 1 << 18;
+const SMAP = 1 << 21;
 const STATUS = 0x8d5;
 const TF = 1 << 8;
 const VM = 1 << 17;
@@ -47,6 +49,22 @@ define('STI', { hot: true }, (x) => {
     () => x.system('sti', []),
   );
 });
+
+/** With SMAP, EFLAGS.AC chooses among the TLBs of supervisor accesses. */
+for (const [name, on] of [
+  ['STAC', true],
+  ['CLAC', false],
+] as const) {
+  define(name, { ends: true, modal: true }, (x) => {
+    x.if(x.state32(L.CPL), () => x.raise(6));
+    const flags = x.state32(L.EFLAGS);
+    x.setState32(L.EFLAGS, on ? x.or(flags, x.i32(AC)) : x.and(flags, x.i32(~AC)));
+    const smap = x.and(x.state32(L.CR4), x.i32(SMAP));
+    const open = x.i32(on ? L.TLB_OVERRIDE : L.TLB_SUPERVISOR);
+    x.setState32(L.TLB, x.code.select(smap, open, x.i32(L.TLB_SUPERVISOR)));
+    x.flow.jump(x.nextRip());
+  });
+}
 
 define('PUSHF', { modal: true, hot: true }, (x) => {
   if (!x.legacy) {

@@ -7,8 +7,7 @@ import type { Emitter } from '../emitter.js';
 
 const CR4_FSGSBASE = 1 << 16;
 const VECTOR_UD = 6;
-const VECTOR_GP = 13;
-/** Bits above the sign bit of a virtual address with four levels. */
+/** The sign bit of a virtual address with four levels. */
 const CANONICAL_SHIFT = 47;
 
 function requireEnabled(x: Emitter): void {
@@ -33,7 +32,7 @@ for (const [name, segment] of [
     if (x.size === 64) {
       const signs = x.shrS(value, x.i64(CANONICAL_SHIFT));
       const canonical = x.eq(signs, x.shrS(value, x.i64(63)));
-      x.if(x.eqz(canonical), () => x.raise(VECTOR_GP, 0));
+      x.if(x.eqz(canonical), () => x.system('wideBase', [value]));
     }
     x.setState64(base, value);
   });

@@ -28,6 +28,9 @@ for (const name of ['LGDT', 'LIDT', 'SGDT', 'SIDT']) {
   });
 }
 ofAddress('INVLPG', 'invlpg', () => 0);
+define('INVPCID', { access: 'r', ends: true }, (x) => {
+  x.system('invpcid', [x.address(1), x.operandU(0)]);
+});
 ofAddress('FXSAVE', 'fxsave', (x) => (x.size === 64 ? 1 : 0));
 ofAddress('FXRSTOR', 'fxrstor', (x) => (x.size === 64 ? 1 : 0));
 

@@ -25,7 +25,18 @@ const group6 = byReg(
 
 const group7 = byReg(
   byMod(row('SGDT Mp'), null),
-  byMod(row('SIDT Mp'), byRm(plain(row('MONITOR')), plain(row('MWAIT')), ...nulls(6))),
+  byMod(
+    row('SIDT Mp'),
+    plain(
+      byRm(
+        row('MONITOR'),
+        row('MWAIT'),
+        row('CLAC', '', 'smap'),
+        row('STAC', '', 'smap'),
+        ...nulls(4),
+      ),
+    ),
+  ),
   byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
   byMod(row('LIDT Mp'), byRm(null, row('VMMCALL'), ...nulls(6))),
   row('SMSW EvMw'),

@@ -1,6 +1,6 @@
 /**
  * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32, AES and SHA;
- * and MOVBE, which shares its opcodes with CRC32. AMD APM vol. 3, appendix A, table A-9.
+ * and beside it MOVBE, which shares its opcodes with CRC32, and INVPCID. AMD APM vol. 3, appendix A, table A-9.
  */
 import { byMod, byPrefix, type Entry, type Row, row } from './row.js';
 
@@ -68,6 +68,7 @@ export const SSE_0F38: Readonly<Record<number, Entry>> = {
   0x3f: sse41('PMAXUD Vo,Wo'),
   0x40: sse41('PMULLD Vo,Wo'),
   0x41: sse41('PHMINPOSUW Vo,Wo'),
+  0x82: byMod(byPrefix(null, row('INVPCID Gn,Mo', '', 'invpcid'), null, null), null),
   0xc8: sha('SHA1NEXTE Vo,Wo'),
   0xc9: sha('SHA1MSG1 Vo,Wo'),
   0xca: sha('SHA1MSG2 Vo,Wo'),
