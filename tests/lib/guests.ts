@@ -8,7 +8,7 @@ import {
   publishFile,
   sha256,
 } from '../../tools/guest-image/index.mjs';
-import { BOOT_OK, SHELL } from '../../tools/guest-image/init-scripts.mjs';
+import { BOOT_OK, CPU_REPORT, SHELL } from '../../tools/guest-image/init-scripts.mjs';
 
 export type Guest = Awaited<ReturnType<typeof image>>;
 
@@ -29,6 +29,6 @@ export async function initrd(guest: Guest, init: string): Promise<string> {
   return publishFile(join(cacheDirectory(), 'tests', name), bytes);
 }
 
-export { BOOT_OK, SHELL };
+export { BOOT_OK, CPU_REPORT, SHELL };
 
 export const COMMAND_LINE = 'console=ttyS0 panic=-1';

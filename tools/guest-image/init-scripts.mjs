@@ -16,7 +16,17 @@ export const BOOT_OK = `${MOUNTS}${GREETING}echo BOOT-OK
 poweroff -f
 `;
 
-/** The same, with a restart in place of the power switch (for machines that have none). */
+/** Says what the kernel makes of the processor: flags, vulnerabilities, and its own messages. */
+export const CPU_REPORT = `${MOUNTS}echo
+cd /sys/devices/system/cpu/vulnerabilities
+for name in *; do echo "vulnerability $name: $(cat $name)"; done
+grep -m 1 '^flags' /proc/cpuinfo
+dmesg | grep -i -E 'mitigation|retpoline|return thunk|speculat' | sed 's/^/message /'
+echo BOOT-OK
+poweroff -f
+`;
+
+/** `BOOT_OK` with a restart in place of the power switch (for machines that have none). */
 export const BOOT_OK_REBOOT = BOOT_OK.replace('poweroff -f', 'reboot -f');
 
 /** A shell on the console; leaving it switches the machine off. */

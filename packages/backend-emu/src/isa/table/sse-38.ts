@@ -1,6 +1,7 @@
 /**
  * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32, AES and SHA;
- * and beside it MOVBE, which shares its opcodes with CRC32, and INVPCID. AMD APM vol. 3, appendix A, table A-9.
+ * and beside it MOVBE, which shares its opcodes with CRC32, and INVPCID. AMD APM vol. 3, appendix
+ * A, table A-9.
  */
 import { byMod, byPrefix, type Entry, type Row, row } from './row.js';
 
