@@ -14,7 +14,14 @@ import * as R from '../isa/op-record.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
 import { addressBody, eflagsBody, setStatusBody } from './core-functions.js';
-import { CaseFlow, FunctionFlow, type LoopContext, RUN_FAULT, RUN_STOP } from './flows.js';
+import {
+  CaseFlow,
+  enterBlock,
+  FunctionFlow,
+  type LoopContext,
+  RUN_FAULT,
+  RUN_STOP,
+} from './flows.js';
 import {
   enumerateHandlers,
   firstCold,
@@ -151,23 +158,40 @@ class CoreModuleBuilder {
       target: code.variable(code.load('i64.load', cpu, L.RIP)),
       refund: code.variable(code.i32(0)),
       dispatch: label,
-      enter: label,
+      late: label,
       next: label,
     };
-    code.loop((dispatch) => {
-      loop.dispatch = dispatch;
-      code.scope(() => this.#dispatch(loop));
-      code.loop((enter) => {
-        loop.enter = enter;
-        code.scope(() => this.#enterBlock(loop));
-        code.loop((next) => {
-          loop.next = next;
+    code.block((begin) => {
+      loop.next = begin;
+      this.#enterings(loop, () => this.#dispatch(loop));
+    });
+    // One loop, not one in another: what V8 lifts out of the inner is paid for at every block.
+    code.loop((next) => {
+      loop.next = next;
+      this.#enterings(loop, () => {
+        code.block((dispatch) => {
+          loop.dispatch = dispatch;
           this.#switch(loop);
         });
+        this.#dispatch(loop);
       });
     });
     code.unreachable();
     this.#module.setBody(index, code.finish());
+  }
+
+  /** Emits `body`, whose blocks are entered, and what is done where the budget is too small. */
+  #enterings(loop: LoopContext, body: () => void): void {
+    const { code, op } = loop;
+    code.block((late) => {
+      loop.late = late;
+      code.scope(body);
+    });
+    code.scope(() => {
+      const stop = code.call(this.#deadline, 'i32', op);
+      code.if(stop, () => code.return(code.i32(RUN_STOP)));
+    });
+    code.br(loop.next);
   }
 
   /** Finds the record of `target` in the jump cache, or has it looked up. */
@@ -191,6 +215,7 @@ class CoreModuleBuilder {
     const next = code.load('i64.load16_u', op, R.OP_NEXT);
     const length = code.load('i64.load8_u', op, R.OP_LENGTH);
     x.setState64(L.RIP_PAGE, x.sub(target, x.sub(next, length)));
+    enterBlock(loop);
   }
 
   /** Has the record of `target` looked up, and decoded if need be. */
@@ -201,18 +226,6 @@ class CoreModuleBuilder {
     x.if(x.eqz(op), () => {
       x.setState32(L.BUDGET, x.add(x.state32(L.BUDGET), refund));
       code.return(code.i32(RUN_FAULT));
-    });
-  }
-
-  /** Charges the block and stops where the budget does not cover it. */
-  #enterBlock(loop: LoopContext): void {
-    const { code, cpu, op, refund } = loop;
-    const x = new FlagEmitter(code, cpu);
-    const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
-    const budget = x.sub(x.add(x.state32(L.BUDGET), refund), remaining);
-    x.setState32(L.BUDGET, budget);
-    x.if(x.ltS(budget, x.i32(0)), () => {
-      x.if(code.call(this.#deadline, 'i32', op), () => code.return(code.i32(RUN_STOP)));
     });
   }
 
@@ -264,7 +277,7 @@ class CoreModuleBuilder {
           code.set(loop.target, rip);
           code.set(loop.refund, remaining);
           this.#lookUp(loop);
-          code.br(loop.enter);
+          enterBlock(loop);
         } else {
           x.setState64(L.RIP, rip);
           x.setState32(L.BUDGET, x.add(x.state32(L.BUDGET), remaining));
@@ -278,7 +291,7 @@ class CoreModuleBuilder {
         code.set(loop.refund, x.i32(0));
         x.if(x.gtU(link, x.i32(R.LINK_UNRESOLVED)), () => {
           code.set(op, link);
-          code.br(loop.enter);
+          enterBlock(loop);
         });
         const rip = x.add(page, next);
         code.set(loop.target, number === HANDLER_FALL ? rip : x.zeroExtend(rip, 32));

@@ -49,9 +49,22 @@ export interface LoopContext {
   readonly tlb: Value;
   readonly target: Value;
   readonly refund: Value;
+  /** Go on at `target`, with `refund` instructions of the last block not executed. */
   dispatch: Label;
-  enter: Label;
+  /** The budget does not cover the block at `op`. */
+  late: Label;
+  /** Execute the record `op`. */
   next: Label;
+}
+
+/** Ends a case: charges the block at `op` and goes on there. */
+export function enterBlock({ code, cpu, op, refund, late, next }: LoopContext): void {
+  const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
+  const left = code.op('i32.add', code.load('i32.load', cpu, L.BUDGET), refund);
+  const budget = code.op('i32.sub', left, remaining);
+  code.store('i32.store', cpu, budget, L.BUDGET);
+  code.brIf(code.op('i32.lt_s', budget, code.i32(0)), late);
+  code.br(next);
 }
 
 /** Flow of a case in the loop. */
@@ -80,7 +93,7 @@ export class CaseFlow implements Flow {
     const { code } = this.loop;
     this.#refund();
     code.set(this.loop.op, record);
-    code.br(this.loop.enter);
+    enterBlock(this.loop);
   }
 
   redispatch(): void {
