@@ -47,8 +47,9 @@ export const FOLDER_RULES = [
 /** Packages that may use Node's own modules; the others run in a browser. */
 export const NODE_PACKAGES = ['packages/cli', 'packages/backend-kvm'];
 
-/** In the others, files that only the `node` export condition leads to. */
-const NODE_FILE = /^packages\/sev\/src\/[^/]+\/node-[a-z0-9-]+\.ts$/;
+/** In the others, files that only the `node` export condition or a `node` entry leads to. */
+const NODE_FILE =
+  /^packages\/(sev\/src\/[^/]+\/node-[a-z0-9-]+|virtio\/src\/node\/[a-z0-9-]+)\.ts$/;
 
 const IMPORT =
   /(?:^|[\s;])(?:import|export)\s(?:[^'"`;]*?\sfrom\s)?\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)/gm;

@@ -20,6 +20,7 @@ const CHECKS = [
   // These without Node's types: what they hold must run in a browser.
   { name: 'types: core', args: tsc('packages/core'), slow: true },
   { name: 'types: sev', args: tsc('packages/sev'), slow: true },
+  { name: 'types: virtio', args: tsc('packages/virtio'), slow: true },
   { name: 'types: backend-emu', args: tsc('packages/backend-emu'), slow: true },
 ];
 

@@ -20,6 +20,9 @@ class FlatMemory implements DmaView {
     this.bytes.set(source, gpa);
     return true;
   }
+  covers(gpa: number, length: number): boolean {
+    return gpa + length <= this.bytes.length;
+  }
   get view(): DataView {
     return new DataView(this.bytes.buffer);
   }

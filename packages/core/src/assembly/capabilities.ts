@@ -13,6 +13,7 @@ const REMEDIES: readonly (readonly [string, string])[] = [
   ['irqchip', 'use pc() of @cloister/core/devices'],
   ['acpi', 'use pc() of @cloister/core/devices'],
   ['console', 'use serial() of @cloister/core/devices'],
+  ['virtio.transport', 'use virtioMmio() or virtioPci() of @cloister/virtio'],
   ['cpu.emulated', 'use the emulated backend, @cloister/backend-emu'],
   ['cpu', 'use another backend, or another processor model'],
 ];

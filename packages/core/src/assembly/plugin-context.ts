@@ -35,6 +35,7 @@ export function pluginContext(assembly: Assembly, name: string): PluginContext {
     addExitHandler: (handler) => router.add(handler as unknown as AnyExitHandler, name),
     irq: (gsi) => lines.line(gsi),
     consoleOutput: (source, byte) => events.console.put(source, byte),
+    guestFault: (message) => events.fault({ kind: 'guest-fault', plugin: name, message }),
     addAcpiNode: (node) => void assembly.acpiNodes.push(node),
     setBackend: (backend) => assembly.setSingle('backend', backend, name),
     setBootSource: (source) => assembly.setSingle('boot source', source, name),

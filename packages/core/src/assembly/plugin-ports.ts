@@ -33,6 +33,9 @@ export function guardedInput(input: InputPort, fault: PortFault): InputPort {
     get live() {
       return input.live;
     },
+    get replaying() {
+      return input.replaying;
+    },
     source(name, deliver, bound) {
       const guarded = (data: Uint8Array) => {
         try {

@@ -16,6 +16,7 @@ class Source implements InputSource {
   full = false;
   live = false;
   held = false;
+  stalling = false;
   readonly listeners: (() => void)[] = [];
 
   constructor(
@@ -44,6 +45,12 @@ class Source implements InputSource {
     this.held = on;
     if (!on && this.queued > 0) this.port.changed();
   }
+
+  stall(on: boolean): void {
+    if (this.stalling === on) return;
+    this.stalling = on;
+    this.port.changed();
+  }
 }
 
 interface Pending {
@@ -69,6 +76,17 @@ export class MachineInput implements InputPort {
   get live(): boolean {
     if (this.replay !== null) return false;
     for (const source of this.sources.values()) if (source.live) return true;
+    return false;
+  }
+
+  get replaying(): boolean {
+    return this.replay !== null;
+  }
+
+  /** Whether the guest has to wait for what some source is about to bring. */
+  get stalled(): boolean {
+    if (this.replay !== null) return false;
+    for (const source of this.sources.values()) if (source.stalling) return true;
     return false;
   }
 

@@ -27,6 +27,13 @@ export interface InputSource {
    * data of other sources overtakes it. Has no effect on what a replay delivers.
    */
   hold(on: boolean): void;
+  /**
+   * What this source is about to bring belongs to this very moment: until `stall(false)` no
+   * instruction executes and counted time stands still; pausing and saving are possible. So host
+   * work of unknown length ends at a known virtual time. Has no effect in a replay, which has the
+   * data already.
+   */
+  stall(on: boolean): void;
 }
 
 export interface InputPort extends Snapshotable {
@@ -37,6 +44,8 @@ export interface InputPort extends Snapshotable {
   source(name: string, deliver: (data: Uint8Array) => void, bound?: number): InputSource;
   /** Whether any source is live (false during replay). */
   readonly live: boolean;
+  /** True in a replay: host data is dropped, so host work need not, and must not, be done. */
+  readonly replaying: boolean;
 }
 
 /** One recorded input. */

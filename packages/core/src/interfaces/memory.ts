@@ -45,8 +45,8 @@ export interface GuestMemory {
     access: 'read' | 'write',
     fn: (span: Uint8Array, gpa: number) => void,
   ): void;
-  /** True when every byte of the range is backed. */
-  covers(gpa: number, length: number): boolean;
+  /** True when every byte of the range is backed, for `write` by memory that is not read-only. */
+  covers(gpa: number, length: number, access?: 'read' | 'write'): boolean;
   /** Turns pages private or shared; contents become unpredictable, as on hardware. */
   convert(gpa: number, length: number, to: 'private' | 'shared'): void;
   /** Gives pages back to the host; they read as zeros afterwards. */
@@ -82,4 +82,6 @@ export interface MemoryBacking {
 export interface DmaView {
   read(gpa: number, target: Uint8Array): boolean;
   write(gpa: number, source: Uint8Array): boolean;
+  /** Whether every byte of the range can be read (`read`) or also written (`write`). */
+  covers(gpa: number, length: number, access: 'read' | 'write'): boolean;
 }

@@ -77,6 +77,8 @@ export interface PluginContext {
    * chunks.
    */
   consoleOutput(source: string, byte: number): void;
+  /** Reports what the guest did wrong, as a `guest-fault` event under the plugin's name. */
+  guestFault(message: string): void;
   /** Describes a device to ACPI's DSDT. */
   addAcpiNode(node: AcpiDeviceNode): void;
   /** At most one of each per VM; a second is a `VmmError('plugin-conflict')`. */

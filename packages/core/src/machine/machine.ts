@@ -45,7 +45,13 @@ const TURN_MS = 10;
 /** Virtual time without an instruction after which CPUs that nothing can wake count as dead. */
 const DEAD_AFTER_NS = 1e9;
 
-type Step = 'again' | 'sleep' | 'paused' | 'reboot' | { readonly end: Omit<VmEnd, 'instructions'> };
+type Step =
+  | 'again'
+  | 'sleep'
+  | 'stall'
+  | 'paused'
+  | 'reboot'
+  | { readonly end: Omit<VmEnd, 'instructions'> };
 
 const TYPE = 'machine';
 
@@ -111,6 +117,7 @@ export class Machine {
         if (step === 'paused') return null;
         if (step === 'reboot') await this.parts.reboot();
         if (step === 'sleep') await this.sleep();
+        else if (step === 'stall') await sleeper.sleep(Number.POSITIVE_INFINITY);
         // A guest that resets without end must not starve the event loop either.
         else if (step === 'reboot' || host.now() >= turnAt) await host.turn();
         else continue;
@@ -178,6 +185,7 @@ export class Machine {
     if (request !== null) return this.obey(request);
     const over = this.replayOver();
     if (over !== null) return { end: over };
+    if (input.stalled) return 'stall';
     const cpu = this.pick();
     if (cpu < 0) return this.idle();
     this.idleSince = null;

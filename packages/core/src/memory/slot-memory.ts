@@ -53,8 +53,8 @@ class PagedMemory implements SlotMemory {
     return this.table.find(gpa);
   }
 
-  covers(gpa: number, length: number): boolean {
-    return isRange(gpa, length) && this.table.covers(gpa, length, false);
+  covers(gpa: number, length: number, access: 'read' | 'write' = 'read'): boolean {
+    return isRange(gpa, length) && this.table.covers(gpa, length, access === 'write');
   }
 
   read(gpa: number, target: Uint8Array): void {
@@ -74,8 +74,7 @@ class PagedMemory implements SlotMemory {
   }
 
   tryWrite(gpa: number, source: Uint8Array): boolean {
-    if (!isRange(gpa, source.length)) return false;
-    if (!this.table.covers(gpa, source.length, true)) return false;
+    if (!this.covers(gpa, source.length, 'write')) return false;
     this.copyIn(gpa, source);
     return true;
   }
@@ -232,5 +231,6 @@ export function dmaView(memory: () => GuestMemory): DmaView {
   return {
     read: (gpa, target) => memory().tryRead(gpa, target),
     write: (gpa, source) => memory().tryWrite(gpa, source),
+    covers: (gpa, length, access) => memory().covers(gpa, length, access),
   };
 }

@@ -1,0 +1,195 @@
+/**
+ * Work that the host does for a device while the guest goes on: its results reach the device
+ * through the VM's input port, so that a recorded run replays without the host.
+ *
+ * With the instruction-counted clock a result falls at a fixed virtual time, however long the host
+ * takes: the guest waits there for a host that is late (`InputSource.stall`), and results that are
+ * due together come in the order of their starts. With the wall clock they come as they are done.
+ * In a replay no work is begun: what it did to the world it does not do again.
+ */
+import type { Clock, InputPort, InputSource, Timer } from '@cloister/core';
+import { state } from '@cloister/core/devices';
+
+/** The work itself: resolves with the result. Rejection counts as an empty result. */
+export type Work = () => Promise<Uint8Array>;
+
+export interface HostWorkOptions {
+  /** Name of the input source: the device's. */
+  readonly name: string;
+  readonly input: InputPort;
+  readonly clock: Clock;
+  /** Bytes of results that may wait for the guest; the device bounds what it starts. */
+  readonly bound: number;
+  /** Takes a result, between two instructions. */
+  deliver(token: number, result: Uint8Array): void;
+}
+
+/** Work under way, as it is saved. */
+export interface SavedWork {
+  token: number;
+  /** Virtual time at which the result is due; -1 for as soon as it is there. */
+  due: number;
+  /** 0: the host is at it, 1: the result is there, 2: it is in the input port's queue. */
+  phase: number;
+  result: Uint8Array;
+}
+
+const AT_HOST = 0;
+const DONE = 1;
+const QUEUED = 2;
+
+export const savedWorkField: state.Field<SavedWork> = state.record<SavedWork>({
+  token: state.u32,
+  due: state.time,
+  phase: state.int(AT_HOST, QUEUED),
+  result: state.bytes(2 ** 32),
+});
+
+interface Entry extends SavedWork {
+  /** Whether its time has come. */
+  isDue: boolean;
+  timer: Timer | null;
+}
+
+const NOTHING = new Uint8Array(0);
+
+export class HostWork {
+  private readonly source: InputSource;
+  private readonly entries = new Map<number, Entry>();
+  /** Entries whose time has come, in that order. */
+  private due: Entry[] = [];
+  private readonly atHost = new Set<Promise<void>>();
+  /** Work of before the last reset: nothing new begins until it is over. */
+  private before: Promise<unknown> | null = null;
+
+  constructor(private readonly options: HostWorkOptions) {
+    const { input, name, bound } = options;
+    this.source = input.source(name, (data) => this.arrived(data), bound);
+    this.source.onRoom(() => this.settle());
+  }
+
+  /** Work whose result was not delivered yet. */
+  get pending(): number {
+    return this.entries.size;
+  }
+
+  /**
+   * Begins work. `token` (32 bits) is not used by work that is pending. `after` nanoseconds of
+   * virtual time is when the result is due; with the wall clock the earliest moment, 0 for none.
+   */
+  start(token: number, after: number, work: Work): void {
+    const { clock } = this.options;
+    const fixed = clock.mode === 'icount' || after > 0;
+    const due = fixed ? clock.now() + after : -1;
+    this.enter({ token, due, phase: AT_HOST, result: NOTHING }, work);
+  }
+
+  /** Resolves when the host has finished all that it began. */
+  async drain(): Promise<void> {
+    while (this.atHost.size > 0) await Promise.all(this.atHost);
+  }
+
+  /** Forgets all work: no result of it is delivered. Later work begins after it. */
+  reset(): void {
+    for (const { timer } of this.entries.values()) timer?.cancel();
+    this.entries.clear();
+    this.due = [];
+    if (this.atHost.size > 0) this.before = Promise.all(this.atHost);
+    this.settle();
+  }
+
+  save(): SavedWork[] {
+    return [...this.entries.values()].map(({ token, due, phase, result }) => {
+      return { token, due, phase, result: result.slice() };
+    });
+  }
+
+  /** Takes over saved work; `again` makes that anew which the host had not finished. */
+  load(saved: readonly SavedWork[], again: (token: number) => Work): void {
+    this.reset();
+    for (const each of saved) {
+      this.enter({ ...each }, each.phase === AT_HOST ? again(each.token) : null);
+    }
+  }
+
+  dispose(): void {
+    this.reset();
+    this.source.setLive(false);
+  }
+
+  private enter(saved: SavedWork, work: Work | null): void {
+    const { clock, input } = this.options;
+    const entry: Entry = { ...saved, isDue: false, timer: null };
+    this.entries.set(entry.token, entry);
+    if (input.replaying || entry.phase === QUEUED) return;
+    if (entry.due >= 0 || work === null) {
+      // What was restored as done goes out at the next boundary.
+      entry.timer = clock.at(entry.due, () => this.timeHasCome(entry));
+    } else {
+      this.timeHasCome(entry);
+    }
+    if (work !== null) this.begin(entry, work);
+    this.settle();
+  }
+
+  private begin(entry: Entry, work: Work): void {
+    const ready = this.before === null ? work() : this.before.then(work);
+    const run = ready.then(
+      (result) => this.finished(entry, result),
+      () => this.finished(entry, NOTHING),
+    );
+    this.atHost.add(run);
+    void run.then(() => {
+      this.atHost.delete(run);
+      if (this.atHost.size === 0) this.before = null;
+    });
+  }
+
+  private timeHasCome(entry: Entry): void {
+    entry.timer = null;
+    entry.isDue = true;
+    this.due.push(entry);
+    this.settle();
+  }
+
+  private finished(entry: Entry, result: Uint8Array): void {
+    if (this.entries.get(entry.token) !== entry) return;
+    entry.phase = DONE;
+    entry.result = result;
+    this.settle();
+  }
+
+  /** Hands over what is due and done; in order, with the counted clock. */
+  private settle(): void {
+    const counted = this.options.clock.mode === 'icount';
+    const left: Entry[] = [];
+    let open = true;
+    for (const entry of this.due) {
+      if (open && entry.phase === DONE && this.push(entry)) continue;
+      left.push(entry);
+      if (counted) open = false;
+    }
+    this.due = left;
+    this.source.stall(counted && left.length > 0);
+    // A sleeping guest on the wall clock waits for the host; on the counted one for its timers.
+    this.source.setLive(!counted && this.entries.size > 0);
+  }
+
+  private push(entry: Entry): boolean {
+    const data = new Uint8Array(4 + entry.result.length);
+    new DataView(data.buffer).setUint32(0, entry.token, true);
+    data.set(entry.result, 4);
+    if (!this.source.push(data)) return false;
+    entry.phase = QUEUED;
+    entry.result = NOTHING;
+    return true;
+  }
+
+  private arrived(data: Uint8Array): void {
+    if (data.length < 4) return;
+    const token = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
+    if (!this.entries.delete(token)) return;
+    this.options.deliver(token, data.subarray(4));
+    this.settle();
+  }
+}
