@@ -8,7 +8,7 @@ import * as L from '../cpu/layout.js';
 import { KvmClockGroup } from '../paravirt/kvm-clock.js';
 import { VcpuServices } from './vcpu-services.js';
 
-class FlatMemory implements DmaView {
+class FlatMemory implements Pick<DmaView, 'read' | 'write'> {
   readonly bytes = new Uint8Array(0x3000);
   read(gpa: number, target: Uint8Array): boolean {
     if (gpa + target.length > this.bytes.length) return false;
@@ -19,9 +19,6 @@ class FlatMemory implements DmaView {
     if (gpa + source.length > this.bytes.length) return false;
     this.bytes.set(source, gpa);
     return true;
-  }
-  covers(gpa: number, length: number): boolean {
-    return gpa + length <= this.bytes.length;
   }
   get view(): DataView {
     return new DataView(this.bytes.buffer);

@@ -31,7 +31,7 @@ export interface ServicesShared {
   readonly cpus: number;
   readonly clock: Clock;
   /** Guest memory by physical address, for what KVM's interfaces keep there. */
-  readonly memory: DmaView;
+  readonly memory: Pick<DmaView, 'read' | 'write'>;
   readonly bus: ApicBus;
   readonly kvmClocks: KvmClockGroup;
   readonly extensions: readonly CpuExtension[];

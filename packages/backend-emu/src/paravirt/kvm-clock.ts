@@ -56,7 +56,7 @@ export class KvmClock {
   constructor(
     private readonly clock: Clock,
     private readonly tsc: TimeStamp,
-    private readonly memory: DmaView,
+    private readonly memory: Pick<DmaView, 'read' | 'write'>,
     private readonly group: KvmClockGroup,
     /** Whether the clock's stable flag is offered at all. */
     private readonly offerStable: boolean,

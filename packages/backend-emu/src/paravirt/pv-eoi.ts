@@ -19,7 +19,7 @@ export class PvEoi implements EoiShortcut {
   hi = 0;
   private readonly byte = new Uint8Array(1);
 
-  constructor(private readonly memory: DmaView) {}
+  constructor(private readonly memory: Pick<DmaView, 'read' | 'write'>) {}
 
   /** WRMSR; false means #GP. */
   write(lo: number, hi: number): boolean {

@@ -5,7 +5,7 @@
  * used. The driver may write the ring at any moment; the worst it gets is a broken queue.
  *
  * Known inaccuracies: `used.flags` is always 0 (notifications are only suppressed by
- * `avail_event`). Only chains as long as the queue are taken from an indirect table, as 2.7.5.3.1 says.
+ * `avail_event`). Chains in indirect tables are no longer than the queue, as 2.7.5.3.1 says.
  */
 import type { DmaView } from '@cloister/core';
 import type { Chain } from './chain.js';
