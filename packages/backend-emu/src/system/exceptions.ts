@@ -67,6 +67,8 @@ export function deliver(
       return cpu.resume();
     }
     const second = cpu.words[L.FAULT_VECTOR >> 2];
+    // CR2 is that of the last page fault, whatever comes of it.
+    if (second === VECTOR_PF) cpu.record.copyPair(L.CR2, L.FAULT_ADDRESS);
     if (currentVector === VECTOR_DF && exception) return shutDown(cpu);
     if (exception && makesDoubleFault(currentVector, second)) {
       currentVector = VECTOR_DF;

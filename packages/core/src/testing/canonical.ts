@@ -68,7 +68,9 @@ function linesOf(exit: VmExit): string[] {
         return `io ${exit.direction} ${hex(exit.port)} ${bytesText(data)}`;
       });
     case 'msr':
-      return [`msr ${exit.direction} ${hex(exit.index)} ${hex(exit.lo)} ${hex(exit.hi)}`];
+      return exit.fault
+        ? []
+        : [`msr ${exit.direction} ${hex(exit.index)} ${hex(exit.lo)} ${hex(exit.hi)}`];
     case 'shutdown':
       return ['shutdown'];
     case 'error':

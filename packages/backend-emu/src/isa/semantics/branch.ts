@@ -2,8 +2,23 @@
  * Near branches. AMD APM vol. 3, chapter 3 (CALL, Jcc, JCXZ, JMP, LOOP, RET).
  */
 import { CONDITIONS, define } from '../define.js';
+import type { Emitter, Value } from '../emitter.js';
 
 const ENDS = { ends: true, modal: true, hot: true } as const;
+
+/** The sign bit of a virtual address with four levels. */
+const CANONICAL_SHIFT = 47;
+
+/**
+ * #GP of the branch itself, with nothing changed, for a target that is not canonical. A relative
+ * branch that leaves the canonical addresses is found by its target's fetch.
+ */
+function requireCanonical(x: Emitter, target: Value): void {
+  if (x.size !== 64) return;
+  const signs = x.shrS(target, x.i64(CANONICAL_SHIFT));
+  const canonical = x.eq(signs, x.shrS(target, x.i64(63)));
+  x.if(x.eqz(canonical), () => x.system('wideBase', [target]));
+}
 
 CONDITIONS.forEach((name, cc) => {
   define(`J${name}`, { modal: true, hot: true }, (x) => {
@@ -24,12 +39,15 @@ define('CALL', ENDS, (x) => {
 
 /** JMP and CALL through a register or memory. */
 define('JMPI', { ...ENDS, access: 'r' }, (x) => {
-  x.branchTo(x.operand(0));
+  const target = x.operand(0);
+  requireCanonical(x, target);
+  x.branchTo(target);
   x.ended = true;
 });
 
 define('CALLI', { ...ENDS, access: 'r' }, (x) => {
   const target = x.operand(0);
+  requireCanonical(x, target);
   x.push(x.nextRip());
   x.branchTo(target);
   x.ended = true;
@@ -37,6 +55,7 @@ define('CALLI', { ...ENDS, access: 'r' }, (x) => {
 
 define('RET', ENDS, (x) => {
   const target = x.top();
+  requireCanonical(x, target);
   x.popped(x.size >> 3);
   x.branchTo(target);
   x.ended = true;
@@ -45,6 +64,7 @@ define('RET', ENDS, (x) => {
 /** RET imm16: releases bytes of arguments. */
 define('RETI', ENDS, (x) => {
   const target = x.top();
+  requireCanonical(x, target);
   const released = x.operandU(0);
   x.popped(x.size >> 3);
   const moved = x.add(x.stackPointer(), released);

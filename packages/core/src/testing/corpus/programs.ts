@@ -7,7 +7,26 @@ import type { CorpusProgram } from './program.js';
 export const CORPUS: readonly CorpusProgram[] = [
   // Exceptions.
   { name: 'real-exceptions', mode: 'real', about: 'exceptions and the frame in real mode' },
+  {
+    name: 'protected-exceptions',
+    mode: 'protected',
+    about: 'error codes of selectors and gates, frames by privilege',
+    needs: ['int-protected'],
+  },
   { name: 'long-exceptions', mode: 'long', about: 'exceptions, error codes, the aligned frame' },
+  {
+    name: 'exception-priority',
+    mode: 'long',
+    about: 'which exception of several is raised',
+    needs: ['user-mode', 'sse', 'x87'],
+  },
+  { name: 'double-fault', mode: 'long', about: 'faults during delivery', needs: ['int3'] },
+  { name: 'triple-fault-real', mode: 'real', about: 'shutdown', end: 'triple-fault' },
+  { name: 'triple-fault-protected', mode: 'protected', about: 'shutdown', end: 'triple-fault' },
+  { name: 'triple-fault-long', mode: 'long', about: 'shutdown', end: 'triple-fault' },
+
+  // Modes and segments.
+  { name: 'mode-switch', mode: 'real', about: 'real to long mode and back' },
 
   // Input and output.
   { name: 'ports', mode: 'real', about: 'IN, OUT, INS and OUTS of every size' },
@@ -16,5 +35,23 @@ export const CORPUS: readonly CorpusProgram[] = [
 
 /** What finds out whether a backend has what a program needs; `probe-` and the need's name. */
 export const PROBES: readonly CorpusProgram[] = [
+  { name: 'probe-apic-timer', mode: 'long', about: "the local APIC's timer" },
+  { name: 'probe-debug-registers', mode: 'long', about: 'breakpoints by debug registers' },
   { name: 'probe-features', mode: 'long', about: 'CPUID' },
+  { name: 'probe-icebp', mode: 'long', about: 'ICEBP' },
+  { name: 'probe-int3', mode: 'long', about: 'INT3 and INT n in long mode' },
+  { name: 'probe-int-protected', mode: 'protected', about: 'INT3 and INT n in protected mode' },
+  { name: 'probe-lar', mode: 'long', about: 'LAR, LSL, VERR' },
+  { name: 'probe-pae', mode: 'protected', about: 'PAE paging outside long mode' },
+  { name: 'probe-paging-32', mode: 'protected', about: 'two-level paging' },
+  { name: 'probe-single-step', mode: 'long', about: 'TF' },
+  { name: 'probe-smp', mode: 'long', about: 'a second CPU', cpus: 2 },
+  { name: 'probe-sse', mode: 'long', about: 'SSE in kernel mode' },
+  { name: 'probe-syscall', mode: 'long', about: 'SYSCALL' },
+  { name: 'probe-sysenter', mode: 'protected', about: 'SYSENTER' },
+  { name: 'probe-task-switch', mode: 'protected', about: 'task switching' },
+  { name: 'probe-user-mode', mode: 'long', about: 'CPL 3' },
+  { name: 'probe-v86', mode: 'protected', about: 'virtual-8086 mode' },
+  { name: 'probe-x2apic', mode: 'long', about: 'x2APIC' },
+  { name: 'probe-x87', mode: 'long', about: 'x87 in kernel mode' },
 ];

@@ -26,6 +26,15 @@ _start: SETUP
         FAULT   13, 0, "a non-canonical load", mov al, [rbx]
         mov     rbp, rbx
         FAULT   12, 0, "a non-canonical load by RBP", mov al, [rbp]
+        FAULT   13, 0, "a non-canonical jump", jmp rbx
+        mov     rbp, rsp
+        FAULT   13, 0, "a non-canonical call", call rbx
+        push    rbx
+        FAULT   13, 0, "a non-canonical return", ret
+        pop     rax
+        sub     rbp, rsp
+        CHECK   rbp, 0, "RSP after the call and the return that failed"
+        CHECK   rax, 0x800000000000, "what the return left on the stack"
 
         # The frame is aligned to 16 bytes and always has SS:RSP.
         mov     rbx, rsp

@@ -134,6 +134,33 @@
         CHECK   eax, .Lafter\@, "\what: instruction pointer"
 .endm
 
+# The same at CPL 3, with `flags`. An instruction that raises nothing ends at a UD2 behind it.
+.macro USER_FAULT vector:req, error:req, flags:req, what:req, instruction:vararg
+        PREPARE .Lafter\@
+        USER    .Lat\@, \flags
+.Lat\@: \instruction
+        ud2
+.Lafter\@:
+        mov     eax, ds:[EXC_VECTOR]
+        CHECK   eax, \vector, "\what: vector"
+        mov     eax, ds:[EXC_ERROR]
+        CHECK   eax, \error, "\what: error code"
+        mov     eax, ds:[EXC_IP]
+        CHECK   eax, .Lat\@, "\what: instruction pointer"
+.endm
+
+# The same for instructions that raise nothing: they end at the UD2.
+.macro USER_RUN flags:req, what:req, instructions:vararg
+        PREPARE .Lafter\@
+        USER    .Lat\@, \flags
+.Lat\@: \instructions
+.Lend\@:
+        ud2
+.Lafter\@:
+        mov     eax, ds:[EXC_IP]
+        CHECK   eax, .Lend\@, "\what: runs to its end"
+.endm
+
 # The same for an instruction that raises nothing.
 .macro NOFAULT what:req, instruction:vararg
         PREPARE .Lafter\@

@@ -23,6 +23,10 @@
 # Leaves for user mode at `target`, with `flags`. The way back is RESUME.
 .macro USER target:req, flags=2
         push    USER_DATA
+        pop     ds
+        push    USER_DATA
+        pop     es
+        push    USER_DATA
         push    USER_STACK
         push    \flags
         push    USER_CODE32

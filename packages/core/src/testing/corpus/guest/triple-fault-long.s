@@ -1,0 +1,19 @@
+# A fault during a double fault shuts the processor down.
+#
+# Source: AMD APM vol. 2, 8.2.9 and 14.1.3 (shutdown).
+
+.include "long.s"
+
+_start: mov     eax, 1
+        CHECK   eax, 1, "before"
+        .ifc    "long", "real"
+        lidt    ds:[nothing]
+        .else
+        lidt    [nothing]
+        .endif
+        ud2
+        FAIL
+
+nothing:
+        .word   0
+        .quad   0
