@@ -5,18 +5,14 @@
  * steps trapped. Everything happens at exact instruction counts.
  */
 import { type ExitSink, type RunEnd, type Vcpu, type VcpuState, VmmError } from '@cloister/core';
-import { FLAG_TF } from './cpu/flags.js';
 import * as L from './cpu/layout.js';
 import type { Processor } from './cpu/processor.js';
-import { VECTOR_DB } from './cpu/registers.js';
 import type { Interpreter } from './interp/interpreter.js';
-import { deliver, deliverFault, EVENT_EXTERNAL, takeInterrupt } from './system/exceptions.js';
+import { breakOnCode, isWatched, stepWatched, takeDebugTrap } from './system/debug-traps.js';
+import { deliverFault, takeInterrupt } from './system/exceptions.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
-const EFLAGS = L.EFLAGS >> 2;
 const FAULT_VECTOR = L.FAULT_VECTOR >> 2;
-const DR6 = L.DR + 6 * 8;
-const DR6_BS = 1 << 14;
 /** The interpreter counts in 32 bits. */
 const STRETCH_MAX = 1 << 30;
 
@@ -33,6 +29,7 @@ export class EmulatedVcpu implements Vcpu {
   ) {
     this.index = processor.index;
     processor.onStopRequest = () => interpreter.shorten(0);
+    processor.boundary = () => interpreter.executed + (interpreter.running ? 1 : 0);
   }
 
   get executed(): number {
@@ -72,29 +69,39 @@ export class EmulatedVcpu implements Vcpu {
         this.#kicked = false;
         return 'slice';
       }
-      takeInterrupt(processor);
+      // By priority (AMD APM vol. 2, 8.5): traps of the last instruction, interrupts, breakpoints.
+      if (!takeDebugTrap(processor)) takeInterrupt(processor);
       const activity = words[ACTIVITY];
       if (activity !== L.ACTIVITY_RUNNING) return asleep(activity);
       const left = this.#end - interpreter.executed;
       if (left <= 0) return 'slice';
-      const stretch = Math.min(left, STRETCH_MAX);
       processor.stopRequested = false;
-      const step = (words[EFLAGS] & FLAG_TF) !== 0;
-      const end = interpreter.run(step || processor.inShadow() ? 1 : stretch);
-      if (end === 'fault') deliverFault(processor);
-      else if (step) this.#singleStep();
+      if (isWatched(processor)) {
+        if (!breakOnCode(processor)) stepWatched(processor, this.#step);
+      } else {
+        this.#run(processor.inShadow() ? 1 : Math.min(left, STRETCH_MAX));
+      }
     }
   }
 
-  /** #DB after an instruction that began with TF set (AMD APM vol. 2, 13.1.4). */
-  #singleStep(): void {
-    const { processor } = this;
-    const { record } = processor;
-    record.setI32(DR6, record.i32(DR6) | DR6_BS);
-    deliver(
-      processor, VECTOR_DB, -1, EVENT_EXTERNAL, record.lo(L.RIP), record.hi(L.RIP),
-    ); // biome-ignore format: one line of arguments
+  /** Runs at most `count` instructions. False if one of them faulted: that has been delivered. */
+  #run(count: number): boolean {
+    const { processor, interpreter } = this;
+    if (interpreter.run(count) !== 'fault') return true;
+    // What a faulting instruction touched before has not been accessed.
+    processor.mmu.breakpoints.hits = 0;
+    deliverFault(processor);
+    return false;
   }
+
+  /** Runs one instruction, where there may be a breakpoint. */
+  readonly #step = (): boolean => {
+    const { interpreter } = this;
+    interpreter.watched = true;
+    const ended = this.#run(1);
+    interpreter.watched = false;
+    return ended;
+  };
 
   shorten(instructions: number): void {
     if (!this.#inside) return;

@@ -23,12 +23,13 @@ import { Mmu } from '../mmu/mmu.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
 import type { MsrCpu } from '../msr/ports.js';
 import type { VcpuServices } from '../msr/vcpu-services.js';
+import { DR6_BS } from '../system/debug-registers.js';
 import { PortData } from '../system/io.js';
 import { FAULT, GUEST_FAULT, LEAVE, type Outcome, REDISPATCH } from '../system/outcome.js';
 import { Stack } from '../system/stack.js';
 import { UndefinedOpcodes } from '../system/undefined-opcodes.js';
 import { ExitPort } from './exits.js';
-import { FLAG_AC, FLAG_IF, FLAG_VM } from './flags.js';
+import { FLAG_AC, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM } from './flags.js';
 import * as L from './layout.js';
 import { MmioRouter } from './mmio.js';
 import { ATTR_L, MODE_64, MODE_SIZE_MASK, modeKey } from './mode.js';
@@ -93,6 +94,15 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   nmiPending = false;
   /** An INIT waits for the end of the instruction. */
   initPending = false;
+  /** Causes, as DR6 has them, of a debug trap that is due between two instructions. */
+  debugPending = 0;
+  /** The instruction in execution takes no single-step trap. */
+  untraced = false;
+  /** Instruction count at which RFLAGS.RF is set, and at which SS has just been loaded. */
+  private resumeAt = -1;
+  private stackShadowAt = -1;
+  /** Instructions executed by this vCPU when the one in execution, if any, has ended. */
+  boundary: () => number;
   /** Branch single-step (DebugCtl.BTF). */
   branchSteps = false;
   readonly context = 0;
@@ -109,6 +119,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.index = index;
     this.cpu = cpu;
     this.random = options.random;
+    this.boundary = options.instructions;
     this.intercept = options.intercept;
     this.record = new CpuRecord(buffer, cpuBase);
     this.words = this.record.words;
@@ -119,6 +130,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       pse36: cpu.has('pse36'),
       linearBits: cpu.has('la57') ? 57 : 48,
     });
+    this.mmu.breakpoints.onHit = () => this.requestStop();
     this.exits = new ExitPort(index, options.instructions);
     this.mmio = new MmioRouter(this.exits);
     this.memory = new MemoryAccess(this.record, this.mmu, this.mmio);
@@ -162,11 +174,22 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     for (let i = 0; i < 4; i++) record.setPair(L.DR + i * 8, 0, 0);
     this.nmiPending = false;
     this.initPending = false;
+    this.clearDebugState();
     this.stateReplaced();
   }
 
+  private clearDebugState(): void {
+    this.debugPending = 0;
+    this.resumeAt = -1;
+    this.stackShadowAt = -1;
+  }
+
   readState(): VcpuState {
-    return readVcpuState(this.record);
+    const state = readVcpuState(this.record);
+    // SYSRET leaves the DPL of SS alone: the state shows the privilege there.
+    const attributes = (state.ss.attributes & ~0x60) | (this.cpl << 5);
+    const ss = this.isProtected ? { ...state.ss, attributes } : state.ss;
+    return { ...state, ss, rflags: state.rflags | BigInt(this.resumeFlag) };
   }
 
   writeState(state: VcpuState): void {
@@ -175,6 +198,11 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const ssDpl = (record.segmentAttributes(L.SEG.ss) >>> 5) & 3;
     record.setI32(L.CPL, this.isProtected ? ssDpl : this.isV86 ? 3 : 0);
     record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
+    this.clearDebugState();
+    if ((record.i32(L.EFLAGS) & FLAG_RF) !== 0) {
+      record.setEflags(0, FLAG_RF);
+      this.setResumeFlag();
+    }
     this.stateReplaced();
   }
 
@@ -186,6 +214,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
         record: this.record.bytes.slice(0, L.RECORD_SIZE),
         nmiPending: this.nmiPending,
         initPending: this.initPending,
+        debugPending: this.debugPending | this.mmu.breakpoints.hits,
+        resumeAt: this.resumeAt,
+        stackShadowAt: this.stackShadowAt,
         branchSteps: this.branchSteps,
         services: { ...this.services.snapshot() },
       },
@@ -197,6 +228,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       record?: unknown;
       nmiPending?: unknown;
       initPending?: unknown;
+      debugPending?: unknown;
+      resumeAt?: unknown;
+      stackShadowAt?: unknown;
       branchSteps?: unknown;
       services?: unknown;
     } | null;
@@ -208,6 +242,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.record.bytes.set(record);
     this.nmiPending = state?.nmiPending === true;
     this.initPending = state?.initPending === true;
+    this.debugPending = Number(state?.debugPending ?? 0);
+    this.resumeAt = Number(state?.resumeAt ?? -1);
+    this.stackShadowAt = Number(state?.stackShadowAt ?? -1);
     this.branchSteps = state?.branchSteps === true;
     this.stateReplaced();
     this.services.restore(state?.services as Snapshot);
@@ -218,6 +255,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   private stateReplaced(): void {
     this.stopRequested = false;
     this.cacheMode.fill(-1);
+    this.mmu.breakpoints.hits = 0;
+    this.mmu.breakpoints.configure();
     this.mmu.reconfigure();
     this.modeChanged();
     this.fpuStateChanged();
@@ -338,8 +377,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.record.copyPair(L.RIP, L.NEXT_RIP);
   }
 
-  /** REDISPATCH; LEAVE if an interrupt waits that may be taken now. RIP has been set. */
+  /** REDISPATCH; LEAVE if an interrupt or trap may be taken now. RIP has been set. */
   resume(): Outcome {
+    if ((this.words[EFLAGS] & FLAG_TF) !== 0 || this.debugPending !== 0) return LEAVE;
     if (this.words[L.INTERRUPT_PENDING >> 2] === 0) return REDISPATCH;
     return (this.words[EFLAGS] & FLAG_IF) !== 0 || this.nmiPending ? LEAVE : REDISPATCH;
   }
@@ -347,6 +387,61 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   /** Interrupts are not taken before the next instruction has ended. */
   inhibitInterrupts(): void {
     this.record.copyPair(L.SHADOW_RIP, L.NEXT_RIP);
+  }
+
+  // --- Debugging ------------------------------------------------------------------------------
+
+  /** Neither are debug exceptions: SS has been loaded. */
+  inhibitDebug(): void {
+    this.stackShadowAt = this.boundary();
+    this.untraced = true;
+  }
+
+  /** Between instructions: the last one has loaded SS. */
+  get inStackShadow(): boolean {
+    return this.stackShadowAt === this.boundary();
+  }
+
+  /** RFLAGS.RF at this point, in its place. It ends with the instruction. */
+  get resumeFlag(): number {
+    return this.resumeAt === this.boundary() ? FLAG_RF : 0;
+  }
+
+  /** Sets RFLAGS.RF for the next instruction. */
+  setResumeFlag(): void {
+    this.resumeAt = this.boundary();
+  }
+
+  clearResumeFlag(): void {
+    this.resumeAt = -1;
+  }
+
+  /** A debug trap is due after the instruction. */
+  pendDebug(causes: number): void {
+    this.debugPending |= causes;
+  }
+
+  /** A single-step trap is due if TF is set after the instruction rather than before. */
+  traceByNewFlags(): void {
+    this.untraced = true;
+    if ((this.words[EFLAGS] & FLAG_TF) !== 0) this.debugPending |= DR6_BS;
+  }
+
+  /** Takes over DR0 to DR3, DR7 and CR4.DE. True if the run must look for breakpoints anew. */
+  breakpointsChanged(): boolean {
+    const changed = this.mmu.breakpoints.configure();
+    if (changed) this.mmu.tlb.flushAll();
+    return changed;
+  }
+
+  /** Linear address of RIP. */
+  get linearRipLo(): number {
+    const lo = this.words[L.RIP >> 2];
+    return this.is64 ? lo : (lo + this.words[CS_BASE]) | 0;
+  }
+
+  get linearRipHi(): number {
+    return this.is64 ? this.words[(L.RIP >> 2) + 1] : 0;
   }
 
   // --- Interrupts -----------------------------------------------------------------------------

@@ -59,8 +59,7 @@ export class TestProcessor {
   readonly time = { now: 0 };
   readonly view: DataView;
 
-  constructor(features = '') {
-    const buffer = new ArrayBuffer(RAM_BASE + RAM_SIZE);
+  constructor(features = '', buffer: ArrayBuffer = new ArrayBuffer(RAM_BASE + RAM_SIZE)) {
     this.physical = new PhysicalMemory({ buffer, ramBase: RAM_BASE, size: RAM_SIZE });
     this.physical.addSlot({
       id: 0,
@@ -183,6 +182,7 @@ export class TestProcessor {
     cpu.record.setPair(L.gprOffset(4), AT.stack, 0);
     cpu.setCpl(0);
     cpu.mmu.reconfigure();
+    cpu.fpuStateChanged();
     cpu.modeChanged();
     return this;
   }

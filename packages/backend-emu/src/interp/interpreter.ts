@@ -108,6 +108,10 @@ export class Interpreter {
     this.#run = instance.exports.run as () => number;
   }
 
+  /** Instructions of pages with a breakpoint on code may run: else the run ends before them. */
+  watched = false;
+  #ahead = false;
+
   /** Whether emitted code is executing (or waits for what it called). */
   get running(): boolean {
     return this.#running;
@@ -140,6 +144,10 @@ export class Interpreter {
       this.#unpatch();
     } while (end === RUN_STOP && words[BUDGET] > 0);
     this.#running = false;
+    if (this.#ahead) {
+      this.#ahead = false;
+      return 'leave';
+    }
     if (end === RUN_FAULT) this.#rewind();
     return end === RUN_FAULT ? 'fault' : end === RUN_LEAVE ? 'leave' : 'deadline';
   }
@@ -242,14 +250,29 @@ export class Interpreter {
   #lookup(): number {
     const words = this.#words;
     words[CUR_OP] = 0;
+    const breaks = this.#breaksHere();
+    if (breaks && !this.watched) {
+      this.#ahead = true;
+      return 0;
+    }
     const host = this.#fetch(0);
     if (host < 0) return 0;
     const { opCache } = this.#options;
     const record = opCache.block(host, words[MODE], () =>
       this.#fetch(PAGE_SIZE - (host & (PAGE_SIZE - 1))),
     );
-    if (record !== 0) this.#cacheJump(record);
+    if (record !== 0 && !breaks) this.#cacheJump(record);
     return record;
+  }
+
+  /** Whether a breakpoint on code lies in the page of RIP. */
+  #breaksHere(): boolean {
+    const { breakpoints } = this.#options.mmu;
+    if (!breakpoints.code) return false;
+    const words = this.#words;
+    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
+    const lo = long ? words[RIP] : (words[CS_BASE] + words[RIP]) | 0;
+    return breakpoints.codePage(lo, long ? words[RIP + 1] : 0);
   }
 
   /** Enters RIP in the jump cache, by the hash of the core module. */

@@ -11,7 +11,7 @@ import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
 import { GUEST_FAULT } from '../system/outcome.js';
-import { type Mmu, TRANSLATE_FAULT } from './mmu.js';
+import { IMPLICIT, type Mmu, TRANSLATE_FAULT } from './mmu.js';
 import type { PhysicalMemory } from './physical.js';
 import { READ, WRITE } from './walk.js';
 
@@ -193,7 +193,10 @@ export class MemoryAccess {
   private single(lo: number, hi: number, size: number, access: number, who: number): number {
     if ((lo & 0xfff) + size <= 4096) {
       const host = this.mmu.translate(lo, hi, access, who);
-      if (host >= 0) return host;
+      if (host >= 0) {
+        if (this.mmu.breakpoints.data) this.touch(lo, hi, size, access, who);
+        return host;
+      }
       if (host === TRANSLATE_FAULT) throw GUEST_FAULT;
     }
     if (!this.locate(lo, hi, size, access, who)) throw GUEST_FAULT;
@@ -206,6 +209,7 @@ export class MemoryAccess {
   /** Translates the one or two pieces; false if a fault is pending. */
   private locate(lo: number, hi: number, size: number, access: number, who: number): boolean {
     const { mmu } = this;
+    if (mmu.breakpoints.data) this.touch(lo, hi, size, access, who);
     const room = 4096 - (lo & 0xfff);
     this.size0 = size <= room ? size : room;
     this.size1 = size - this.size0;
@@ -219,6 +223,11 @@ export class MemoryAccess {
     this.host1 = mmu.translate(nextLo, nextHi, access, who);
     this.gpa1 = mmu.gpa;
     return this.host1 !== TRANSLATE_FAULT;
+  }
+
+  /** Notes an access for data breakpoints. A fault will void it. */
+  private touch(lo: number, hi: number, size: number, access: number, who: number): void {
+    if (who !== IMPLICIT) this.mmu.breakpoints.touch(lo, hi, size, access === WRITE);
   }
 
   private gather(): void {

@@ -5,6 +5,7 @@
  * a fault is left in the record (FAULT_VECTOR, FAULT_ERROR, FAULT_ADDRESS).
  */
 import type { CpuExtension, ExtensionVcpu, FillRequest } from '@cloister/core';
+import { Breakpoints } from '../cpu/breakpoints.js';
 import { FLAG_AC } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
@@ -34,6 +35,7 @@ const NO_PAGE = -1;
 export class Mmu {
   readonly tlb: Tlb;
   readonly walker: PageWalker;
+  readonly breakpoints: Breakpoints;
   /** Guest-physical address of the last translation that gave no memory, or a page walk. */
   gpa = 0;
   /** What a non-canonical address raises: #GP, or #SS in accesses to the stack. */
@@ -60,6 +62,7 @@ export class Mmu {
     features: PagingFeatures,
   ) {
     this.tlb = new Tlb(record);
+    this.breakpoints = new Breakpoints(record);
     this.walker = new PageWalker(record, physical, features);
     physical.addCache(this.tlb);
     this.walker.configure();
@@ -153,11 +156,19 @@ export class Mmu {
       physical.flags[frame] = flags | FRAME_DIRTY | FRAME_TAGGED;
     }
     rights &= this.allowed;
+    if (this.breakpoints.data) rights &= ~this.watchedRights(lo, hi);
     if (rights !== 0) {
       const { global, pageShift } = walker;
       this.tlb.fill(lo, hi, table, host, rights, global, pageShift);
     }
     return at;
+  }
+
+  /** What must not go by the TLB, since a breakpoint may lie there. */
+  private watchedRights(lo: number, hi: number): number {
+    const { breakpoints } = this;
+    const reads = breakpoints.dataPage(lo, hi, true) ? RIGHT_READ : 0;
+    return reads | (breakpoints.dataPage(lo, hi, false) ? RIGHT_WRITE : 0);
   }
 
   private mmio(page: number, lo: number): number {

@@ -137,6 +137,15 @@ function writeCr3(cpu: Processor, lo: number, image: number): Outcome {
   return cpu.resume();
 }
 
+/** CR3 as a task switch in hardware loads it. */
+export function loadTaskTables(cpu: Processor, cr3: number): void {
+  const { record } = cpu;
+  if ((record.i32(L.CR0) & R.CR0_PG) === 0) return;
+  if ((record.i32(L.CR4) & R.CR4_PAE) !== 0) loadPdptes(cpu, cr3);
+  record.setPair(L.CR3, cr3, 0);
+  cpu.mmu.switchTables();
+}
+
 function writeCr4(cpu: Processor, value: number): Outcome {
   const { record } = cpu;
   if ((value & ~cr4Defined(cpu)) !== 0) cpu.gp();
@@ -155,6 +164,7 @@ function writeCr4(cpu: Processor, value: number): Outcome {
   }
   record.setPair(L.CR4, value, 0);
   if ((changed & CR4_PAGING) !== 0) cpu.mmu.reconfigure();
+  if ((changed & R.CR4_DE) !== 0) cpu.breakpointsChanged();
   return serialized(cpu);
 }
 

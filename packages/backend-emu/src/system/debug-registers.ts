@@ -1,17 +1,23 @@
 /**
  * MOV to and from debug registers.
  *
- * Source: AMD APM vol. 2, 13.1.1; vol. 3, MOV DRn. Breakpoints set there do not trap yet.
+ * Source: AMD APM vol. 2, 13.1.1; vol. 3, MOV DRn.
  */
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { CR4_DE, VECTOR_DB, VECTOR_UD } from '../cpu/registers.js';
-import { NEXT, type Outcome } from './outcome.js';
+import { LEAVE, NEXT, type Outcome } from './outcome.js';
 
-const DR6 = 6;
-const DR7 = 7;
-const DR7_GD = 1 << 13;
-const DR6_BD = 1 << 13;
+export const DR6 = L.DR + 6 * 8;
+export const DR7 = L.DR + 7 * 8;
+/** Causes in DR6 besides the four breakpoints. */
+export const DR6_BREAKPOINTS = 15;
+export const DR6_BD = 1 << 13;
+export const DR6_BS = 1 << 14;
+export const DR6_BT = 1 << 15;
+export const DR7_GD = 1 << 13;
+/** L0 to L3, LE. */
+const DR7_LOCAL = 0x155;
 
 /** The register number of DR4 and DR5, which are DR6 and DR7 unless CR4.DE is set (#UD). */
 function debugRegister(cpu: Processor): number {
@@ -21,14 +27,28 @@ function debugRegister(cpu: Processor): number {
   const alias = number === 4 || number === 5;
   if (alias && (record.i32(L.CR4) & CR4_DE) !== 0) cpu.raise(VECTOR_UD);
   cpu.requireCpl0();
-  const dr7 = L.DR + DR7 * 8;
-  if ((record.i32(dr7) & DR7_GD) !== 0) {
-    // General detect: the fault's handler must be able to touch them.
-    record.setI32(dr7, record.i32(dr7) & ~DR7_GD);
-    record.setI32(L.DR + DR6 * 8, record.i32(L.DR + DR6 * 8) | DR6_BD);
+  if ((record.i32(DR7) & DR7_GD) !== 0) {
+    noteCauses(cpu, DR6_BD);
     cpu.raise(VECTOR_DB);
   }
   return alias ? number + 2 : number;
+}
+
+/**
+ * Enters causes in DR6: those of breakpoints are replaced, the others added to. Debug registers
+ * are accessible in the handler.
+ */
+export function noteCauses({ record }: Processor, causes: number): void {
+  record.setI32(DR6, (record.i32(DR6) & ~DR6_BREAKPOINTS) | causes);
+  record.setI32(DR7, record.i32(DR7) & ~DR7_GD);
+}
+
+/** A task switch disarms what was set for the task only. */
+export function endLocalBreakpoints(cpu: Processor): void {
+  const { record } = cpu;
+  if ((record.i32(DR7) & DR7_LOCAL) === 0) return;
+  record.setI32(DR7, record.i32(DR7) & ~DR7_LOCAL);
+  cpu.breakpointsChanged();
 }
 
 /** MOV to DRn: ARG0 the number, ARG1 the value. */
@@ -38,14 +58,14 @@ export function movToDr(cpu: Processor): Outcome {
   const lo = record.lo(L.ARG1);
   const hi = cpu.is64 ? record.hi(L.ARG1) : 0;
   const field = L.DR + number * 8;
-  if (number < 4) {
-    record.setPair(field, lo, hi);
-    return NEXT;
-  }
-  if (hi !== 0) cpu.gp();
-  if (number === DR6) record.setPair(field, (lo & 0xe00f) | 0xffff0ff0, 0);
+  if (number < 4) record.setPair(field, lo, hi);
+  else if (hi !== 0) cpu.gp();
+  else if (number === 6) record.setPair(field, (lo & 0xe00f) | 0xffff0ff0, 0);
   else record.setPair(field, (lo & 0xffff27ff) | 0x400, 0);
-  return NEXT;
+  if (number === 6 || !cpu.breakpointsChanged()) return NEXT;
+  // The run goes on where breakpoints are looked for.
+  cpu.completed();
+  return LEAVE;
 }
 
 /** MOV from DRn: ARG0 the number → ARG0. */

@@ -3,17 +3,16 @@
  *
  * Source: AMD APM vol. 2, 8.9 (long-mode interrupts), 12.2.5 (TSS), 4.8.4 (gates).
  */
-import { FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM } from '../cpu/flags.js';
+import { FLAG_IF, FLAG_NT, FLAG_TF, FLAG_VM } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_GP, VECTOR_NP, VECTOR_SS, VECTOR_TS } from '../cpu/registers.js';
 import { IMPLICIT } from '../mmu/mmu.js';
 import * as D from './descriptors.js';
+import { EVENT_SOFTWARE, savedFlags } from './event.js';
 import { loadNullStack } from './segments.js';
 
 const RSP = L.gprOffset(4);
-const SOFTWARE = 2;
-const FAULT = 0;
 
 export function deliverLong(
   cpu: Processor,
@@ -36,7 +35,7 @@ export function deliverLong(
   const type = D.typeOf(gate1);
   if (type !== D.TYPE_INTERRUPT && type !== D.TYPE_TRAP) cpu.gp(gateError);
   const { cpl } = cpu;
-  if (event === SOFTWARE && D.dplOf(gate1) < cpl) cpu.gp(gateError);
+  if (event === EVENT_SOFTWARE && D.dplOf(gate1) < cpl) cpu.gp(gateError);
   if ((gate1 & D.DESC_P) === 0) cpu.raise(VECTOR_NP, gateError);
   const selector = gate0 >>> 16;
   if ((selector & 0xfffc) === 0) cpu.gp(cpu.ext);
@@ -61,7 +60,7 @@ export function deliverLong(
     rspLo = readTssPointer(cpu, 4 + newCpl * 8);
     rspHi = memory.high;
   }
-  const flags = record.eflags() | (event === FAULT ? FLAG_RF : 0);
+  const flags = savedFlags(cpu, event);
   pushFrame(cpu, rspLo & ~15, rspHi, newCpl, flags, error, ripLo, ripHi);
 
   // Nothing below faults.
@@ -72,7 +71,8 @@ export function deliverLong(
     loadNullStack(cpu, newCpl);
     cpu.setCpl(newCpl);
   }
-  const cleared = FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM;
+  const cleared = FLAG_TF | FLAG_NT | FLAG_VM;
+  cpu.clearResumeFlag();
   cpu.setEflags(0, type === D.TYPE_INTERRUPT ? cleared | FLAG_IF : cleared);
   record.setPair(L.RIP, targetLo, targetHi);
   cpu.modeChanged();
@@ -98,7 +98,7 @@ function pushFrame(
   const { view } = mmu.physical;
   mmu.canonicalVector = VECTOR_SS;
   // In one page of memory, as nearly always: one translation.
-  if ((lo & 0xfff) + size <= 4096) {
+  if ((lo & 0xfff) + size <= 4096 && !mmu.breakpoints.data) {
     const host = mmu.translate(lo, hi, 1, cpl);
     if (host >= 0) {
       let at = host;

@@ -2,19 +2,18 @@
  * Delivery through 16- and 32-bit gates of legacy protected mode, also out of virtual-8086 mode.
  *
  * Source: AMD APM vol. 2, 8.7 (protected mode), 8.8 (virtual-8086 mode), 12.2.2 (TSS).
- * Task gates are refused and counted: this processor does not switch tasks in hardware.
  */
-import { FLAG_IF, FLAG_NT, FLAG_RF, FLAG_TF, FLAG_VM } from '../cpu/flags.js';
+import { FLAG_IF, FLAG_NT, FLAG_TF, FLAG_VM } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NP, VECTOR_TS } from '../cpu/registers.js';
 import { IMPLICIT } from '../mmu/mmu.js';
 import * as D from './descriptors.js';
+import { EVENT_SOFTWARE, savedFlags } from './event.js';
 import { loadNullSegment, readStackDescriptor } from './segments.js';
+import { BY_CALL, enterTask, leaveTask, readTask } from './task-switch.js';
 
 const RSP = L.gprOffset(4);
-const SOFTWARE = 2;
-const FAULT = 0;
 const DATA_SEGMENTS = [L.SEG.gs, L.SEG.fs, L.SEG.ds, L.SEG.es] as const;
 
 export function deliverProtected(
@@ -34,11 +33,14 @@ export function deliverProtected(
   const type = D.typeOf(gate1);
   const wide = type === D.TYPE_INTERRUPT || type === D.TYPE_TRAP;
   const narrow = type === D.TYPE_INTERRUPT16 || type === D.TYPE_TRAP16;
-  if (type === D.TYPE_TASK_GATE) cpu.undefinedOpcodes.count('task gate');
-  if (!wide && !narrow) cpu.gp(gateError);
-  if (event === SOFTWARE && D.dplOf(gate1) < cpl) cpu.gp(gateError);
+  if (!wide && !narrow && type !== D.TYPE_TASK_GATE) cpu.gp(gateError);
+  if (event === EVENT_SOFTWARE && D.dplOf(gate1) < cpl) cpu.gp(gateError);
   if ((gate1 & D.DESC_P) === 0) cpu.raise(VECTOR_NP, gateError);
   const selector = gate0 >>> 16;
+  if (type === D.TYPE_TASK_GATE) {
+    deliverToTask(cpu, selector, error, event, eip);
+    return;
+  }
   if ((selector & 0xfffc) === 0) cpu.gp(cpu.ext);
   D.readDescriptor(cpu, selector);
   const csError = D.selectorError(cpu, selector);
@@ -52,7 +54,7 @@ export function deliverProtected(
   if (v86 && newCpl !== 0) cpu.gp(csError);
 
   const size = wide ? 4 : 2;
-  const flags = record.eflags() | (event === FAULT ? FLAG_RF : 0);
+  const flags = savedFlags(cpu, event);
   const inward = newCpl !== cpl;
   let ssSelector = 0;
   let ssLo = 0;
@@ -92,10 +94,24 @@ export function deliverProtected(
   }
   stack.commit();
   const interrupt = type === D.TYPE_INTERRUPT || type === D.TYPE_INTERRUPT16;
-  const cleared = FLAG_TF | FLAG_NT | FLAG_RF | FLAG_VM;
+  cpu.clearResumeFlag();
+  const cleared = FLAG_TF | FLAG_NT | FLAG_VM;
   cpu.setEflags(0, interrupt ? cleared | FLAG_IF : cleared);
   record.setPair(L.RIP, target, 0);
   cpu.modeChanged();
+}
+
+/** A task gate: the event's handler is a task of its own. */
+function deliverToTask(
+  cpu: Processor,
+  selector: number,
+  error: number,
+  event: number,
+  eip: number,
+): void {
+  const task = readTask(cpu, selector, BY_CALL);
+  leaveTask(cpu, task, BY_CALL, eip, savedFlags(cpu, event));
+  enterTask(cpu, task, error);
 }
 
 /**

@@ -3,7 +3,7 @@
  *
  * Source: AMD APM vol. 2, 8.6 and 8.10. Error codes are not pushed.
  */
-import { FLAG_AC, FLAG_IF, FLAG_RF, FLAG_TF } from '../cpu/flags.js';
+import { FLAG_AC, FLAG_IF, FLAG_TF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { IMPLICIT } from '../mmu/mmu.js';
@@ -19,7 +19,8 @@ export function deliverReal(cpu: Processor, vector: number, ripLo: number): void
   stack.push(2, record.segmentSelector(L.SEG.cs), 0);
   stack.push(2, ripLo, 0);
   stack.commit();
-  cpu.setEflags(0, FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF);
+  cpu.clearResumeFlag();
+  cpu.setEflags(0, FLAG_IF | FLAG_TF | FLAG_AC);
   loadRealSegment(cpu, L.SEG.cs, pointer >>> 16);
   record.setPair(L.RIP, pointer & 0xffff, 0);
   cpu.modeChanged();

@@ -118,9 +118,26 @@ export function readUpper(cpu: Processor, selector: number, vector = VECTOR_GP):
 
 /** Sets bits of the type of the descriptor just read (accessed, busy), in memory and here. */
 export function setTypeBits(cpu: Processor, bits: number): void {
-  const { descriptor, memory } = cpu;
+  const { descriptor } = cpu;
   if ((descriptor.hi & bits) === bits) return;
   descriptor.hi |= bits;
+  writeType(cpu);
+}
+
+/** Clears bits of the type of the descriptor just read, in memory and here. */
+export function clearTypeBits(cpu: Processor, bits: number): void {
+  cpu.descriptor.hi &= ~bits;
+  writeType(cpu);
+}
+
+/** Raises the fault that a write of the descriptor's type would. */
+export function probeType(cpu: Processor): void {
+  const { atLo, atHi } = cpu.descriptor;
+  const lo = (atLo + 5) | 0;
+  cpu.memory.probeWrite(lo, lo >>> 0 < 5 ? (atHi + 1) | 0 : atHi, 1, IMPLICIT);
+}
+
+function writeType({ descriptor, memory }: Processor): void {
   const lo = (descriptor.atLo + 5) | 0;
   const hi = lo >>> 0 < 5 ? (descriptor.atHi + 1) | 0 : descriptor.atHi;
   memory.write8(lo, hi, (descriptor.hi >>> 8) & 0xff, IMPLICIT);

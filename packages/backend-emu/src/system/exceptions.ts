@@ -19,14 +19,8 @@ import {
 import { deliverLong } from './deliver-long.js';
 import { deliverProtected } from './deliver-protected.js';
 import { deliverReal } from './deliver-real.js';
+import { EVENT_EXTERNAL, EVENT_FAULT, EVENT_SOFTWARE } from './event.js';
 import { GUEST_FAULT, LEAVE, type Outcome } from './outcome.js';
-
-/** What is delivered decides about privilege checks, RF and the EXT bit. */
-export const EVENT_FAULT = 0;
-/** A trap, or an interrupt from outside: nothing will be restarted. */
-export const EVENT_EXTERNAL = 1;
-/** INT n, INT3, INTO: the gate's DPL is checked and EXT is 0. */
-export const EVENT_SOFTWARE = 2;
 
 const CONTRIBUTORY =
   (1 << VECTOR_DE) | (1 << VECTOR_TS) | (1 << VECTOR_NP) | (1 << VECTOR_SS) | (1 << VECTOR_GP);
@@ -135,6 +129,7 @@ export function deliverExternal(cpu: Processor, vector: number): Outcome {
 /** Delivers INT n, INT3 or INTO: the frame shows NEXT_RIP. */
 export function deliverSoftware(cpu: Processor, vector: number): Outcome {
   const { record } = cpu;
+  cpu.untraced = true;
   return deliver(
     cpu,
     vector,

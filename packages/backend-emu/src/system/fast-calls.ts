@@ -3,7 +3,8 @@
  *
  * Source: AMD APM vol. 2, 6.1; vol. 3 for each. AMD's rules: SYSENTER and SYSEXIT are #UD in long
  * mode; SYSRET does not check that RIP is canonical (the next fetch does).
- * Known inaccuracy: SYSRET loads SS whole, where AMD's processors change its selector only.
+ * SYSRET changes the selector of SS only. While TF is set, SYSCALL and SYSRET trap by TF as they
+ * leave it, so that a kernel that masks TF is not stepped into.
  */
 import { FLAG_IF, FLAG_RF, FLAG_VM, FLAGS_ALL } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
@@ -44,8 +45,9 @@ export function syscall(cpu: Processor): Outcome {
     cpu.setCpl(0);
     cpu.setEflags(0, FLAG_IF | FLAG_RF | FLAG_VM);
   }
+  cpu.traceByNewFlags();
   cpu.modeChanged();
-  return REDISPATCH;
+  return cpu.resume();
 }
 
 /** SYSRET: ARG0 the operand size in bytes; 8 returns to 64-bit mode. */
@@ -59,12 +61,14 @@ export function sysret(cpu: Processor): Outcome {
   const long = cpu.is64;
   const code = ((to64 ? selector + 16 : selector) | 3) & 0xffff;
   setSegment(cpu, L.SEG.cs, code, 0, FLAT, (to64 ? CODE64 : CODE32) | DPL3);
-  setSegment(cpu, L.SEG.ss, ((selector + 8) | 3) & 0xffff, 0, FLAT, DATA | DPL3);
+  const ss = L.segmentOffset(L.SEG.ss);
+  record.setU16(ss + L.SEG_SELECTOR, ((selector + 8) | 3) & 0xffff);
   if (to64) record.copyPair(L.RIP, RCX);
   else record.setPair(L.RIP, record.lo(RCX), 0);
   cpu.setCpl(3);
   if (long) cpu.setEflags(record.lo(R11), FLAGS_ALL & ~(FLAG_RF | FLAG_VM));
   else cpu.setEflags(FLAG_IF, FLAG_IF);
+  cpu.traceByNewFlags();
   cpu.modeChanged();
   return cpu.resume();
 }

@@ -8,6 +8,7 @@ import * as F from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_BP, VECTOR_DB, VECTOR_OF } from '../cpu/registers.js';
+import { DR7, DR7_GD } from './debug-registers.js';
 import { deliverExternal, deliverSoftware } from './exceptions.js';
 import { LEAVE, NEXT, type Outcome } from './outcome.js';
 
@@ -78,5 +79,7 @@ export function into(cpu: Processor): Outcome {
 /** ICEBP: a debug trap without a cause in DR6 and without a check of the gate's DPL. */
 export function icebp(cpu: Processor): Outcome {
   cpu.completed();
+  cpu.untraced = true;
+  cpu.record.setI32(DR7, cpu.record.i32(DR7) & ~DR7_GD);
   return deliverExternal(cpu, VECTOR_DB);
 }

@@ -50,6 +50,7 @@ export function portIn(cpu: Processor): Outcome {
   const port = record.lo(L.ARG0) & 0xffff;
   const size = record.lo(L.ARG1);
   requirePorts(cpu, port, size);
+  cpu.mmu.breakpoints.touchPort(port, size);
   word.setInt32(0, -1, true);
   cpu.exits.deliverIo('in', port, size, 1, single[size - 1]);
   const value = word.getInt32(0, true);
@@ -65,6 +66,7 @@ export function portOut(cpu: Processor): Outcome {
   const port = record.lo(L.ARG0) & 0xffff;
   const size = record.lo(L.ARG1);
   requirePorts(cpu, port, size);
+  cpu.mmu.breakpoints.touchPort(port, size);
   word.setInt32(0, record.lo(L.ARG2), true);
   cpu.exits.deliverIo('out', port, size, 1, single[size - 1]);
   return NEXT;
@@ -102,6 +104,10 @@ export class PortData {
     if (this.left === 0) return false;
     requirePorts(cpu, this.port, this.size);
     this.locate(cpu, segment);
+    // What breakpoints see comes singly.
+    const { breakpoints } = cpu.mmu;
+    if (breakpoints.data || breakpoints.ports) this.items = 1;
+    breakpoints.touchPort(this.port, this.size);
     return true;
   }
 

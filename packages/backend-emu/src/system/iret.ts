@@ -1,14 +1,14 @@
 /**
  * IRET in every mode.
  *
- * Source: AMD APM vol. 3, IRET; vol. 2, 8.7-8.9. NT set in legacy protected mode asks for a task
- * switch, which this processor does not do: #TS and a count in the summary.
+ * Source: AMD APM vol. 3, IRET; vol. 2, 8.7-8.9; 12.3 for NT, which asks for a task switch.
  */
 import * as F from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
-import { VECTOR_NP, VECTOR_TS } from '../cpu/registers.js';
+import { VECTOR_NP } from '../cpu/registers.js';
 import * as D from './descriptors.js';
+import { returnToTask } from './far-task.js';
 import type { Outcome } from './outcome.js';
 import {
   loadNullSegment,
@@ -20,14 +20,20 @@ import {
 /** What any IRET may change; IF, IOPL and others depend on the privilege. */
 const PLAIN = F.FLAGS_STATUS | F.FLAG_TF | F.FLAG_DF | F.FLAG_NT | F.FLAG_AC | F.FLAG_ID;
 /** What an operand size of 16 bits leaves alone. */
-const UPPER = F.FLAG_AC | F.FLAG_ID | F.FLAG_RF | F.FLAG_VIF | F.FLAG_VIP;
+const UPPER = F.FLAG_AC | F.FLAG_ID | F.FLAG_VIF | F.FLAG_VIP;
 
 /** IRET: ARG0 the operand size in bytes. */
 export function iret(cpu: Processor): Outcome {
   const size = cpu.record.lo(L.ARG0);
   if (cpu.isLong) iretLong(cpu, size);
-  else if (cpu.isProtected) iretProtected(cpu, size);
-  else iretReal(cpu, size);
+  else if (cpu.isProtected) {
+    if ((cpu.record.i32(L.EFLAGS) & F.FLAG_NT) !== 0) {
+      const outcome = returnToTask(cpu);
+      cpu.words[L.NMI_BLOCKED >> 2] = 0;
+      return outcome;
+    }
+    iretProtected(cpu, size);
+  } else iretReal(cpu, size);
   cpu.words[L.NMI_BLOCKED >> 2] = 0;
   cpu.modeChanged();
   return cpu.resume();
@@ -46,16 +52,22 @@ function iretReal(cpu: Processor, size: number): void {
   loadRealSegment(cpu, L.SEG.cs, cs);
   record.setPair(L.RIP, ip, 0);
   const mask = PLAIN | F.FLAG_IF | (v86 ? 0 : F.FLAG_IOPL);
-  cpu.setEflags(flags, size === 2 ? mask & ~UPPER : mask);
+  restoreFlags(cpu, flags, mask, size);
 }
 
 /** The flags that IRET may change at privilege `cpl`. */
-function flagMask(cpu: Processor, cpl: number, size: number): number {
+function flagMask(cpu: Processor, cpl: number): number {
   const iopl = (cpu.record.i32(L.EFLAGS) & F.FLAG_IOPL) >>> F.FLAG_IOPL_SHIFT;
   let mask = PLAIN;
   if (cpl <= iopl) mask |= F.FLAG_IF;
   if (cpl === 0) mask |= F.FLAG_IOPL | F.FLAG_VIF | F.FLAG_VIP;
-  return size === 2 ? mask & ~UPPER : mask;
+  return mask;
+}
+
+/** Takes the flags of `mask`, and RF, from the image, as far as the operand size reaches. */
+function restoreFlags(cpu: Processor, image: number, mask: number, size: number): void {
+  cpu.setEflags(image, size === 2 ? mask & ~UPPER : mask);
+  if (size !== 2 && (image & F.FLAG_RF) !== 0) cpu.setResumeFlag();
 }
 
 /** Reads and checks the code segment to return to; its RPL is the new privilege. */
@@ -163,7 +175,7 @@ function iretLong(cpu: Processor, size: number): void {
     }
     setPointer(cpu, rspLo, rspHi, to64);
   } else stack.commit();
-  cpu.setEflags(flags, flagMask(cpu, cpl, size));
+  restoreFlags(cpu, flags, flagMask(cpu, cpl), size);
   if (outward) {
     cpu.setCpl(newCpl);
     dropInnerSegments(cpu, newCpl);
@@ -182,10 +194,6 @@ export function setPointer(cpu: Processor, lo: number, hi: number, wide: boolean
 
 function iretProtected(cpu: Processor, size: number): void {
   const { record, stack, cpl } = cpu;
-  if ((record.i32(L.EFLAGS) & F.FLAG_NT) !== 0) {
-    cpu.undefinedOpcodes.count('task return');
-    cpu.raise(VECTOR_TS, D.selectorError(cpu, record.segmentSelector(L.SEG.tr)));
-  }
   stack.begin(false, cpl);
   const eip = stack.pop(size);
   const selector = stack.pop(size) & 0xffff;
@@ -220,7 +228,7 @@ function iretProtected(cpu: Processor, size: number): void {
     D.cacheSegment(cpu, L.SEG.ss, ss);
     setPointer(cpu, esp, 0, false);
   } else stack.commit();
-  cpu.setEflags(flags, flagMask(cpu, cpl, size));
+  restoreFlags(cpu, flags, flagMask(cpu, cpl), size);
   if (newCpl !== cpl) {
     cpu.setCpl(newCpl);
     dropInnerSegments(cpu, newCpl);
@@ -234,7 +242,7 @@ function returnToV86(cpu: Processor, eip: number, cs: number, flags: number): vo
   const selectors: number[] = [];
   for (let i = 0; i < 5; i++) selectors.push(stack.pop(4) & 0xffff);
   if (eip >>> 0 > 0xffff) cpu.gp();
-  cpu.setEflags(flags, F.FLAGS_ALL & ~F.FLAG_RF);
+  restoreFlags(cpu, flags, F.FLAGS_ALL & ~F.FLAG_RF, 4);
   cpu.setCpl(3);
   const [ss, es, ds, fs, gs] = selectors;
   loadRealSegment(cpu, L.SEG.cs, cs);

@@ -248,11 +248,4 @@ describe('far transfers', () => {
     expect(t.record.u64(RSP)).toBe(BigInt(AT.stack));
     expect(mode(t)).toBe(MODE_64);
   });
-
-  it('refuse task switches, and count them', () => {
-    const t = new TestProcessor().protectedMode();
-    expect(t.call('jmpFar', SEL.tss, 0, 4)).toBe(FAULT);
-    expect(t.fault).toEqual([13, SEL.tss]);
-    expect(t.cpu.undefinedOpcodes.list()).toEqual([['task switch', 1]]);
-  });
 });

@@ -8,7 +8,7 @@ import { FLAG_ZF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import { ATTR_DB, ATTR_G } from '../cpu/mode.js';
 import type { Processor } from '../cpu/processor.js';
-import { VECTOR_NP, VECTOR_SS } from '../cpu/registers.js';
+import { VECTOR_GP, VECTOR_NP, VECTOR_SS } from '../cpu/registers.js';
 import * as D from './descriptors.js';
 import { NEXT, type Outcome } from './outcome.js';
 
@@ -42,20 +42,25 @@ export function loadNullStack(cpu: Processor, cpl: number, selector = cpl): void
   D.setSegment(cpu, L.SEG.ss, selector, 0, 0xffffffff, (cpl << 5) | 0xc13);
 }
 
-/** Loads DS, ES, FS or GS in protected mode. */
-function loadData(cpu: Processor, index: number, selector: number): void {
+/** Loads DS, ES, FS or GS in protected mode; `vector` where a check fails. */
+export function loadDataSegment(
+  cpu: Processor,
+  index: number,
+  selector: number,
+  vector = VECTOR_GP,
+): void {
   if ((selector & 0xfffc) === 0) {
     loadNullSegment(cpu, index, selector);
     return;
   }
-  D.readDescriptor(cpu, selector);
+  D.readDescriptor(cpu, selector, vector);
   const { hi } = cpu.descriptor;
   const error = D.selectorError(cpu, selector);
   const code = (hi & D.DESC_CODE) !== 0;
-  if ((hi & D.DESC_S) === 0 || (code && (hi & D.DESC_READABLE) === 0)) cpu.gp(error);
+  if ((hi & D.DESC_S) === 0 || (code && (hi & D.DESC_READABLE) === 0)) cpu.raise(vector, error);
   const conforming = code && (hi & D.DESC_CONFORMING) !== 0;
   const dpl = D.dplOf(hi);
-  if (!conforming && ((selector & 3) > dpl || cpu.cpl > dpl)) cpu.gp(error);
+  if (!conforming && ((selector & 3) > dpl || cpu.cpl > dpl)) cpu.raise(vector, error);
   if ((hi & D.DESC_P) === 0) cpu.raise(VECTOR_NP, error);
   D.setTypeBits(cpu, D.DESC_ACCESSED);
   D.cacheSegment(cpu, index, selector);
@@ -68,7 +73,7 @@ function loadStack(cpu: Processor, selector: number): void {
     loadNullStack(cpu, cpu.cpl, selector);
     return;
   }
-  readStackDescriptor(cpu, selector, cpu.cpl, 13);
+  readStackDescriptor(cpu, selector, cpu.cpl, VECTOR_GP);
   D.cacheSegment(cpu, L.SEG.ss, selector);
 }
 
@@ -93,12 +98,16 @@ export function readStackDescriptor(
 export function loadSegment(cpu: Processor, index: number, selector: number): void {
   if (!cpu.isProtected) loadRealSegment(cpu, index, selector);
   else if (index === L.SEG.ss) loadStack(cpu, selector);
-  else loadData(cpu, index, selector);
+  else loadDataSegment(cpu, index, selector);
 }
 
-/** What follows a change of a data segment: the mode's key may have changed. */
+/** What follows MOV and POP: neither interrupt nor trap comes between a load of SS and the next. */
 function segmentLoaded(cpu: Processor, index: number): Outcome {
-  if (index === L.SEG.ss) cpu.inhibitInterrupts();
+  if (index === L.SEG.ss) {
+    cpu.inhibitInterrupts();
+    cpu.inhibitDebug();
+  }
+  // The mode's key may have changed.
   if (!cpu.is64) cpu.modeChanged();
   return NEXT;
 }
@@ -134,7 +143,8 @@ export function loadFar(cpu: Processor): Outcome {
   const size = record.lo(L.ARG3) >>> 8;
   if (size === 2) record.setU16(register, record.lo(L.ARG2));
   else record.setPair(register, record.lo(L.ARG2), size === 8 ? record.hi(L.ARG2) : 0);
-  return segmentLoaded(cpu, index);
+  if (!cpu.is64) cpu.modeChanged();
+  return NEXT;
 }
 
 /** LLDT: ARG0 the selector. */

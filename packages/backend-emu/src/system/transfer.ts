@@ -2,8 +2,6 @@
  * Far JMP, CALL and RET, direct and through call gates.
  *
  * Source: AMD APM vol. 3, JMP (far), CALL (far), RET (far); vol. 2, 4.8.2 and 4.8.4 (gates).
- * Task gates and TSS selectors are refused and counted: this processor does not switch tasks in
- * hardware.
  */
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
@@ -11,6 +9,7 @@ import { VECTOR_NP } from '../cpu/registers.js';
 import { readTssPointer } from './deliver-long.js';
 import { newStackOf } from './deliver-protected.js';
 import * as D from './descriptors.js';
+import { farToTask, namesTask } from './far-task.js';
 import {
   checkTarget,
   dropInnerSegments,
@@ -21,6 +20,7 @@ import {
 } from './iret.js';
 import type { Outcome } from './outcome.js';
 import { loadNullStack, loadRealSegment, readStackDescriptor } from './segments.js';
+import { BY_CALL, BY_JUMP } from './task-switch.js';
 
 const CODE = D.DESC_S | D.DESC_CODE;
 
@@ -79,6 +79,7 @@ export function jmpFar(cpu: Processor): Outcome {
     D.setTypeBits(cpu, D.DESC_ACCESSED);
     return enter(cpu, (selector & 0xfffc) | cpu.cpl, lo, offsetHi(cpu));
   }
+  if (namesTask(cpu)) return farToTask(cpu, selector, BY_JUMP);
   const gate = readGate(cpu, selector);
   const { hi } = cpu.descriptor;
   const error = D.selectorError(cpu, gate.selector);
@@ -108,8 +109,6 @@ function readGate(cpu: Processor, selector: number): CallGate {
   const { lo, hi } = descriptor;
   const type = D.typeOf(hi);
   const long = cpu.isLong;
-  const isTask = type === D.TYPE_TASK_GATE || type === D.TYPE_TSS || type === D.TYPE_TSS16;
-  if (isTask && !long) cpu.undefinedOpcodes.count('task switch');
   if (type !== D.TYPE_CALL && (long || type !== D.TYPE_CALL16)) cpu.gp(error);
   const dpl = D.dplOf(hi);
   if (dpl < cpu.cpl || dpl < (selector & 3)) cpu.gp(error);
@@ -153,7 +152,10 @@ export function callFar(cpu: Processor): Outcome {
   }
   if ((selector & 0xfffc) === 0) cpu.gp();
   D.readDescriptor(cpu, selector);
-  if ((cpu.descriptor.hi & CODE) !== CODE) return callGate(cpu, selector);
+  if ((cpu.descriptor.hi & CODE) !== CODE) {
+    if (namesTask(cpu)) return farToTask(cpu, selector, BY_CALL);
+    return callGate(cpu, selector);
+  }
   checkDirect(cpu, selector);
   checkTarget(cpu, lo, offsetHi(cpu));
   pushReturn(cpu, size);

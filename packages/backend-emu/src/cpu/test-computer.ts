@@ -1,0 +1,68 @@
+/**
+ * A test processor that runs code: the vCPU's loop and the interpreter around it, no devices.
+ */
+import type { RunEnd } from '@cloister/core';
+import { Decoder } from '../decode/decoder.js';
+import { coreModule } from '../interp/core-cache.js';
+import { Interpreter } from '../interp/interpreter.js';
+import { OpCache } from '../interp/op-cache.js';
+import { SYSTEM_FUNCTIONS } from '../system-numbers.js';
+import { EmulatedVcpu } from '../vcpu.js';
+import * as L from './layout.js';
+import { RAM_BASE, RAM_SIZE, TestProcessor } from './test-processor.js';
+
+const OPS = RAM_BASE + RAM_SIZE;
+const OPS_SIZE = 0x40000;
+
+export class TestComputer extends TestProcessor {
+  readonly vcpu: EmulatedVcpu;
+
+  constructor(features = '') {
+    const memory = new WebAssembly.Memory({ initial: (OPS + OPS_SIZE) / 65536 });
+    super(features, memory.buffer as ArrayBuffer);
+    const { cpu, physical } = this;
+    const { module, handlers } = coreModule();
+    const opCache = new OpCache({
+      physical,
+      handlers,
+      decoder: new Decoder((feature) => cpu.cpu.has(feature)),
+      base: OPS,
+      size: OPS_SIZE,
+      onReset: () => cpu.mmu.tlb.flushAll(),
+    });
+    const interpreter = new Interpreter({
+      memory,
+      module,
+      record: cpu.record,
+      mmu: cpu.mmu,
+      access: cpu.memory,
+      opCache,
+      callSystem: (number) => cpu.callSystem(SYSTEM_FUNCTIONS[number]),
+    });
+    this.vcpu = new EmulatedVcpu(cpu, interpreter);
+  }
+
+  /** Puts code, in hexadecimal, at guest address `at`. */
+  load(at: number, code: string): this {
+    const bytes = code.match(/[0-9a-f]{2}/g) ?? [];
+    this.physical.bytes.set(
+      bytes.map((byte) => Number.parseInt(byte, 16)),
+      at,
+    );
+    this.physical.written(at, bytes.length);
+    return this;
+  }
+
+  /** Runs at most `count` instructions from RIP. */
+  run(count: number): RunEnd {
+    return this.vcpu.run(count, (exit) => {
+      this.exits.push(structuredClone(exit));
+      this.onExit(exit);
+    });
+  }
+
+  /** RIP, as a number. */
+  get rip(): number {
+    return Number(this.record.u64(L.RIP));
+  }
+}
