@@ -55,3 +55,9 @@ export const PROBES: readonly CorpusProgram[] = [
   { name: 'probe-x2apic', mode: 'long', about: 'x2APIC' },
   { name: 'probe-x87', mode: 'long', about: 'x87 in kernel mode' },
 ];
+
+/** Programs that a driver feeds with cases, see `paging/`. */
+export const DRIVEN: readonly CorpusProgram[] = [
+  { name: 'paging-legacy', mode: 'protected', about: 'accesses through 32-bit and PAE tables' },
+  { name: 'paging-long', mode: 'long', about: 'accesses through tables of 4 and 5 levels' },
+];
