@@ -17,7 +17,22 @@ describe('the emulated backend', () => {
   it('is available everywhere and names its model', async () => {
     const probe = await emulatedBackend().probe();
     expect(probe.available).toBe(true);
-    expect(Object.fromEntries(probe.details)['CPU model']).toBe('cloister-v1');
+    const details = Object.fromEntries(probe.details);
+    expect(details['CPU model']).toBe('cloister-v1');
+    expect(details['CPU models']).toMatch(/^cloister-v1 cloister-v1-rome /);
+    expect(details['optional features']?.split(' ')).toContain('la57');
+    const other = await emulatedBackend({ cpu: 'cloister-v1-rome,-smap,+la57' }).probe();
+    const chosen = Object.fromEntries(other.details);
+    expect(chosen['CPU model']).toBe('cloister-v1-rome,+la57,-smap');
+    expect(chosen['features']?.split(' ')).not.toContain('smap');
+  });
+
+  it('refuses an unknown CPU before anything is built', () => {
+    const refused = expect.objectContaining({
+      code: 'invalid-argument',
+      remedy: expect.stringMatching(/cloister-v1, cloister-v1-rome/),
+    });
+    expect(() => emulated({ cpu: '486' })).toThrow(refused);
   });
 
   it('refuses what an extension needs and it lacks', async () => {
@@ -70,8 +85,8 @@ describe('a saved VM', () => {
   });
 
   it('is refused by another CPU', async () => {
-    await refuse(await saved(), 'cloister-v1-rome', /saved on CPU cloister-v1 /);
-    await refuse(await saved(), 'cloister-v1,-rdrand', /saved on CPU cloister-v1 /);
+    await refuse(await saved(), 'cloister-v1-rome', /saved on CPU cloister-v1$/);
+    await refuse(await saved(), 'cloister-v1,-rdrand', /saved on CPU cloister-v1$/);
   });
 
   it('is refused with damaged instruction counts', async () => {

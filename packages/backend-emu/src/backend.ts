@@ -11,7 +11,7 @@ import {
   VmmError,
   type VmPlugin,
 } from '@cloister/core';
-import { selectCpu } from '@cloister/core/cpu';
+import { CPU_MODELS, OPTIONAL_FEATURES, selectCpu, selectionText } from '@cloister/core/cpu';
 import { EmulatedVm } from './emulated-vm.js';
 import { tuneHost } from './host-tuning.js';
 
@@ -56,8 +56,10 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
         available: true,
         capabilities: CAPABILITIES,
         details: [
-          ['CPU model', cpu.model.name],
-          ['features', cpu.model.features.join(' ')],
+          ['CPU model', selectionText(cpu.model, cpu.features)],
+          ['CPU models', [...CPU_MODELS.keys()].join(' ')],
+          ['features', [...cpu.features].join(' ')],
+          ['optional features', [...OPTIONAL_FEATURES].join(' ')],
           ['hardware support', 'none needed'],
         ],
       };

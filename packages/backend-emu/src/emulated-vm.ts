@@ -13,7 +13,7 @@ import {
   unpackPages,
   VmmError,
 } from '@cloister/core';
-import type { CpuSelection } from '@cloister/core/cpu';
+import { CPU_MODELS, type CpuSelection, selectionText } from '@cloister/core/cpu';
 import { ApicBus } from './apic/bus.js';
 import * as L from './cpu/layout.js';
 import { Processor } from './cpu/processor.js';
@@ -57,6 +57,13 @@ function allocate(bytes: number): WebAssembly.Memory {
       cause,
     });
   }
+}
+
+/** What selects the CPU of a saved VM: model and features, as `#cpu` has them. */
+function selects(cpu: unknown): string {
+  const [name = '', ...features] = String(cpu).split(' ');
+  const model = CPU_MODELS.get(name);
+  return model === undefined ? name : selectionText(model, new Set(features));
 }
 
 export class EmulatedVm implements BackendVm {
@@ -216,8 +223,8 @@ export class EmulatedVm implements BackendVm {
       });
     }
     if (saved.cpu !== this.#cpu) {
-      throw new VmmError('snapshot-mismatch', `the VM was saved on CPU ${saved.cpu}`, {
-        remedy: `this one has ${this.#cpu}; give both the same model and features`,
+      throw new VmmError('snapshot-mismatch', `the VM was saved on CPU ${selects(saved.cpu)}`, {
+        remedy: `this one is ${selects(this.#cpu)}: select the saved one (--cpu)`,
       });
     }
     unpackPages(saved.memory, this.#physical.bytes);

@@ -37,7 +37,8 @@ test('help and version are results', () => {
 
 test('the help of a run names every option and every exit status', () => {
   const { text } = parse('run', '--help') as { text: string };
-  const words = 'backend memory cpus kernel initrd append entry clock seed record replay timeout';
+  const words =
+    'backend cpu memory cpus kernel initrd append entry clock seed record replay timeout';
   for (const word of `${words} exits on-reset save save-at restore config debug`.split(' ')) {
     expect(text).toContain(`--${word} `);
   }

@@ -7,6 +7,7 @@ import { type FakeOp, fakeBackend, print } from '@cloister/core/testing';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parseArguments } from './arguments.js';
 import { assembler } from './assemble.js';
+import { backendPlugin } from './backends.js';
 import { run } from './run.js';
 import { resolveOptions } from './run-options.js';
 import { FakeHost } from './testing/fake-host.js';
@@ -212,4 +213,21 @@ test.each([
   expect(lines).toHaveLength(1);
   expect(lines[0]).toMatch(new RegExp(`^cloister: ${message}`));
   expect(status).toBe(2);
+});
+
+test('the CPU goes to the backend, which refuses what it does not have', async () => {
+  const chosen: unknown[] = [];
+  const assemble = assembler(new Set(), async (name, choice) => {
+    chosen.push(name, choice);
+    return backendPlugin(name, choice);
+  });
+  const invocation = parseArguments(['run', '--kernel', 'k', '--cpu', ',+warp'], {
+    version: '0',
+    cwd: folder,
+  });
+  if (invocation.command !== 'run') throw new Error('not a run');
+  const { options } = resolveOptions([invocation.flags]);
+  const refused = { code: 'invalid-argument', message: 'unknown CPU feature "warp"' };
+  await expect(assemble(options, {} as never)).rejects.toMatchObject(refused);
+  expect(chosen).toEqual(['emu', { cpu: ',+warp' }]);
 });

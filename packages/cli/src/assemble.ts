@@ -26,7 +26,10 @@ type Given = ReadonlySet<keyof RunOptions>;
 
 /** The assembly of a run; `backend` makes the plugin of a backend by its name. */
 export function assembler(given: Given, backend = backendPlugin): Assemble {
-  return async (options, ports) => assemble(options, given, ports, await backend(options.backend));
+  return async (options, ports) => {
+    const choice = options.cpu === undefined ? {} : { cpu: options.cpu };
+    return assemble(options, given, ports, await backend(options.backend, choice));
+  };
 }
 
 async function assemble(

@@ -7,9 +7,14 @@ import { isMissingModule } from './module-loader.js';
 import type { BackendChoice } from './probe.js';
 import type { BackendName } from './run-options.js';
 
+/** Which processor the guest gets: `MODEL[,+feature,-feature]`, see `@cloister/core/cpu`. */
+export interface CpuChoice {
+  readonly cpu?: string;
+}
+
 /** What a backend's package exports to the command. */
 interface KvmPackage {
-  kvm(): VmPlugin;
+  kvm(options?: CpuChoice): VmPlugin;
   kvmBackend(): CpuBackend;
 }
 
@@ -27,10 +32,10 @@ export const BACKEND_CHOICES: readonly BackendChoice[] = [
 ];
 
 /** The plugin that brings the backend. */
-export async function backendPlugin(name: BackendName): Promise<VmPlugin> {
-  if (name === 'emu') return (await import('@cloister/backend-emu')).emulated();
+export async function backendPlugin(name: BackendName, choice: CpuChoice = {}): Promise<VmPlugin> {
+  if (name === 'emu') return (await import('@cloister/backend-emu')).emulated(choice);
   try {
-    return (await loadKvm()).kvm();
+    return (await loadKvm()).kvm(choice);
   } catch (cause) {
     if (!isMissingModule(cause, KVM_MODULE)) throw cause;
     throw new VmmError('unavailable', `backend kvm: the ${KVM_MODULE} package is not installed`, {

@@ -29,6 +29,7 @@ function mistake(action: () => unknown): string {
 test.each([
   [{ memory: 'lots' }, 'memory: "lots" is not a size such as 256M, 1G or a number of bytes'],
   [{ memory: true }, 'memory: true is not a size such as 256M, 1G or a number of bytes'],
+  [{ cpu: 3 }, 'cpu: 3 is not of type string'],
   [{ cpus: 'two' }, 'cpus: "two" is not of type integer'],
   [{ cpus: 0 }, 'cpus: 0 must be >= 1'],
   [{ entry: 64 }, 'entry: 64 is not one of 64, 32, pvh, multiboot, flat'],
@@ -72,6 +73,7 @@ test('every field is taken, and paths are relative to the file', () => {
     path,
     JSON.stringify({
       backend: 'emu',
+      cpu: 'cloister-v1,-smap',
       memory: '1G',
       cpus: 2,
       kernel: 'k',
@@ -92,6 +94,7 @@ test('every field is taken, and paths are relative to the file', () => {
   );
   expect(resolveOptions([loadConfig(path)]).options).toEqual({
     ...DEFAULTS,
+    cpu: 'cloister-v1,-smap',
     memory: 2 ** 30,
     cpus: 2,
     kernel: join(folder, 'k'),

@@ -32,6 +32,7 @@ export interface PluginChoice {
 /** One source's values before they are read; the JSON of the configuration has this shape. */
 export interface RawOptions {
   readonly backend?: BackendName;
+  readonly cpu?: string;
   readonly memory?: string | number;
   readonly cpus?: string | number;
   readonly kernel?: string;
@@ -67,6 +68,8 @@ export interface OptionSource {
 
 export interface RunOptions {
   readonly backend: BackendName;
+  /** `MODEL[,+feature,-feature]`; undefined: the default model. */
+  readonly cpu: string | undefined;
   readonly memory: number;
   readonly cpus: number;
   readonly kernel: string | undefined;
@@ -90,6 +93,7 @@ export interface RunOptions {
 
 export const DEFAULTS: RunOptions = {
   backend: 'emu',
+  cpu: undefined,
   memory: 256 * 2 ** 20,
   cpus: 1,
   kernel: undefined,
@@ -151,6 +155,7 @@ function readLayer(source: OptionSource): Layer {
   const size = (value: string | number) => parseSize(value) || undefined;
   return withoutUndefined<Layer>({
     backend: raw.backend,
+    cpu: raw.cpu,
     memory: read('memory', raw.memory, size, 'a size above 0 such as 256M or 1G'),
     cpus: read('cpus', raw.cpus, count, 'a whole number above 0'),
     kernel: path(raw.kernel),

@@ -3,9 +3,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { CpuidValue } from '../interfaces/index.js';
-import { FEATURES } from './features.js';
+import { FEATURES, REQUIRES } from './features.js';
 import { CPU_MODELS } from './models.js';
-import { selectCpu } from './selection.js';
+import { selectCpu, selectionText } from './selection.js';
 import { CpuidTable } from './table.js';
 
 const STATE = { cr4: 0, xcr0: 1, apicEnabled: true };
@@ -147,6 +147,40 @@ describe('the selection of a CPU', () => {
     [',+vme', /not implemented/],
   ])('refuses %j', (words, message) => {
     expect(() => selectCpu(words)).toThrow(message);
+  });
+
+  it('is told by the shortest text', () => {
+    for (const text of ['cloister-v1', 'cloister-v1-rome,+la57,+pku,-rdrand,-smap']) {
+      const { model, features } = selectCpu(text);
+      const again = selectionText(model, features);
+      expect(selectCpu(again).features).toEqual(features);
+      expect(again.split(',').sort()).toEqual(text.split(',').sort());
+    }
+    expect(selectionText(selectCpu(',+la57').model, selectCpu('').features)).toBe('cloister-v1');
+  });
+
+  it('names what there is when it knows a word not', () => {
+    const remedy = (text: string) => {
+      try {
+        selectCpu(text);
+      } catch (error) {
+        return (error as { remedy?: string }).remedy ?? '';
+      }
+      return 'taken';
+    };
+    expect(remedy('486')).toBe(`known models: ${[...CPU_MODELS.keys()].join(', ')}`);
+    expect(remedy(',+warp').split(' ')).toEqual(expect.arrayContaining(['smap', 'la57']));
+    expect(remedy(',-pcid')).toBe('add -invpcid or +pcid');
+  });
+
+  it('has rules about features that exist', () => {
+    for (const [feature, needed] of Object.entries(REQUIRES)) {
+      for (const name of [feature, ...needed]) expect(FEATURES.has(name), name).toBe(true);
+    }
+  });
+
+  it('states where the C-bit would be, and no encryption', () => {
+    expect(query(0x8000001f)).toEqual({ eax: 0, ebx: 51 | (5 << 6), ecx: 0, edx: 0 });
   });
 
   it('knows every feature of every model', () => {

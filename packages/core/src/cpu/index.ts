@@ -3,8 +3,8 @@
  * presents them, and the indices of MSRs.
  */
 export { FEATURES, type FeatureBit } from './features.js';
-export { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL } from './models.js';
+export { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL, OPTIONAL_FEATURES } from './models.js';
 export * as msr from './msr-indices.js';
-export { type CpuSelection, selectCpu } from './selection.js';
+export { type CpuSelection, selectCpu, selectionText } from './selection.js';
 export { type CpuidOptions, type CpuidState, CpuidTable } from './table.js';
 export { xcr0Mask } from './xsave-layout.js';

@@ -27,7 +27,11 @@ export interface CpuModel {
   readonly brand: string;
   /** MSR 0x8b. */
   readonly patchLevel: number;
+  /** Bits of a guest-physical address; memory encryption takes some of them away. */
   readonly physicalBits: number;
+  /** What memory encryption would use: bit of the C-bit, and how many address bits it costs. */
+  readonly cBit: number;
+  readonly physicalBitReduction: number;
   readonly features: readonly string[];
   /** Of each core, but for level 3, which all share. */
   readonly caches: readonly CacheLevel[];
@@ -46,6 +50,8 @@ const CLOISTER_V1: CpuModel = {
   brand: 'Cloister Virtual CPU',
   patchLevel: 0x0a0011ff,
   physicalBits: 46,
+  cBit: 51,
+  physicalBitReduction: 5,
   features: words(`
     fpu pse tsc msr pae cx8 apic pge cmov pat pse36 clflush mmx fxsr sse sse2 sse3 ssse3
     sse4_1 sse4_2 movbe aes pclmulqdq sha_ni

@@ -13,6 +13,14 @@ export interface CpuSelection {
   readonly features: ReadonlySet<string>;
 }
 
+/** The shortest text that selects `model` with `features`. */
+export function selectionText(model: CpuModel, features: ReadonlySet<string>): string {
+  const added = [...features].filter((name) => !model.features.includes(name));
+  const removed = model.features.filter((name) => !features.has(name));
+  const changes = [...added.sort().map((name) => `+${name}`), ...removed.map((name) => `-${name}`)];
+  return [model.name, ...changes].join(',');
+}
+
 /** `text` empty or absent: the default model. Throws `VmmError('invalid-argument')`. */
 export function selectCpu(text = ''): CpuSelection {
   const [first = '', ...changes] = text.split(',').map((word) => word.trim());
@@ -46,7 +54,7 @@ function applyChange(model: CpuModel, features: Set<string>, change: string): vo
   }
   if (!FEATURES.has(feature)) {
     throw new VmmError('invalid-argument', `unknown CPU feature "${feature}"`, {
-      remedy: `known features: ${[...FEATURES.keys()].join(' ')}`,
+      remedy: `features: ${[...new Set([...model.features, ...OPTIONAL_FEATURES])].join(' ')}`,
     });
   }
   if (sign === '-') {

@@ -159,6 +159,10 @@ export class CpuidTable {
       case 0x8000001d:
         if (this.cpu.has('topoext')) topology.cacheTopology(subleaf, cpus, model, out);
         return;
+      case 0x8000001f:
+        // Where the C-bit would be. That there is encryption at all, an extension says.
+        out.ebx = model.cBit | (model.physicalBitReduction << 6);
+        return;
       case 0x8000001e:
         if (!this.cpu.has('topoext')) return;
         out.eax = index;
