@@ -76,11 +76,16 @@ export class EmulatedVcpu implements Vcpu {
       const left = this.#end - interpreter.executed;
       if (left <= 0) return 'slice';
       processor.stopRequested = false;
+      const shadowed = processor.inShadow();
+      const ripLo = processor.record.lo(L.RIP);
+      const ripHi = processor.record.hi(L.RIP);
+      const before = interpreter.executed;
       if (isWatched(processor)) {
         if (!breakOnCode(processor)) stepWatched(processor, this.#step);
       } else {
-        this.#run(processor.inShadow() ? 1 : Math.min(left, STRETCH_MAX));
+        this.#run(shadowed ? 1 : Math.min(left, STRETCH_MAX));
       }
+      if (shadowed && interpreter.executed > before) processor.endShadow(ripLo, ripHi);
     }
   }
 

@@ -461,6 +461,16 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     return false;
   }
 
+  /**
+   * The instruction at this RIP, in the shadow, was executed: unless it cast a shadow of its own,
+   * there is none any more, even if it jumped to itself or is to be repeated.
+   */
+  endShadow(ripLo: number, ripHi: number): void {
+    const { record } = this;
+    if (record.lo(L.SHADOW_RIP) !== ripLo || record.hi(L.SHADOW_RIP) !== ripHi) return;
+    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
+  }
+
   /** Takes note of what waits; whether an event could be taken but for IF and shadows. */
   updatePending(): boolean {
     const nmi = this.nmiPending && this.words[L.NMI_BLOCKED >> 2] === 0;

@@ -27,9 +27,61 @@ export const CORPUS: readonly CorpusProgram[] = [
 
   // Modes and segments.
   { name: 'mode-switch', mode: 'real', about: 'real to long mode and back' },
+  {
+    name: 'v86',
+    mode: 'protected',
+    about: 'virtual-8086 mode',
+    needs: ['v86', 'int-protected'],
+  },
+  {
+    name: 'segment-limits',
+    mode: 'protected',
+    about: 'limits, expand-down, addresses that wrap',
+    needs: ['lar'],
+  },
+  { name: 'segment-info', mode: 'protected', about: 'LAR, LSL, VERR, VERW, ARPL', needs: ['lar'] },
+  { name: 'call-gates', mode: 'protected', about: 'far calls and returns between levels' },
+  {
+    name: 'long-gates',
+    mode: 'long',
+    about: 'gates, IST and IRET in long mode',
+    needs: ['int3', 'user-mode'],
+  },
+  {
+    name: 'flags-privilege',
+    mode: 'long',
+    about: 'what POPF and IRET may change',
+    needs: ['user-mode', 'cpuid:lahf_lm'],
+  },
+
+  // Memory and code.
+  { name: 'self-modifying', mode: 'long', about: 'code that changes itself' },
+  {
+    name: 'page-crossing',
+    mode: 'long',
+    about: 'accesses across pages, and faults of their halves',
+    needs: ['user-mode'],
+  },
+  { name: 'wrap', mode: 'real', about: 'addresses that wrap at 64 KiB' },
+  { name: 'strings', mode: 'long', about: 'string instructions' },
+  {
+    name: 'rep-interrupt',
+    mode: 'long',
+    about: 'REP goes on after interrupts',
+    needs: ['apic-timer'],
+  },
+
+  // Interrupts.
+  {
+    name: 'interrupt-shadow',
+    mode: 'long',
+    about: 'STI and MOV SS',
+    needs: ['cpuid:x2apic', 'x2apic'],
+  },
 
   // Input and output.
   { name: 'ports', mode: 'real', about: 'IN, OUT, INS and OUTS of every size' },
+  { name: 'port-permission', mode: 'long', about: 'IOPL and bitmap', needs: ['user-mode'] },
   { name: 'mmio', mode: 'long', about: 'accesses outside memory, of every size and across pages' },
 ];
 

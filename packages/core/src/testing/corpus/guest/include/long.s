@@ -20,6 +20,13 @@
         lidt    [idt_pointer]
 .endm
 
+# A gate of the program's own: an interrupt gate unless told, stack by `ist`.
+.macro GATE vector:req, handler:req, type=0x8e, ist=0
+        mov     word ptr [idt + 16 * (\vector)], offset \handler
+        mov     word ptr [idt + 16 * (\vector) + 2], CODE64
+        mov     word ptr [idt + 16 * (\vector) + 4], \type * 256 + \ist
+.endm
+
 # Leaves for user mode at `target`, with `flags`; changes nothing else. The way back is RESUME.
 .macro USER target:req, flags=2
         push    USER_DATA

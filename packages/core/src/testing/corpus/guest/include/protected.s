@@ -20,6 +20,13 @@
         lidt    [idt_pointer]
 .endm
 
+# A gate of the program's own: an interrupt gate unless told.
+.macro GATE vector:req, handler:req, type=0x8e
+        mov     word ptr [idt + 8 * (\vector)], offset \handler
+        mov     word ptr [idt + 8 * (\vector) + 2], CODE32
+        mov     word ptr [idt + 8 * (\vector) + 4], \type * 256
+.endm
+
 # Leaves for user mode at `target`, with `flags`. The way back is RESUME.
 .macro USER target:req, flags=2
         push    USER_DATA
