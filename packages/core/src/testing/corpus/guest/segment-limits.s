@@ -17,6 +17,7 @@ _start: SETUP
         DESCRIPTOR 2, 0x00000fff, 0x00409602    # expand-down: 0x1000 and above
         DESCRIPTOR 3, 0x00000fff, 0x00009602    # expand-down, 16-bit: 0x1000 to 0xffff
         DESCRIPTOR 4, 0x0000ffff, 0x00cf9203    # base 0x30000, 4 GiB
+        DESCRIPTOR 6, 0x00000fff, 0x0040f602    # expand-down, DPL 3
         DESCRIPTOR 5, 0x00000fff, 0x00409a02    # code, limit 0xfff, base 0x20000
 
         mov     ecx, OWN
@@ -54,16 +55,18 @@ _start: SETUP
         mov     eax, fs:[0xffff0000]
         CHECK   eax, 0x13579bdf, "0x30000 + 0xffff0000"
 
-        # Stacks: #SS.
-        mov     ebp, 0x1ffff
-        mov     ecx, OWN
-        mov     ss, ecx
+        # Stacks: #SS. At CPL 3, so that the handler has another one.
         PREPARE by_ebp
-        mov     al, [ebp]
-by_ebp: mov     ecx, DATA
+        USER    loader
+loader: mov     ecx, OWN + 48 + 3
         mov     ss, ecx
-        mov     eax, [EXC_VECTOR]
-        CHECK   eax, 12, "a load by EBP beyond SS"
+        mov     ebp, 0xffe
+        mov     al, [ebp]
+        ud2
+by_ebp: mov     eax, [EXC_VECTOR]
+        CHECK   eax, 12, "a load by EBP outside SS"
+        mov     eax, [EXC_SS]
+        CHECK   ax, OWN+48+3, "SS"
 
         # Code: running off the end.
         mov     byte ptr [0x20ffe], 0x90
