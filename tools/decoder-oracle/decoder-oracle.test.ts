@@ -53,11 +53,12 @@ describe(`decoder and iced-x86, seed ${seed}`, () => {
     comparison.open(bytes, bits);
     for (let at = 0; at < bytes.length; at += STRING_SIZE) {
       const difference = comparison.compare(at);
-      if (difference === null || explained(difference, bits)) continue;
+      if (difference === null) continue;
+      const code = hex(bytes.subarray(at, at + MAX_LENGTH));
+      if (explained(difference, bits, code)) continue;
       const { kind, name, detail } = difference;
       const times = (shown.get(`${kind} ${name}`) ?? 0) + 1;
       shown.set(`${kind} ${name}`, times);
-      const code = hex(bytes.subarray(at, at + MAX_LENGTH));
       if (times <= SHOWN) {
         found.push(`${bits}: ${code} ${kind} ${name}: ${detail}; ${comparison.text(at)}`);
       }

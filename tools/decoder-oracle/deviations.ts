@@ -8,10 +8,9 @@ import type { Bits, Disagreement } from './comparison.js';
  * encodings, their kind. They are undefined opcodes.
  */
 export const NOT_IMPLEMENTED: readonly (readonly [reason: string, names: string])[] = [
-  ['no CPU model has AVX, AVX-512 or XOP; BMI is not done', 'VEX EVEX XOP'],
+  ['no CPU model has AVX, AVX-512, AMX, XOP, or CMPccXADD', 'VEX EVEX XOP'],
   ['AMD withdrew them: 3DNow!', 'D3NOW Femms'],
   ['AMD only, in no model: SSE4A', 'Extrq Insertq Movntsd Movntss'],
-  ['planned, not done', 'Adcx Adox Rdpid'],
   [
     'planned, not done: XSAVE and supervisor states',
     `
@@ -74,6 +73,8 @@ export interface Deviation {
   readonly bits: readonly Bits[];
   /** Part of the detail. */
   readonly detail: string;
+  /** The bytes, in hexadecimal; without it any. */
+  readonly code?: RegExp;
   readonly reason: string;
 }
 
@@ -92,6 +93,14 @@ export const DEVIATIONS: readonly Deviation[] = [
     detail: 'MOVSXD.16 r16,',
     reason: 'AMD APM vol. 3, appendix A: the source of MOVSXD is Ed whatever the operand size',
   },
+  {
+    kind: 'refused',
+    names: ['Reservednop'],
+    bits: [16, 32, 64],
+    detail: 'UD',
+    code: /0f0d[c-f]/,
+    reason: 'AMD APM vol. 3, PREFETCH: the operand must be memory',
+  },
 ];
 
 const absent = new Set(NOT_IMPLEMENTED.flatMap(([, names]) => names.trim().split(/\s+/)));
@@ -102,13 +111,14 @@ export function absentNames(): ReadonlySet<string> {
 }
 
 /** Whether a table explains the disagreement. */
-export function explained(found: Disagreement, bits: Bits): boolean {
+export function explained(found: Disagreement, bits: Bits, bytes: string): boolean {
   if (found.kind === 'refused' && absent.has(found.name)) return true;
   return DEVIATIONS.some(
-    ({ kind, names, bits: modes, detail }) =>
+    ({ kind, names, bits: modes, detail, code }) =>
       kind === found.kind &&
       names.includes(found.name) &&
       modes.includes(bits) &&
-      found.detail.includes(detail),
+      found.detail.includes(detail) &&
+      code?.test(bytes) !== false,
   );
 }

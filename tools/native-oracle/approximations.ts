@@ -6,6 +6,7 @@
  * UE) is then not comparable. Two processors may lie on either side of the true value, so their
  * results may be twice as far apart.
  */
+import { hostIsAmd } from './host.js';
 import { FX_IMAGE, FX_ST, FX_XMM, type UserState } from './user-state.js';
 
 const RELATIVE = 2 * 1.5 * 2 ** -12;
@@ -16,6 +17,8 @@ const ROUNDING = 0x0230;
 const RECIPROCAL = /^R(CP|SQRT)[PS]S$/;
 const TRANSCENDENTAL = /^(F2XM1|FYL2X|FYL2XP1|FPTAN|FPATAN|FSIN|FCOS|FSINCOS)$/;
 
+const DOT_PRODUCT = /^DPP[SD]$/;
+
 export function isTranscendental(mnemonic: string): boolean {
   return TRANSCENDENTAL.test(mnemonic);
 }
@@ -23,6 +26,7 @@ export function isTranscendental(mnemonic: string): boolean {
 /** Copies what is close enough from `from` to `to`, so that the two then compare equal. */
 export function settleApproximations(mnemonic: string, from: UserState, to: UserState): void {
   if (RECIPROCAL.test(mnemonic)) settleSingles(from, to);
+  if (!hostIsAmd && DOT_PRODUCT.test(mnemonic)) settleNans(from, to, mnemonic === 'DPPD');
   if (!isTranscendental(mnemonic)) return;
   const status = from.fx.getUint16(FX_IMAGE.fsw, true) & ROUNDING;
   const rest = to.fx.getUint16(FX_IMAGE.fsw, true) & ~ROUNDING;
@@ -36,6 +40,17 @@ function settleSingles(from: UserState, to: UserState): void {
     const b = to.fx.getFloat32(at, true);
     if (!Number.isFinite(a) || Math.abs(a - b) > Math.abs(a) * RELATIVE) continue;
     to.fx.setUint32(at, from.fx.getUint32(at, true), true);
+  }
+}
+
+/** NaNs for NaNs: which of several a sum gives is the vendor's; see `isa/vendor-differences.ts`. */
+function settleNans(from: UserState, to: UserState, double: boolean): void {
+  const bytes = double ? 8 : 4;
+  const value = ({ fx }: UserState, at: number): number =>
+    double ? fx.getFloat64(at, true) : fx.getFloat32(at, true);
+  for (let at = FX_XMM; at < FX_XMM + 256; at += bytes) {
+    if (!Number.isNaN(value(from, at)) || !Number.isNaN(value(to, at))) continue;
+    to.fxBytes.set(from.fxBytes.subarray(at, at + bytes), at);
   }
 }
 

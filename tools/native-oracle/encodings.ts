@@ -10,6 +10,8 @@ export interface Encoding {
   readonly row: Row;
   /** Escape bytes and opcode. */
   readonly opcode: readonly number[];
+  /** The map behind a VEX prefix; 0: none. */
+  readonly vex: number;
   /** ModRM.reg and ModRM.rm where the entry fixes them, else -1. */
   readonly reg: number;
   readonly rm: number;
@@ -24,7 +26,7 @@ export interface Encoding {
 
 type Fixed = Omit<Encoding, 'row' | 'opcode'>;
 
-const FREE: Fixed = { reg: -1, rm: -1, mod: 'any', prefix: 0, selected: false, wide: null };
+const FREE: Fixed = { vex: 0, reg: -1, rm: -1, mod: 'any', prefix: 0, selected: false, wide: null };
 const PREFIXES = [0, 0x66, 0xf3, 0xf2];
 
 function walk(entry: Entry, opcode: readonly number[], bits: Bits, fixed: Fixed): Encoding[] {
@@ -70,16 +72,18 @@ function isKnown({ row }: Encoding, bits: Bits): boolean {
 
 /** Every encoding that the table has in a mode of `bits`, in the order of the maps. */
 export function encodings(bits: Bits): Encoding[] {
-  const { primary, secondary, map38, map3a } = OPCODE_MAPS;
-  const maps: [readonly number[], readonly Entry[]][] = [
-    [[], primary],
-    [[0x0f], secondary],
-    [[0x0f, 0x38], map38],
-    [[0x0f, 0x3a], map3a],
+  const { primary, secondary, map38, map3a, vex38, vex3a } = OPCODE_MAPS;
+  const maps: [readonly number[], readonly Entry[], vex: number][] = [
+    [[], primary, 0],
+    [[0x0f], secondary, 0],
+    [[0x0f, 0x38], map38, 0],
+    [[0x0f, 0x3a], map3a, 0],
+    [[], vex38, 2],
+    [[], vex3a, 3],
   ];
   return maps
-    .flatMap(([first, entries]) =>
-      entries.flatMap((entry, i) => walk(entry, [...first, i], bits, FREE)),
+    .flatMap(([first, entries, vex]) =>
+      entries.flatMap((entry, i) => walk(entry, [...first, i], bits, { ...FREE, vex })),
     )
     .filter((encoding) => isKnown(encoding, bits));
 }

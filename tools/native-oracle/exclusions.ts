@@ -2,6 +2,7 @@
  * Rows of the table that a user program cannot ask the host's processor about, with the reason.
  */
 import type { Encoding } from './encodings.js';
+import { hostHas, hostIsAmd } from './host.js';
 import type { Bits } from './user-state.js';
 
 /** Mnemonics by reason. */
@@ -27,6 +28,10 @@ const BY_MNEMONIC = new Map(
   ),
 );
 
+/** What a reason that holds on some hosts only begins with. */
+export const LACKING = "the host's processor lacks ";
+export const VENDOR = 'the vendors differ';
+
 /** Why an encoding is not tested at all; null if it is. */
 export function exclusion({ row }: Encoding, bits: Bits): string | null {
   if (bits === 64 && row.flags.has('i64')) return null;
@@ -34,17 +39,22 @@ export function exclusion({ row }: Encoding, bits: Bits): string | null {
   if (loads && row.operands.some((code) => code === 'fs' || code === 'gs')) {
     return 'the host process needs its FS and GS';
   }
-  return BY_MNEMONIC.get(row.mnemonic) ?? null;
+  const reason = BY_MNEMONIC.get(row.mnemonic);
+  if (reason !== undefined) return reason;
+  return hostHas(row.feature) ? null : LACKING + row.feature;
 }
 
-/** Why an operand size of an encoding is not tested; null if it is. */
+/**
+ * Why an operand size of an encoding is not tested; null if it is. What the vendors do differently
+ * only a host of the model's vendor can be asked.
+ */
 export function sizeExclusion({ row }: Encoding, bits: Bits, size: number): string | null {
   // AMD APM vol. 3, BSWAP.
   if (row.mnemonic === 'BSWAP' && size === 16) return 'the result is undefined';
-  // AMD's processors have no far pointers of 64 bits; see `vendor-differences.ts`.
+  // AMD's processors have no far pointers of 64 bits; see `isa/vendor-differences.ts`.
   const far = /^(JMPFI|CALLFI|LOADFAR)$/.test(row.mnemonic);
   // AMD's processors cut the target to 16 bits.
   const near = row.operands[0]?.[0] === 'J' || /^(CALLI|JMPI|RETI?)$/.test(row.mnemonic);
-  if (near && bits === 64 && size === 16) return 'the vendors differ';
-  return far && size === 64 ? 'the vendors differ' : null;
+  const differs = (near && bits === 64 && size === 16) || (far && size === 64);
+  return differs && !hostIsAmd ? VENDOR : null;
 }

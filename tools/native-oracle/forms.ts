@@ -47,8 +47,10 @@ function kinds({ row, mod }: Encoding): boolean[] {
 
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
 
-function nameOf({ row, opcode, reg, rm, prefix }: Encoding): string {
-  const bytes = [...(prefix === 0 ? [] : [prefix]), ...opcode].map(hex).join(' ');
+function nameOf({ row, opcode, vex, reg, rm, prefix }: Encoding): string {
+  const selector = prefix === 0 ? [] : [prefix];
+  const map = vex === 0 ? [] : [`vex.${vex}`];
+  const bytes = [...map, ...[...selector, ...opcode].map(hex)].join(' ');
   const operands = row.operands.length === 0 ? '' : ` ${row.operands.join(',')}`;
   const modrm = `${reg < 0 ? '' : ` /${reg}`}${rm < 0 ? '' : ` rm ${rm}`}`;
   return `${row.mnemonic}${operands} (${bytes}${modrm})`;

@@ -7,6 +7,7 @@
 import { chooseAddress } from './addressing.js';
 import { hasModrm } from './encodings.js';
 import type { NativeForm } from './forms.js';
+import { hostIsAmd } from './host.js';
 import {
   assemble,
   type Instruction,
@@ -14,6 +15,7 @@ import {
   newInstruction,
   REX,
   setRex,
+  type Vex,
 } from './instruction.js';
 import { prepare } from './preparation.js';
 import { type Needs, nonCanonical } from './preparation-parts.js';
@@ -90,7 +92,8 @@ function operandSizePrefixes(form: NativeForm, random: RandomSource, to: Instruc
   const { flags } = row;
   if (wide === true) setRex(to, REX.w);
   const free = !selected;
-  if (prefix !== 0) to.prefixes.push(prefix);
+  if (encoding.vex !== 0) to.vex = { map: encoding.vex, prefix, register: 0, length: 0 };
+  else if (prefix !== 0) to.prefixes.push(prefix);
   const fixed = flags.has('byte') || flags.has('any') || flags.has('w32');
   if (fixed) {
     if (flags.has('byte') && free && random.once(8)) to.prefixes.push(0x66);
@@ -125,6 +128,9 @@ function registersAndMemory(
     return 8;
   };
   if (row.operands.some((code) => code[0] === 'Z')) high(REX.b);
+  if (row.operands.some((code) => code[0] === 'B') && to.vex !== null) {
+    to.vex.register = random.below(long ? 16 : 8);
+  }
   if (!hasModrm(encoding)) return;
   const extends3 = row.operands.some((code) => /^[GVCD]/.test(code));
   const reg = encoding.reg >= 0 ? encoding.reg : random.below(8);
@@ -157,11 +163,11 @@ export function operandBytes({ encoding, size }: NativeForm): number {
 }
 
 /**
- * MOVSXD: see `vendor-differences.ts`. An x87 instruction whose exception is not masked does not
- * store, and then does not fault; the emulated processor looks at the memory first.
+ * MOVSXD: see `isa/vendor-differences.ts`. An x87 instruction whose exception is not masked does
+ * not store, and then does not fault; the emulated processor looks at the memory first.
  */
 function mayFault(form: NativeForm, { fx }: UserState): boolean {
-  if (form.encoding.row.mnemonic === 'MOVSXD') return false;
+  if (form.encoding.row.mnemonic === 'MOVSXD' && !hostIsAmd) return false;
   return !isX87(form) || (fx.getUint16(FX_IMAGE.fcw, true) & 0x3f) === 0x3f;
 }
 
@@ -172,7 +178,8 @@ function memoryTarget(form: NativeForm, random: RandomSource, faults = true): nu
     const end = start - DATA_AT + DATA_PAGES;
     return end - bytes + 1 + random.below(bytes);
   }
-  const aligned = bytes === 16 && !random.once(8);
+  const mayMiss = hostIsAmd || !form.encoding.row.mnemonic.startsWith('SHA');
+  const aligned = bytes === 16 && !(mayMiss && random.once(8));
   if (aligned) return start + 16 * random.below(14);
   // Half of them lie across the page border.
   if (random.once(3)) return start + 128 - bytes + random.below(bytes + 1);
@@ -187,7 +194,7 @@ function tailOf(
   needs: Needs,
   addressSize: number,
 ): number[] {
-  const { bits, size } = form;
+  const { size } = form;
   const any = (bytes: number): number[] => littleEndian(random.integer(), bytes);
   switch (code) {
     case 'Ib':
@@ -204,7 +211,7 @@ function tailOf(
     case 'Jb':
       return [outside(random.below(256))];
     case 'Jz':
-      return littleEndian(outside(random.below(0xe00) - 0x700), bits === 64 || size === 32 ? 4 : 2);
+      return littleEndian(outside(random.below(0xe00) - 0x700), size === 16 ? 2 : 4);
     case 'Ap': {
       const { offset, selector } = needs.pointer ?? { offset: 0n, selector: 0 };
       return [...littleEndian(offset, size / 8), ...littleEndian(selector, 2)];
@@ -223,12 +230,24 @@ function outside(displacement: number): number {
 function otherPrefixes(form: NativeForm, random: RandomSource, to: Instruction): void {
   const { encoding, bits, memory } = form;
   const { row, selected } = encoding;
+  if (to.vex !== null && random.once(16)) spoil(to.vex, random, to, bits);
   if (row.flags.has('rep') && random.once(2)) to.prefixes.push(random.pick([0xf3, 0xf2]));
   if (random.once(12)) to.prefixes.unshift(random.pick(bits === 64 ? NULL_OVERRIDES : OVERRIDES));
   const lockable = LOCKABLE.test(row.mnemonic) && memory && row.operands[0][0] !== 'G';
   // Elsewhere LOCK is an undefined opcode.
-  const lockMeansCr8 = /^MOV(TO|FROM)CR$/.test(row.mnemonic);
-  if (!selected && !lockMeansCr8 && random.once(lockable ? 4 : 48)) to.prefixes.unshift(LOCK);
+  const lockMeansCr8 = !hostIsAmd && /^MOV(TO|FROM)CR$/.test(row.mnemonic);
+  // Processors whose microcode makes VERW clear buffers take a LOCK in front of it.
+  const unlocked = lockMeansCr8 || row.mnemonic === 'VERW';
+  if (!selected && !unlocked && random.once(lockable ? 4 : 48)) to.prefixes.unshift(LOCK);
+}
+
+/** What makes a VEX instruction undefined, or is ignored outside 64-bit mode. */
+function spoil(vex: Vex, random: RandomSource, to: Instruction, bits: Bits): void {
+  const kind = random.below(4);
+  if (kind === 0) vex.length = 1;
+  else if (kind === 1) to.prefixes.push(random.pick([0x66, LOCK, 0xf2, 0xf3]));
+  else if (kind === 2 && bits !== 64) setRex(to, REX.w);
+  else if (bits === 64) vex.register = random.below(16);
 }
 
 function shiftCount(operands: readonly string[], { tail }: Instruction, state: UserState): number {

@@ -2,6 +2,7 @@
  * What particular instructions need of the state they begin in: implied registers that hold
  * addresses, targets of branches, operands that make both outcomes likely.
  */
+import { hostIsAmd } from './host.js';
 import {
   address,
   high16,
@@ -76,17 +77,16 @@ const branchesTo: Preparation = (situation) => {
 
 const strings: Preparation = (situation) => {
   const { random, state, addressSize, form } = situation;
-  // Without rights to ports the count does not matter; see `vendor-differences.ts`.
-  const least = /^(INS|OUTS)$/.test(form.encoding.row.mnemonic) ? 1 : 0;
-  const count = BigInt(least + random.below(8));
+  const count = BigInt(random.below(8));
   const wider = addressSize === 32 && form.bits === 64;
   for (const [register, value] of [
     [RSI, address(situation, 64 + random.below(128))],
     [RDI, address(situation, 64 + random.below(128))],
     [RCX, wider ? count | (BigInt(random.u32()) << 32n) : count],
   ] as const) {
-    // See `vendor-differences.ts`.
-    state.setGpr(register, wider && count === 0n ? value & 0xffffffffn : value);
+    // See `isa/vendor-differences.ts`.
+    const cut = !hostIsAmd && wider && count === 0n;
+    state.setGpr(register, cut ? value & 0xffffffffn : value);
   }
   if (addressSize === 16) state.setGpr(RCX, count | high16(random));
   return {};

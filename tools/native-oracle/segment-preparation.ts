@@ -2,6 +2,7 @@
  * What instructions on segments and far transfers need: selectors that host and emulated processor
  * both have in their tables, and null, absent and forbidden ones.
  */
+import { hostIsAmd } from './host.js';
 import type { Instruction } from './instruction.js';
 import { inWindow, landing, type Needs, type Situation, stack } from './preparation-parts.js';
 import { dataStart } from './user-state.js';
@@ -47,11 +48,11 @@ export function loadsSegment(situation: Situation): Needs {
   return { ...asOperand(situation, selector(situation, DATA)), after };
 }
 
-/** What is above the selector is zero already; see `vendor-differences.ts`. */
+/** What is above the selector is zero already but with AMD; see `isa/vendor-differences.ts`. */
 export function pushesSegment(situation: Situation): Needs {
   const needs = stack(situation);
   const { form, state } = situation;
-  state.setData(inWindow(form.bits, state.gpr(4)) - 8, 0, 8);
+  if (!hostIsAmd) state.setData(inWindow(form.bits, state.gpr(4)) - 8, 0, 8);
   return needs;
 }
 
@@ -63,11 +64,16 @@ export function popsSegment(situation: Situation): Needs {
   return needs;
 }
 
+/** Bytes of the offset of a far pointer in memory; see `isa/vendor-differences.ts`. */
+function offsetBytes({ form }: Situation): number {
+  return Math.min(form.size, 32) / 8;
+}
+
 /** LDS, LES, LSS: a far pointer in memory. */
 export function loadsPointer(situation: Situation): Needs {
   const { form, random, state } = situation;
   const offset = random.below(200);
-  state.setData(offset + form.size / 8, selector(situation, DATA), 2);
+  state.setData(offset + offsetBytes(situation), selector(situation, DATA), 2);
   return { target: dataStart(form.bits) + offset };
 }
 
@@ -90,8 +96,9 @@ export function farIndirect(situation: Situation): Needs {
   state.setGpr(4, dataStart(form.bits) + 64);
   const { selector: chosen, offset } = destination(situation);
   const at = 160 + random.below(64);
-  state.setData(at, offset, form.size / 8);
-  state.setData(at + form.size / 8, chosen, 2);
+  const bytes = offsetBytes(situation);
+  state.setData(at, offset, bytes);
+  state.setData(at + bytes, chosen, 2);
   return { ...needs, target: dataStart(form.bits) + at };
 }
 

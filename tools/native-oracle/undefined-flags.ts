@@ -18,6 +18,8 @@ const UNDEFINED: Readonly<Record<string, number>> = {
   BSF: STATUS & ~ZF, BSR: STATUS & ~ZF,
   BT: OF | SF | AF | PF, BTS: OF | SF | AF | PF, BTR: OF | SF | AF | PF, BTC: OF | SF | AF | PF,
   TZCNT: OF | SF | AF | PF, LZCNT: OF | SF | AF | PF,
+  ANDN: AF | PF, BLSI: AF | PF, BLSMSK: AF | PF, BLSR: AF | PF, BZHI: AF | PF,
+  BEXTR: SF | AF | PF,
   AAA: OF | SF | ZF | PF, AAS: OF | SF | ZF | PF, DAA: OF, DAS: OF,
   AAM: OF | AF | CF, AAD: OF | AF | CF,
 }; // biome-ignore format: table

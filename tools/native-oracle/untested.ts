@@ -4,6 +4,7 @@
  */
 export const UNTESTED: Readonly<Record<string, readonly string[]>> = {
   'a different answer each time': [
+    'RDPID Rn (f3 0f c7 /7)',
     'RDRAND Rv (0f c7 /6)',
     'RDRAND Rv (66 0f c7 /6)',
     'RDSEED Rv (0f c7 /7)',

@@ -4,7 +4,7 @@
  *
  * Source: AMD APM vol. 3, chapter 1 (instruction encoding) and appendix A (opcode maps).
  *
- * Known inaccuracies: VEX and XOP encodings are undefined opcodes.
+ * Known inaccuracies: XOP and EVEX encodings, and those of VEX but for BMI, are undefined opcodes.
  */
 import * as L from '../cpu/layout.js';
 import { MODE_REAL } from '../cpu/mode.js';
@@ -15,6 +15,7 @@ import { clearOperands, type Decoded, newDecoded, setDisplacement } from './deco
 import { InstructionBytes, MAX_LENGTH } from './instruction-bytes.js';
 import { Prefixes } from './prefixes.js';
 import { type FormInfo, formOf, type OperandPlan } from './variant.js';
+import { isVex, readVex } from './vex.js';
 
 /** Outcome of `decode`. */
 export const DECODED = 0;
@@ -80,6 +81,7 @@ export class Decoder {
   #row(): Row | null {
     const opcode = this.#prefixes.read(this.#bytes);
     if (opcode === 0x0f) return this.#secondary();
+    if (isVex(opcode, this.#bytes, this.#prefixes)) return this.#vex(opcode);
     this.#opcode = opcode;
     if (opcode === 0x90) {
       // REX.B makes NOP, but not PAUSE, an XCHG of r8.
@@ -100,6 +102,17 @@ export class Decoder {
     }
     this.#opcode = opcode;
     return this.#choose(secondary[opcode]);
+  }
+
+  /** The row behind a VEX prefix. Without an operand for it VEX.vvvv must be all ones. */
+  #vex(opcode: number): Row | null {
+    const map = readVex(opcode, this.#bytes, this.#prefixes);
+    if (map !== 2 && map !== 3) return null;
+    const { vex38, vex3a } = OPCODE_MAPS;
+    this.#opcode = this.#bytes.u8();
+    const found = this.#choose((map === 2 ? vex38 : vex3a)[this.#opcode]);
+    const named = found?.operands.some((code) => code[0] === 'B') === true;
+    return named || this.#prefixes.vexRegister === 0 ? found : null;
   }
 
   #needModrm(): number {
@@ -124,7 +137,8 @@ export class Decoder {
           const number = this.#prefixes.selector;
           let chosen: Entry = current.entries[number];
           // F2 or F3 in front of an instruction that they do not select is ignored.
-          if (number >= 2 && isRow(chosen) && !this.#allowed(chosen)) chosen = current.entries[0];
+          const ignored = number >= 2 && !this.#prefixes.vex;
+          if (ignored && isRow(chosen) && !this.#allowed(chosen)) chosen = current.entries[0];
           current = chosen;
           break;
         }
@@ -235,6 +249,11 @@ export class Decoder {
         return true;
       case 'G':
         out.registers[index] = this.#register(reg, plan.size);
+        return true;
+      case 'B':
+        out.registers[index] = L.gprOffset(
+          this.#prefixes.vexRegister & (this.#prefixes.long ? 15 : 7),
+        );
         return true;
       case 'Z':
         out.registers[index] = this.#register(

@@ -40,6 +40,11 @@ export class InstructionBytes {
     return this.#bytes[this.#at++];
   }
 
+  /** The next byte, which stays there; 0 where there is none. */
+  get next(): number {
+    return this.#at < this.#end ? this.#bytes[this.#at] : 0;
+  }
+
   /** Signed little-endian value of 1, 2 or 4 bytes. */
   signed(count: number): number {
     if (count === 1) return (this.u8() << 24) >> 24;

@@ -29,6 +29,10 @@ export class Prefixes {
   rep: 0 | 0xf2 | 0xf3 = 0;
   /** Number of the segment that an override names, -1: none. */
   segment = -1;
+  /** There is a VEX prefix: what it says stands in `rex`, `operand66` and `rep`. */
+  vex = false;
+  /** VEX.vvvv as the number of a register. */
+  vexRegister = 0;
 
   begin(mode: number): void {
     this.mode = mode;
@@ -43,6 +47,8 @@ export class Prefixes {
     this.lock = false;
     this.rep = 0;
     this.segment = -1;
+    this.vex = false;
+    this.vexRegister = 0;
   }
 
   get wide(): boolean {

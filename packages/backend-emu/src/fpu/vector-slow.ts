@@ -136,7 +136,8 @@ function roundToIntegral(a: Real, immediate: number, rounding: Rounding): Real {
 
 /**
  * Dot product by masks in the immediate: rounded products, then sums of neighbours, then sums of
- * those, every step with its own flags. Each lane has its own order of operands, which NaNs show.
+ * those, every step with its own flags. All lanes have one order of operands, which NaNs show; see
+ * `isa/vendor-differences.ts`.
  */
 function dotProduct(v: VectorOperation, lanes: number, immediate: number): void {
   const { format, rounding } = v;
@@ -155,8 +156,8 @@ function dotProduct(v: VectorOperation, lanes: number, immediate: number): void 
       return sum;
     });
   let values = Array.from({ length: lanes }, (_, index) => take(index));
-  if (v.endStep()) values = sums(values, (i) => (lanes === 4 ? [i ^ 1, i] : [i, i ^ 1]));
-  if (v.endStep() && lanes === 4) values = sums(values, (i) => [i, i ^ 2]);
+  if (v.endStep()) values = sums(values, (i) => [i & ~1, i | 1]);
+  if (v.endStep() && lanes === 4) values = sums(values, () => [0, 2]);
   v.endStep();
   for (let i = 0; i < lanes; i++) {
     v.store(i, ((immediate >> i) & 1) !== 0 ? values[i] : zeroOf(false));

@@ -1,6 +1,7 @@
 /** The instruction table and its descriptions, for tools: coverage, disassembly, fuzzers. */
 import './semantics/alu.js';
 import './semantics/bit.js';
+import './semantics/bmi.js';
 import './semantics/branch.js';
 import './semantics/flag.js';
 import './semantics/fs-gs-base.js';

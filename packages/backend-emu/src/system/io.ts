@@ -101,8 +101,9 @@ export class PortData {
     this.register = register;
     this.backwards = (record.i32(L.EFLAGS) & FLAG_DF) !== 0;
     this.left = this.repeated ? this.read(cpu, RCX) : 1;
-    if (this.left === 0) return false;
+    // Processors ask for the right even where there is nothing to move.
     requirePorts(cpu, this.port, this.size);
+    if (this.left === 0) return false;
     this.locate(cpu, segment);
     // What breakpoints see comes singly.
     const { breakpoints } = cpu.mmu;

@@ -54,8 +54,9 @@ const CLOISTER_V1: CpuModel = {
   physicalBitReduction: 5,
   features: words(`
     fpu pse tsc msr pae cx8 apic pge cmov pat pse36 clflush mmx fxsr sse sse2 sse3 ssse3
-    sse4_1 sse4_2 movbe aes pclmulqdq sha_ni
-    x2apic tsc_deadline tsc_adjust rdrand arat hypervisor
+    sse4_1 sse4_2 movbe aes pclmulqdq sha_ni bmi1 bmi2 abm adx
+    clflushopt clwb 3dnowprefetch erms fsrm
+    x2apic tsc_deadline tsc_adjust rdrand rdseed rdpid arat hypervisor
     cx16 popcnt fsgsbase smep smap umip pcid invpcid pdpe1gb
     syscall nx rdtscp lm lahf_lm topoext constant_tsc
     lfence_rdtsc null_seg_base auto_ibrs ssb_no btc_no srso_no tsa_sq_no tsa_l1_no

@@ -7,7 +7,7 @@ import type { Emitter, Value } from '../emitter.js';
 const DIVIDE_ERROR = 0;
 
 /** High 64 bits of the unsigned 128-bit product, from four 32-bit products. */
-function highProduct(x: Emitter, a: Value, b: Value): Value {
+export function highProduct(x: Emitter, a: Value, b: Value): Value {
   const mask = x.i64(0xffffffffn);
   const shift = x.i64(32);
   const [al, ah] = [x.and(a, mask), x.shrU(a, shift)];

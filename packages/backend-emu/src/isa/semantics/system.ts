@@ -167,6 +167,7 @@ plain('CPUID', 'cpuid');
 plain('RDTSC', 'rdtsc');
 plain('RDTSCP', 'rdtscp');
 plain('RDPMC', 'rdpmc');
+define('RDPID', { access: 'w' }, (x) => x.setOperand(0, x.stateAs('i64.load32_u', L.TSC_AUX)));
 plain('RDPKRU', 'rdpkru');
 plain('WRPKRU', 'wrpkru', true);
 plain('XGETBV', 'xgetbv');

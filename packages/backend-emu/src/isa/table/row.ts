@@ -5,7 +5,8 @@
  * operand is, a letter for its size.
  *
  * Where: `E` general register or memory by ModRM.rm; `G` general register by ModRM.reg; `M` memory
- * only; `R` general register by ModRM.rm only; `Z` general register in the opcode's low three bits;
+ * only; `R` general register by ModRM.rm only; `B` general register by VEX.vvvv; `Z` general
+ * register in the opcode's low three bits;
  * `I` immediate; `J` relative target; `O` memory at an offset in the instruction; `A` far pointer
  * in the instruction; `S` segment register by ModRM.reg; `C`, `D` control and debug register by
  * ModRM.reg; `V` XMM register by ModRM.reg; `W` XMM register or memory; `U` XMM register by

@@ -57,7 +57,7 @@ const group9 = byReg(
   byMod(byWide(row('CMPXCHG8B Mq', 'any'), row('CMPXCHG16B Mo', 'any', 'cx16')), null),
   ...nulls(4),
   byMod(null, withSize(row('RDRAND Rv'))),
-  byMod(null, withSize(row('RDSEED Rv'))),
+  byMod(null, byPrefix(row('RDSEED Rv'), row('RDSEED Rv'), row('RDPID Rn', 'any', 'rdpid'), null)),
 );
 
 const group15 = byReg(
@@ -106,7 +106,7 @@ export const SECONDARY: Readonly<Record<number, Entry>> = {
   8: row('INVD'),
   9: row('WBINVD'),
   11: row('UD'),
-  13: byMod(row('PREFETCH Mb', 'byte'), row('NOP Ev')),
+  13: byMod(row('PREFETCH Mb', 'byte'), null),
   24: row('NOP Ev'),
   25: row('NOP Ev'),
   26: row('NOP Ev'),
@@ -163,7 +163,7 @@ export const SECONDARY: Readonly<Record<number, Entry>> = {
   189: byPrefix(
     row('BSR Gv,Ev'),
     row('BSR Gv,Ev'),
-    row('LZCNT Gv,Ev', '', 'lzcnt'),
+    row('LZCNT Gv,Ev', '', 'abm'),
     row('BSR Gv,Ev'),
   ),
   190: row('MOVSX Gv,Eb'),

@@ -1,7 +1,7 @@
 /**
  * The vector part of the 0F 38 opcode map: SSSE3, SSE4.1, SSE4.2 with CRC32, AES and SHA;
- * and beside it MOVBE, which shares its opcodes with CRC32, and INVPCID. AMD APM vol. 3, appendix
- * A, table A-9.
+ * and beside it MOVBE, which shares its opcodes with CRC32, ADX and INVPCID. AMD APM vol. 3,
+ * appendix A, table A-9.
  */
 import { byMod, byPrefix, type Entry, type Row, row } from './row.js';
 
@@ -10,6 +10,8 @@ const sse41 = (text: string): Entry => byPrefix(null, v(text, 'sse4_1'), null, n
 
 const aes = (text: string): Entry => byPrefix(null, v(text, 'aes'), null, null);
 const sha = (text: string): Entry => byPrefix(v(text, 'sha_ni'), null, null, null);
+
+const adx = (text: string): Row => row(text, 'w32', 'adx');
 
 /** MMX without a prefix, XMM with 66. */
 function ssse3(mnemonic: string, operands = ''): Entry {
@@ -93,4 +95,5 @@ export const SSE_0F38: Readonly<Record<number, Entry>> = {
     null,
     crc32('Ev'),
   ),
+  0xf6: byPrefix(null, adx('ADCX Gy,Ey'), adx('ADOX Gy,Ey'), null),
 };
