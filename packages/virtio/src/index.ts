@@ -1,6 +1,9 @@
 /**
  * @cloister/virtio: virtio devices, and the transports that put them in front of a guest.
  */
+export { type VirtioBlkOptions, virtioBlk } from './blk/blk.js';
+export { BLK_DEVICE_ID, type BlkOptions, type BlkPorts, blkModel } from './blk/blk-model.js';
+export * from './blk/disk.js';
 export * from './device/index.js';
 export * from './queue/index.js';
 export { virtioRng } from './rng/rng.js';

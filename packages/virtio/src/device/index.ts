@@ -14,3 +14,4 @@ export {
   type Work,
 } from './host-work.js';
 export type { VirtioModel, VirtioPort } from './model.js';
+export { type RateLimit, RateLimiter, type RateState, rateField } from './rate-limiter.js';

@@ -1,0 +1,316 @@
+/**
+ * virtio block device: requests in, work of the host, answers out.
+ *
+ * Source: virtio 1.2, 5.2. Reads, writes, flush, discard, write zeroes, serial number; one or more
+ * queues. Data to write is taken from the guest when a request begins, data read is put into the
+ * guest when its result arrives; what happens between is the host's (`HostWork`).
+ *
+ * Known inaccuracies: the write cache is always on (no CONFIG_WCE): a driver without FLUSH has
+ * nothing that survives a power failure. No secure erase, zoned or lifetime features, no geometry.
+ */
+import type { Clock, InputPort } from '@cloister/core';
+import { state } from '@cloister/core/devices';
+import { HostWork, type SavedWork, savedWorkField, type Work } from '../device/host-work.js';
+import type { VirtioModel, VirtioPort } from '../device/model.js';
+import { type RateLimit, RateLimiter, type RateState, rateField } from '../device/rate-limiter.js';
+import { byteLength } from '../queue/chain.js';
+import * as R from './blk-request.js';
+import { type Disk, SECTOR } from './disk.js';
+
+export const BLK_DEVICE_ID = 2;
+
+export const BLK_F_SEG_MAX = 2;
+export const BLK_F_RO = 5;
+export const BLK_F_BLK_SIZE = 6;
+export const BLK_F_FLUSH = 9;
+export const BLK_F_MQ = 12;
+export const BLK_F_DISCARD = 13;
+export const BLK_F_WRITE_ZEROES = 14;
+
+export interface BlkOptions {
+  /** Unique in a VM; `blk0` unless given. */
+  readonly name?: string;
+  /** At most 20 bytes of ASCII; the name unless given. */
+  readonly serial?: string;
+  /** Request queues; 1 unless given. */
+  readonly queues?: number;
+  /** Virtual nanoseconds from request to answer with the counted clock; 100 µs unless given. */
+  readonly latency?: number;
+  readonly rateLimit?: RateLimit;
+}
+
+export interface BlkPorts {
+  readonly disk: Disk;
+  readonly input: InputPort;
+  readonly clock: Clock;
+}
+
+const QUEUE_SIZE = 256;
+/** The chain of a request has a header and a status besides its data. */
+const SEG_MAX = QUEUE_SIZE - 2;
+const LATENCY = 100_000;
+/** Requests wait while those under way hold this much data. */
+const IN_FLIGHT_BYTES = 64 * 1024 * 1024;
+/** As many as can wait in all queues. */
+const REQUESTS_MAX = 65_536;
+const CONFIG_SIZE = 60;
+
+interface InFlight {
+  token: number;
+  request: R.BlkRequest;
+  /** What the driver gave beside the header; empty where that is nothing. */
+  data: Uint8Array;
+}
+
+interface State {
+  nextToken: number;
+  waiting: R.BlkRequest[];
+  inFlight: InFlight[];
+  work: SavedWork[];
+  rate: RateState;
+}
+
+const bytes = state.bytes(R.DATA_MAX);
+
+class BlkModel implements VirtioModel<State> {
+  readonly name: string;
+  readonly deviceId = BLK_DEVICE_ID;
+  /** Mass storage, other. */
+  readonly pciClass = 0x018000;
+  readonly features: readonly number[];
+  readonly queueSizes: readonly number[];
+  readonly config = new Uint8Array(CONFIG_SIZE);
+  readonly state: state.Field<State> = state.record<State>({
+    nextToken: state.u32,
+    waiting: state.listUpTo(R.requestField, REQUESTS_MAX),
+    inFlight: state.listUpTo(
+      state.record<InFlight>({ token: state.u32, request: R.requestField, data: bytes }),
+      REQUESTS_MAX,
+    ),
+    work: state.listUpTo(savedWorkField, REQUESTS_MAX),
+    rate: rateField,
+  });
+  private port: VirtioPort | null = null;
+  private readonly work: HostWork;
+  private readonly limiter: RateLimiter;
+  private readonly serial: Uint8Array;
+  private readonly latency: number;
+  private nextToken = 0;
+  private waiting: R.BlkRequest[] = [];
+  private readonly inFlight = new Map<number, InFlight>();
+  private bytesInFlight = 0;
+
+  constructor(
+    options: BlkOptions,
+    private readonly ports: BlkPorts,
+  ) {
+    const { name = 'blk0', queues = 1, latency = LATENCY, rateLimit } = options;
+    const { disk, input, clock } = ports;
+    this.name = name;
+    this.latency = latency;
+    this.serial = new TextEncoder().encode(options.serial ?? name).subarray(0, R.ID_SIZE);
+    this.limiter = new RateLimiter(rateLimit);
+    this.queueSizes = Array.from({ length: queues }, () => QUEUE_SIZE);
+    this.features = [
+      ...[BLK_F_SEG_MAX, BLK_F_BLK_SIZE],
+      ...(disk.readOnly ? [BLK_F_RO] : [BLK_F_FLUSH, BLK_F_DISCARD, BLK_F_WRITE_ZEROES]),
+      ...(queues > 1 ? [BLK_F_MQ] : []),
+    ];
+    this.writeConfigSpace(disk.size, queues);
+    this.work = new HostWork({
+      name,
+      input,
+      clock,
+      bound: 2 * IN_FLIGHT_BYTES,
+      deliver: (token, result) => this.answered(token, result),
+    });
+  }
+
+  /** 5.2.4, little-endian. */
+  private writeConfigSpace(size: number, queues: number): void {
+    const view = new DataView(this.config.buffer);
+    view.setBigUint64(0, BigInt(Math.floor(size / SECTOR)), true); // capacity
+    view.setUint32(12, SEG_MAX, true); // seg_max
+    view.setUint32(20, SECTOR, true); // blk_size
+    view.setUint16(34, queues, true); // num_queues
+    view.setUint32(36, R.RANGE_SECTORS_MAX, true); // max_discard_sectors
+    view.setUint32(40, R.RANGES_MAX, true); // max_discard_seg
+    view.setUint32(44, 1, true); // discard_sector_alignment
+    view.setUint32(48, R.RANGE_SECTORS_MAX, true); // max_write_zeroes_sectors
+    view.setUint32(52, R.RANGES_MAX, true); // max_write_zeroes_seg
+    view.setUint8(56, 1); // write_zeroes_may_unmap
+  }
+
+  connect(port: VirtioPort): void {
+    this.port = port;
+  }
+
+  notify(index: number): void {
+    const port = this.port!;
+    const queue = port.queue(index);
+    for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
+      const request = R.parseRequest(queue, index, chain);
+      if (request === null) {
+        port.needsReset('a block request has no header or no status byte');
+        return;
+      }
+      this.waiting.push(request);
+    }
+    this.startWaiting();
+  }
+
+  private startWaiting(): void {
+    while (this.waiting.length > 0) {
+      const [request] = this.waiting as [R.BlkRequest];
+      const size = Math.min(request.length, R.DATA_MAX);
+      if (this.bytesInFlight > 0 && this.bytesInFlight + size > IN_FLIGHT_BYTES) return;
+      this.waiting.shift();
+      if (!this.start(request)) return;
+    }
+  }
+
+  /** Begins a request; false when the device has failed. */
+  private start(request: R.BlkRequest): boolean {
+    const queue = this.port!.queue(request.queue);
+    const isOut = request.type !== R.T_IN && request.type !== R.T_GET_ID;
+    const given = isOut ? byteLength(request.chain.readable) - R.HEADER_SIZE : 0;
+    // What is too long is refused below, without being copied.
+    const data = new Uint8Array(given <= R.DATA_MAX ? given : 0);
+    if (!queue.read(request.chain, R.HEADER_SIZE, data)) {
+      this.port!.needsReset('the data of a block request is not in guest memory');
+      return false;
+    }
+    const token = this.nextToken;
+    this.nextToken = (token + 1) >>> 0;
+    const entry: InFlight = { token, request, data };
+    this.inFlight.set(token, entry);
+    this.bytesInFlight += this.weight(entry);
+    const now = this.ports.clock.now();
+    const wait = this.limiter.take(now, Math.min(request.length, R.DATA_MAX));
+    const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
+    this.work.start(token, wait + latency, this.workOf(entry));
+    return true;
+  }
+
+  private weight({ request }: InFlight): number {
+    return Math.min(request.length, R.DATA_MAX);
+  }
+
+  /** The host's part: the result is a status and, for what reads, data. Depends on `entry` only. */
+  private workOf({ request, data }: InFlight): Work {
+    const { disk } = this.ports;
+    const status = (code: number) => Uint8Array.of(code);
+    return async () => {
+      if (disk.readOnly && WRITES.has(request.type)) return status(R.S_IOERR);
+      switch (request.type) {
+        case R.T_IN: {
+          const refused = R.checkData(request, disk.size);
+          if (refused !== R.S_OK) return status(refused);
+          return withStatus(await disk.read(request.offset, request.length));
+        }
+        case R.T_OUT: {
+          const refused = R.checkData(request, disk.size);
+          if (refused !== R.S_OK) return status(refused);
+          await disk.write(request.offset, data);
+          return status(R.S_OK);
+        }
+        case R.T_FLUSH:
+          await disk.flush();
+          return status(R.S_OK);
+        case R.T_GET_ID: {
+          const id = new Uint8Array(Math.min(request.length, R.ID_SIZE));
+          id.set(this.serial.subarray(0, id.length));
+          return withStatus(id);
+        }
+        case R.T_DISCARD:
+        case R.T_WRITE_ZEROES: {
+          const ranges = R.parseRanges(data, disk.size, request.type);
+          if (typeof ranges === 'number') return status(ranges);
+          const each = request.type === R.T_DISCARD ? 'discard' : 'writeZeroes';
+          for (const { offset, length } of ranges) await disk[each](offset, length);
+          return status(R.S_OK);
+        }
+        default:
+          return status(R.S_UNSUPP);
+      }
+    };
+  }
+
+  private answered(token: number, result: Uint8Array): void {
+    const entry = this.inFlight.get(token);
+    if (entry === undefined) return;
+    this.inFlight.delete(token);
+    this.bytesInFlight -= this.weight(entry);
+    const { request } = entry;
+    const { chain } = request;
+    const queue = this.port!.queue(request.queue);
+    const room = byteLength(chain.writable) - 1;
+    // No result at all: the host's operation failed.
+    const status = result[0] ?? R.S_IOERR;
+    const data = result.subarray(1, 1 + room);
+    const written = queue.write(chain, 0, data) && queue.write(chain, room, Uint8Array.of(status));
+    if (!written) this.port!.needsReset('the buffer of a block request is not in guest memory');
+    // 2.7.8.2: at least so many bytes from the start were written.
+    queue.push(chain, data.length === room ? room + 1 : data.length);
+    queue.signal();
+    this.startWaiting();
+  }
+
+  reset(): void {
+    this.work.reset();
+    this.inFlight.clear();
+    this.waiting = [];
+    this.bytesInFlight = 0;
+    this.nextToken = 0;
+    this.limiter.reset();
+  }
+
+  save(): State {
+    return {
+      nextToken: this.nextToken,
+      waiting: structuredClone(this.waiting),
+      inFlight: structuredClone([...this.inFlight.values()]),
+      work: this.work.save(),
+      rate: this.limiter.save(),
+    };
+  }
+
+  load(saved: State): void {
+    this.reset();
+    this.nextToken = saved.nextToken;
+    this.waiting = saved.waiting;
+    for (const entry of saved.inFlight) {
+      this.inFlight.set(entry.token, entry);
+      this.bytesInFlight += this.weight(entry);
+    }
+    this.limiter.load(saved.rate);
+    this.work.load(saved.work, (token) => {
+      const entry = this.inFlight.get(token);
+      return entry === undefined ? () => Promise.resolve(new Uint8Array(0)) : this.workOf(entry);
+    });
+  }
+
+  drain(): Promise<void> {
+    return this.work.drain();
+  }
+
+  async dispose(): Promise<void> {
+    this.work.dispose();
+    await this.work.drain();
+    await this.ports.disk.close();
+  }
+}
+
+const WRITES: ReadonlySet<number> = new Set([R.T_OUT, R.T_DISCARD, R.T_WRITE_ZEROES]);
+
+function withStatus(data: Uint8Array): Uint8Array {
+  const result = new Uint8Array(1 + data.length);
+  result[0] = R.S_OK;
+  result.set(data, 1);
+  return result;
+}
+
+/** A block device over `ports.disk`, which it closes at the end. */
+export function blkModel(options: BlkOptions, ports: BlkPorts): VirtioModel<object> {
+  return new BlkModel(options, ports) as unknown as VirtioModel<object>;
+}

@@ -1,0 +1,46 @@
+/**
+ * A disk as the block device uses it: host storage behind promises.
+ *
+ * Offsets and lengths are bytes, multiples of 512, inside `size`. Operations may be under way at the
+ * same time; the device's driver sees to their order. A rejected promise is an I/O error for the
+ * guest.
+ */
+export interface Disk {
+  /** Bytes, a multiple of 512. */
+  readonly size: number;
+  readonly readOnly: boolean;
+  read(offset: number, length: number): Promise<Uint8Array>;
+  write(offset: number, data: Uint8Array): Promise<void>;
+  writeZeroes(offset: number, length: number): Promise<void>;
+  /** The contents are not needed any more; what they read as afterwards is open. */
+  discard(offset: number, length: number): Promise<void>;
+  /** Resolves when everything written before survives a power failure. */
+  flush(): Promise<void>;
+  close(): void | Promise<void>;
+}
+
+export const SECTOR = 512;
+
+/** A disk in the host's memory: for tests, and for scratch disks. */
+export function memoryDisk(contents: Uint8Array, options: { readOnly?: boolean } = {}): Disk {
+  const size = contents.length - (contents.length % SECTOR);
+  return {
+    size,
+    readOnly: options.readOnly ?? false,
+    read: (offset, length) => Promise.resolve(contents.slice(offset, offset + length)),
+    write(offset, data) {
+      contents.set(data, offset);
+      return Promise.resolve();
+    },
+    writeZeroes(offset, length) {
+      contents.fill(0, offset, offset + length);
+      return Promise.resolve();
+    },
+    discard(offset, length) {
+      contents.fill(0, offset, offset + length);
+      return Promise.resolve();
+    },
+    flush: () => Promise.resolve(),
+    close() {},
+  };
+}

@@ -1,0 +1,130 @@
+// Disks of the host's: files, and overlays over files.
+import {
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { fileDisk } from './file-disk.js';
+import { overlayDisk } from './overlay-disk.js';
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'cloister-disk-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
+
+const SIZE = 10 * 4096 + 512;
+let count = 0;
+function image(size = SIZE): { path: string; contents: Uint8Array } {
+  const contents = Uint8Array.from({ length: size }, (_, i) => (i * 31) >> 3);
+  const path = join(folder, `disk${count++}`);
+  writeFileSync(path, contents);
+  return { path, contents };
+}
+
+/** A write (or zeroes) of whole sectors. */
+const change = fc
+  .tuple(fc.nat(SIZE / 512 - 1), fc.integer({ min: 1, max: 40 }), fc.integer({ min: 0, max: 255 }))
+  .map(([sector, sectors, value]) => {
+    const offset = sector * 512;
+    return { offset, length: Math.min(sectors * 512, SIZE - offset), value };
+  });
+
+describe('a file disk', () => {
+  it('reads, writes and zeroes in place', async () => {
+    const { path, contents } = image();
+    const disk = fileDisk(path);
+    expect(disk.size).toBe(SIZE);
+    expect(await disk.read(512, 1024)).toEqual(contents.slice(512, 1536));
+    await disk.write(1024, new Uint8Array(512).fill(9));
+    await disk.writeZeroes(4096, 512);
+    await disk.flush();
+    await disk.close();
+    contents.fill(9, 1024, 1536);
+    contents.fill(0, 4096, 4608);
+    expect(new Uint8Array(readFileSync(path))).toEqual(contents);
+  });
+
+  it('has whole sectors only', () => {
+    const disk = fileDisk(image(1300).path);
+    expect(disk.size).toBe(1024);
+    void disk.close();
+  });
+
+  it('is refused when it cannot be a disk', () => {
+    expect(() => fileDisk(join(folder, 'none'))).toThrow(/there is no such file/);
+    expect(() => fileDisk(folder)).toThrow(/it is a directory/);
+    expect(() => fileDisk('/dev/null')).toThrow(/neither a file nor a block device/);
+  });
+});
+
+describe('an overlay', () => {
+  it('reads as a disk would, keeps the base, and is there again', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(change, { maxLength: 20 }),
+        fc.nat(20),
+        async (changes, reopenAt) => {
+          const { path, contents } = image();
+          const before = contents.slice();
+          const options = { base: path, overlay: `${path}.cow` };
+          let disk = overlayDisk(options);
+          expect(disk.size).toBe(SIZE);
+          for (const [index, { offset, length, value }] of changes.entries()) {
+            if (value === 0) await disk.writeZeroes(offset, length);
+            else await disk.write(offset, new Uint8Array(length).fill(value));
+            contents.fill(value, offset, offset + length);
+            if (index === reopenAt) {
+              await disk.close();
+              disk = overlayDisk(options);
+            }
+            expect(same(await disk.read(0, SIZE), contents)).toBe(true);
+          }
+          await disk.close();
+          const again = overlayDisk(options);
+          expect(same(await again.read(0, SIZE), contents)).toBe(true);
+          await again.close();
+          expect(same(readFileSync(path), before)).toBe(true);
+        },
+      ),
+      { numRuns: 30 },
+    );
+  });
+
+  it('that is cut off keeps all that was flushed', async () => {
+    const { path, contents } = image();
+    const disk = overlayDisk({ base: path, overlay: `${path}.cow` });
+    await disk.write(4096, new Uint8Array(4096).fill(1));
+    await disk.flush();
+    await disk.write(8192, new Uint8Array(4096).fill(2));
+    // No close: as when the process is killed.
+    const again = overlayDisk({ base: path, overlay: `${path}.cow` });
+    expect(await again.read(4096, 4096)).toEqual(new Uint8Array(4096).fill(1));
+    expect(await again.read(8192, 4096)).toEqual(contents.slice(8192, 12_288));
+    await again.close();
+  });
+
+  it('is refused over another base, or one that has changed, or when it is something else', () => {
+    const { path } = image();
+    const overlay = `${path}.cow`;
+    void overlayDisk({ base: path, overlay }).close();
+    const { atime, mtime } = statSync(path);
+    utimesSync(path, atime, new Date(mtime.getTime() + 5000));
+    expect(() => overlayDisk({ base: path, overlay })).toThrow(/has changed since/);
+    utimesSync(path, atime, mtime);
+    truncateSync(path, 4096);
+    expect(() => overlayDisk({ base: path, overlay })).toThrow(/has changed since/);
+    writeFileSync(overlay, 'something else');
+    expect(() => overlayDisk({ base: path, overlay })).toThrow(/is no overlay/);
+  });
+});

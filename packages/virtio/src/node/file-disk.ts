@@ -1,0 +1,166 @@
+/**
+ * A disk that is a file or a block device of the host's.
+ *
+ * Raw contents, nothing else. Known inaccuracies: discarded ranges keep their contents (Node cannot
+ * punch holes); nothing stops two VMs from opening the same file.
+ */
+import {
+  closeSync,
+  fstatSync,
+  fsync,
+  openSync,
+  read,
+  readFileSync,
+  readSync,
+  write,
+  writeSync,
+} from 'node:fs';
+import { promisify } from 'node:util';
+import { VmmError } from '@cloister/core';
+import { type Disk, SECTOR } from '../blk/disk.js';
+
+const readAt = promisify(read);
+const writeAt = promisify(write);
+const sync = promisify(fsync);
+
+const ZEROES = new Uint8Array(1 << 20);
+
+export interface FileDiskOptions {
+  readonly readOnly?: boolean;
+}
+
+/** A file opened for reading and, unless told otherwise, writing at any place. */
+export class RandomAccessFile {
+  private readonly fd: number;
+
+  /** `VmmError('invalid-file')` when it cannot be opened. */
+  constructor(
+    readonly path: string,
+    flags: string,
+  ) {
+    this.fd = opening(path, () => openSync(path, flags));
+  }
+
+  /** Bytes of a file or a block device; `VmmError('invalid-file')` for anything else. */
+  get size(): number {
+    const stat = fstatSync(this.fd);
+    if (stat.isFile()) return stat.size;
+    if (stat.isBlockDevice()) return blockDeviceSize(this.path, stat.rdev);
+    this.close();
+    throw new VmmError('invalid-file', `disk ${this.path} is neither a file nor a block device`);
+  }
+
+  get modified(): number {
+    return Math.floor(fstatSync(this.fd).mtimeMs);
+  }
+
+  /** What lies behind the end reads as zeroes. */
+  async read(offset: number, target: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < target.length) {
+      const { bytesRead } = await readAt(
+        this.fd,
+        target,
+        done,
+        target.length - done,
+        offset + done,
+      );
+      if (bytesRead === 0) break;
+      done += bytesRead;
+    }
+    target.fill(0, done);
+  }
+
+  async write(offset: number, data: Uint8Array): Promise<void> {
+    let done = 0;
+    while (done < data.length) {
+      const { bytesWritten } = await writeAt(
+        this.fd,
+        data,
+        done,
+        data.length - done,
+        offset + done,
+      );
+      done += bytesWritten;
+    }
+  }
+
+  /** As `read`, at once: for the little that has to be known before a VM starts. */
+  readNow(offset: number, target: Uint8Array): void {
+    let done = 0;
+    while (done < target.length) {
+      const count = readSync(this.fd, target, done, target.length - done, offset + done);
+      if (count === 0) break;
+      done += count;
+    }
+    target.fill(0, done);
+  }
+
+  writeNow(offset: number, data: Uint8Array): void {
+    for (let done = 0; done < data.length; ) {
+      done += writeSync(this.fd, data, done, data.length - done, offset + done);
+    }
+  }
+
+  async sync(): Promise<void> {
+    await sync(this.fd);
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}
+
+function opening<T>(path: string, open: () => T): T {
+  try {
+    return open();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new VmmError('invalid-file', `disk ${path}: ${REASONS[code ?? ''] ?? String(cause)}`, {
+      cause,
+    });
+  }
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EISDIR: 'it is a directory',
+  EROFS: 'it is on a read-only file system',
+};
+
+/** The kernel tells the size in sectors of 512 bytes. */
+function blockDeviceSize(path: string, rdev: number): number {
+  // As makedev(3) of Linux packs them.
+  const major = ((rdev >> 8) & 0xfff) | (Math.floor(rdev / 2 ** 32) & ~0xfff);
+  const minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
+  const sectors = opening(path, () =>
+    readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8'),
+  );
+  return Number(sectors) * SECTOR;
+}
+
+/** A raw disk. A file that is no whole number of sectors loses its end. */
+export function fileDisk(path: string, options: FileDiskOptions = {}): Disk {
+  const { readOnly = false } = options;
+  const file = new RandomAccessFile(path, readOnly ? 'r' : 'r+');
+  const size = file.size - (file.size % SECTOR);
+  return {
+    size,
+    readOnly,
+    async read(offset, length) {
+      const data = new Uint8Array(length);
+      await file.read(offset, data);
+      return data;
+    },
+    write: (offset, data) => file.write(offset, data),
+    async writeZeroes(offset, length) {
+      for (let done = 0; done < length; done += ZEROES.length) {
+        await file.write(offset + done, ZEROES.subarray(0, length - done));
+      }
+    },
+    discard: () => Promise.resolve(),
+    flush: () => file.sync(),
+    close: () => file.close(),
+  };
+}
