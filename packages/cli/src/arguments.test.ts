@@ -63,7 +63,8 @@ describe('run', () => {
     const line =
       '--backend kvm --memory 1G --cpus 2 --kernel k --initrd /i --entry flat --clock wall ' +
       '--seed 0x10 --record r --timeout 2.5 --exits e.jsonl --on-reset reboot --save s ' +
-      '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b';
+      '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b ' +
+      '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
       memory: 2 ** 30,
@@ -88,6 +89,12 @@ describe('run', () => {
         { module: 'a', options: {}, from: '/here' },
         { module: './b', options: {}, from: '/here' },
       ],
+      disks: [
+        { file: '/here/d', readOnly: false, overlay: undefined, serial: undefined },
+        { file: '/e', readOnly: true, overlay: undefined, serial: 'S1' },
+        { file: '/here/f', readOnly: false, overlay: '/here/g', serial: undefined },
+      ],
+      rng: true,
     });
   });
 
@@ -104,6 +111,10 @@ describe('run', () => {
 test.each([
   [['--memory', '0'], '--memory: "0" is not a size above 0 such as 256M or 1G'],
   [['--memory', 'lots'], '--memory: "lots" is not a size above 0 such as 256M or 1G'],
+  [['--disk', ''], '--disk: no file is named'],
+  [['--disk', 'a,rw'], '--disk: "rw" is not ro, overlay=FILE or serial=TEXT'],
+  [['--disk', 'a,ro,overlay=b'], '--disk: a read-only disk has no overlay'],
+  [['--disk', `a,serial=${'x'.repeat(21)}`], '--disk: a serial number has at most 20 ASCII'],
   [['--cpus', '0'], '--cpus: "0" is not a whole number above 0'],
   [['--seed', 'x'], '--seed: "x" is not a whole number of at most 64 bits'],
   [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],

@@ -30,10 +30,11 @@ export type Invocation =
     };
 
 /** Commander's result for `run`: the long options' names in camel case. */
-type RunFlags = Omit<RawOptions, 'flat' | 'plugins'> & {
+type RunFlags = Omit<RawOptions, 'flat' | 'plugins' | 'disks'> & {
   readonly flatMode?: 'real' | 'protected' | 'long';
   readonly loadAddress?: string;
   readonly plugin?: readonly string[];
+  readonly disk?: readonly string[];
   readonly config?: string;
   readonly quiet?: boolean;
 };
@@ -137,6 +138,11 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .option('--load-address <n>', 'where a flat binary goes (default: 0x7c00, or 1 MiB)');
 
   run
+    .optionsGroup('Devices (virtio):')
+    .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
+    .option('--rng', 'a source of random numbers');
+
+  run
     .optionsGroup('Run:')
     .option('--timeout <seconds>', 'end the run after so much of the host’s time (status 4)')
     .option('--exits <what>', '"summary", or a file: one JSON object per exit')
@@ -158,13 +164,18 @@ function choice(flag: string, text: string, choices: readonly string[]): Option 
 const collect = (value: string, list: readonly string[] = []) => [...list, value];
 
 function flagSource(flags: RunFlags, cwd: string): OptionSource {
-  const { flatMode, loadAddress, plugin, config: _config, quiet: _quiet, ...rest } = flags;
+  const { flatMode, loadAddress, plugin, disk, config: _config, quiet: _quiet, ...rest } = flags;
   const flat = {
     ...(flatMode === undefined ? {} : { mode: flatMode }),
     ...(loadAddress === undefined ? {} : { loadAddress }),
   };
   return {
-    raw: { ...rest, flat, ...(plugin === undefined ? {} : { plugins: plugin }) },
+    raw: {
+      ...rest,
+      flat,
+      ...(plugin === undefined ? {} : { plugins: plugin }),
+      ...(disk === undefined ? {} : { disks: disk }),
+    },
     code: 'invalid-argument',
     nameOf: flagName,
     resolvePath: (value) => resolve(cwd, value),
@@ -172,8 +183,10 @@ function flagSource(flags: RunFlags, cwd: string): OptionSource {
   };
 }
 
-/** `flat.loadAddress` is `--load-address`. */
+/** `flat.loadAddress` is `--load-address`, `disks[1]` is `--disk`. */
 function flagName(field: string): string {
+  const element = /^(.*)s\[\d+\]$/.exec(field);
+  if (element !== null) return `--${element[1]}`;
   const last = field.split('.').at(-1)!;
   return `--${last.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 }

@@ -19,6 +19,7 @@ import { loadPlugin } from './module-loader.js';
 import type { Assemble, MachinePorts } from './run.js';
 import type { RunOptions } from './run-options.js';
 import { readState, type SavedVm } from './state-file.js';
+import { virtioPlugins } from './virtio-devices.js';
 import { VmMachine } from './vm-machine.js';
 
 /** Fields that the user gave: only those have to agree with a recording or a saved VM. */
@@ -94,6 +95,7 @@ async function choosePlugins(
     serial({ output, input }),
     debugExit(),
     bootTimer(),
+    ...virtioPlugins(options),
     ...(options.kernel === undefined ? [] : [bootPlugin(options, options.kernel)]),
     ...(await Promise.all(options.plugins.map(loadPlugin))),
   ];

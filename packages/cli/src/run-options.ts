@@ -4,6 +4,7 @@
  * is read in one place and an error names it as the user wrote it.
  */
 import { VmmError } from '@cloister/core';
+import { type DiskChoice, type RawDisk, readDisk } from './disk-option.js';
 import { parseInteger, parseSeconds, parseSeed, parseSize } from './quantity.js';
 
 export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
@@ -40,6 +41,8 @@ export interface RawOptions {
   readonly append?: string;
   readonly entry?: EntryKind;
   readonly flat?: { readonly mode?: FlatMode; readonly loadAddress?: string | number };
+  readonly disks?: readonly (string | RawDisk)[];
+  readonly rng?: boolean;
   readonly clock?: ClockMode;
   readonly seed?: string | number;
   readonly timeout?: string | number;
@@ -78,6 +81,8 @@ export interface RunOptions {
   readonly entry: EntryKind | undefined;
   readonly flatMode: FlatMode | undefined;
   readonly loadAddress: number | undefined;
+  readonly disks: readonly DiskChoice[];
+  readonly rng: boolean;
   readonly clock: ClockMode | undefined;
   readonly seed: bigint | undefined;
   readonly timeout: number | undefined;
@@ -102,6 +107,8 @@ export const DEFAULTS: RunOptions = {
   entry: undefined,
   flatMode: undefined,
   loadAddress: undefined,
+  disks: [],
+  rng: false,
   clock: undefined,
   seed: undefined,
   timeout: undefined,
@@ -118,7 +125,7 @@ export const DEFAULTS: RunOptions = {
 /** The given fields of one source, read. */
 type Layer = { [Key in keyof RunOptions]?: RunOptions[Key] };
 
-/** Later sources win; lists of plugins are joined. Then what contradicts itself is refused. */
+/** Later sources win; lists of plugins and of disks are joined. Then what contradicts itself is refused. */
 export function resolveOptions(sources: readonly OptionSource[]): {
   readonly options: RunOptions;
   /** Fields that some source gave. */
@@ -126,7 +133,8 @@ export function resolveOptions(sources: readonly OptionSource[]): {
 } {
   const layers = sources.map(readLayer);
   const plugins = layers.flatMap((layer) => layer.plugins ?? []);
-  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, { plugins });
+  const disks = layers.flatMap((layer) => layer.disks ?? []);
+  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, { plugins, disks });
   refuseContradictions(options);
   const given = new Set(layers.flatMap((layer) => Object.keys(layer) as (keyof RunOptions)[]));
   return { options, given };
@@ -164,6 +172,10 @@ function readLayer(source: OptionSource): Layer {
     entry: raw.entry,
     flatMode: raw.flat?.mode,
     loadAddress: integer('flat.loadAddress', raw.flat?.loadAddress),
+    disks: raw.disks?.map((disk, index) =>
+      readDisk(disk, { ...source, name: source.nameOf(`disks[${index}]`) }),
+    ),
+    rng: raw.rng,
     clock: raw.clock,
     seed: read('seed', raw.seed, parseSeed, 'a whole number of at most 64 bits'),
     timeout: read('timeout', raw.timeout, parseSeconds, 'a number of seconds above 0'),

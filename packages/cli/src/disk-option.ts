@@ -1,0 +1,61 @@
+/**
+ * `--disk FILE[,ro][,overlay=FILE][,serial=TEXT]`: a disk as a word of the command line, and the
+ * same as an object of the configuration.
+ */
+import { VmmError } from '@cloister/core';
+
+export interface DiskChoice {
+  readonly file: string;
+  readonly readOnly: boolean;
+  /** What is written goes here, and `file` stays as it is. */
+  readonly overlay: string | undefined;
+  readonly serial: string | undefined;
+}
+
+/** A disk of the configuration file. */
+export interface RawDisk {
+  readonly file: string;
+  readonly readOnly?: boolean;
+  readonly overlay?: string;
+  readonly serial?: string;
+}
+
+/** How the source of an option reads paths and calls its fields. */
+export interface DiskSource {
+  readonly code: 'invalid-argument' | 'invalid-config';
+  /** The option's name, for errors. */
+  readonly name: string;
+  resolvePath(path: string): string;
+}
+
+/** Reads the word of `--disk`. A comma always ends a part: such names need the configuration. */
+export function parseDiskWord(word: string): RawDisk | string {
+  const [file = '', ...parts] = word.split(',');
+  if (file === '') return 'no file is named';
+  let disk: RawDisk = { file };
+  for (const part of parts) {
+    const [key = '', value] = part.split(/=(.*)/s);
+    if (part === 'ro') disk = { ...disk, readOnly: true };
+    else if ((key === 'overlay' || key === 'serial') && value) disk = { ...disk, [key]: value };
+    else return `${JSON.stringify(part)} is not ro, overlay=FILE or serial=TEXT`;
+  }
+  return disk;
+}
+
+/** A disk from either source. */
+export function readDisk(value: string | RawDisk, source: DiskSource): DiskChoice {
+  const refuse = (message: string) => new VmmError(source.code, message, { path: source.name });
+  const raw = typeof value === 'string' ? parseDiskWord(value) : value;
+  if (typeof raw === 'string') throw refuse(raw);
+  const { file, readOnly = false, overlay, serial } = raw;
+  if (readOnly && overlay !== undefined) throw refuse('a read-only disk has no overlay');
+  if (serial !== undefined && !/^[\x20-\x7e]{0,20}$/.test(serial)) {
+    throw refuse('a serial number has at most 20 ASCII characters');
+  }
+  return {
+    file: source.resolvePath(file),
+    readOnly,
+    overlay: overlay === undefined ? undefined : source.resolvePath(overlay),
+    serial,
+  };
+}
