@@ -125,7 +125,10 @@ export const DEFAULTS: RunOptions = {
 /** The given fields of one source, read. */
 type Layer = { [Key in keyof RunOptions]?: RunOptions[Key] };
 
-/** Later sources win; lists of plugins and of disks are joined. Then what contradicts itself is refused. */
+/**
+ * Later sources win; lists of plugins and of disks are joined. Then what contradicts itself is
+ * refused.
+ */
 export function resolveOptions(sources: readonly OptionSource[]): {
   readonly options: RunOptions;
   /** Fields that some source gave. */

@@ -1,9 +1,9 @@
 /**
  * A disk as the block device uses it: host storage behind promises.
  *
- * Offsets and lengths are bytes, multiples of 512, inside `size`. Operations may be under way at the
- * same time; the device's driver sees to their order. A rejected promise is an I/O error for the
- * guest.
+ * Offsets and lengths are bytes, multiples of 512, inside `size`. Operations may be under way at
+ * the same time; the device's driver sees to their order. A rejected promise is an I/O error for
+ * the guest.
  */
 export interface Disk {
   /** Bytes, a multiple of 512. */

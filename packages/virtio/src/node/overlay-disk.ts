@@ -4,9 +4,9 @@
  *
  * The overlay file, little-endian: a header of 4096 bytes ("CLOVERLY", le32 version 1, le32 block
  * size, le64 size of the base, le64 its time of modification in ms), a bitmap with one bit per
- * block, padded to 4096 bytes, then the blocks, each at its own place: the file is sparse. A block's
- * bit reaches the file only after its data is stable, so a file that was cut off in mid-write says
- * of each block that it is the base's or whole.
+ * block, padded to 4096 bytes, then the blocks, each at its own place: the file is sparse. A
+ * block's bit reaches the file only after its data is stable, so a file that was cut off in
+ * mid-write says of each block that it is the base's or whole.
  */
 import { existsSync } from 'node:fs';
 import { VmmError } from '@cloister/core';
