@@ -2,8 +2,9 @@
  * Verification with a made-up AMD: what is trusted, and each way in which something is not.
  */
 import fc from 'fast-check';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ASK_SERIAL, type Authority, createAuthority, issue } from '../testing/authority.js';
+import { BUILDS, useBuild } from '../testing/node-builds.js';
 import type { Policy } from './policy.js';
 import { parseReport } from './report.js';
 import { reportJson } from './report-json.js';
@@ -230,7 +231,13 @@ describe('what has no meaning yet', () => {
   });
 });
 
-describe('any flipped byte', () => {
+describe.each(BUILDS)('any flipped byte, in $name,', (build) => {
+  let restore = () => {};
+  beforeAll(() => {
+    restore = useBuild(build);
+  });
+  afterAll(() => restore());
+
   const mask = fc.integer({ min: 1, max: 255 });
   const flipped = (bytes: Uint8Array, at: number, by: number): Uint8Array => {
     const copy = Uint8Array.from(bytes);

@@ -7,18 +7,18 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const beside = fileURLToPath(new URL('../../../../../shared/vectors', import.meta.url));
-const root = process.env['CLOISTER_VECTORS'] ?? beside;
+export const vectorFolder = process.env['CLOISTER_VECTORS'] ?? beside;
 
 /** Why the vectors are not run, or undefined. */
 export function vectorsAbsent(set: string): string | undefined {
-  if (existsSync(join(root, set))) return undefined;
+  if (existsSync(join(vectorFolder, set))) return undefined;
   return `no vectors: neither $CLOISTER_VECTORS nor ../shared/vectors has ${set}`;
 }
 
 export function vectorBytes(path: string): Uint8Array {
-  return readFileSync(join(root, path));
+  return readFileSync(join(vectorFolder, path));
 }
 
 export function vectorJson<T>(path: string): T {
-  return JSON.parse(readFileSync(join(root, path), 'utf8')) as T;
+  return JSON.parse(readFileSync(join(vectorFolder, path), 'utf8')) as T;
 }
