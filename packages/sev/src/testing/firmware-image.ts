@@ -11,6 +11,8 @@ export interface ImageOptions {
   readonly resetEip?: number;
   readonly hashTable?: { readonly base: number; readonly size: number };
   readonly version?: number;
+  /** Makes it look like an SVSM image, which starts here. */
+  readonly svsmEntry?: number;
 }
 
 export const PLAIN_SECTIONS: readonly FirmwareSection[] = [
@@ -23,6 +25,7 @@ export const PLAIN_SECTIONS: readonly FirmwareSection[] = [
 
 export function firmwareImage(options: ImageOptions = {}): Uint8Array {
   const { size = 0x2000, sections = PLAIN_SECTIONS, resetEip = 0x80b004, version = 1 } = options;
+  const { svsmEntry } = options;
   const { base, size: areaSize } = options.hashTable ?? { base: 0x810400, size: 0x400 };
   const image = Uint8Array.from({ length: size }, (_, at) => (at * 7) & 0xff);
   const metadata = concat(
@@ -39,6 +42,7 @@ export function firmwareImage(options: ImageOptions = {}): Uint8Array {
     entry(FIRMWARE_GUID.hashTable, concat(u32(base), u32(areaSize))),
     entry(FIRMWARE_GUID.metadata, u32(size - metadataAt)),
     entry(FIRMWARE_GUID.reset, u32(resetEip)),
+    ...(svsmEntry === undefined ? [] : [entry(FIRMWARE_GUID.svsmInfo, u32(svsmEntry))]),
   );
   const table = concat(entries, u16(entries.length + 18), FIRMWARE_GUID.footer);
   image.set(table, size - 32 - table.length);
