@@ -1,7 +1,6 @@
 /**
  * `cloister attest`: attestation reports on the command line, over @cloister/sev.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import * as files from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -16,14 +15,21 @@ import {
   parseCrl,
   parseReport,
   type Report,
-  type RevocationList,
-  readPolicy,
   reportJson,
   type Stage,
   type Verdict,
+  vekExtensions,
   verifyReport,
 } from '@cloister/sev/attest';
 import type { AttestFlags, AttestInvocation } from './attest-arguments.js';
+import {
+  certificateFiles,
+  certificateOf,
+  type Pile,
+  parsed,
+  pileOf,
+  policyOf,
+} from './attest-files.js';
 import { fileError } from './error-report.js';
 import { EXIT } from './exit-status.js';
 
@@ -48,9 +54,10 @@ export interface AttestPorts {
 /** Runs the command; resolves to the exit status. */
 export async function attest(invocation: AttestInvocation, ports: AttestPorts): Promise<number> {
   const { action, flags } = invocation;
-  const report = parseReport(read('report', resolve(ports.cwd, invocation.report)), {
-    laterVersions: flags.laterVersions ?? false,
-  });
+  const { laterVersions = false } = flags;
+  const report = parsed('report', resolve(ports.cwd, invocation.report), (bytes) =>
+    parseReport(bytes, { laterVersions }),
+  );
   if (action === 'show') {
     const json = reportJson(report, flags.product);
     await ports.print(flags.json === true ? jsonText(json) : lines(json));
@@ -65,20 +72,23 @@ export async function attest(invocation: AttestInvocation, ports: AttestPorts): 
 async function verify(report: Report, flags: AttestFlags, ports: AttestPorts): Promise<Verdict> {
   const path = (name: string): string => resolve(ports.cwd, name);
   const policy: Policy = flags.policy === undefined ? {} : policyOf(path(flags.policy));
+  const vek = flags.vek === undefined ? undefined : certificateOf(path(flags.vek));
   const found =
     flags.certs === undefined && flags.chain === undefined
-      ? await fromServer(report, flags, ports)
-      : given(
-          flags.certs === undefined ? [] : folderOf(path(flags.certs)),
-          flags.chain === undefined ? [] : [read('chain', path(flags.chain))],
-        );
+      ? await fromServer(report, flags, ports, vek)
+      : pileOf([
+          ...(flags.certs === undefined ? [] : certificateFiles(path(flags.certs))),
+          ...(flags.chain === undefined ? [] : [path(flags.chain)]),
+        ]);
   return verifyReport({
-    ...found,
+    certificates: found.certificates,
     report,
     policy,
-    ...(flags.vek === undefined ? {} : { vek: read('vek', path(flags.vek)) }),
-    ...(flags.crl === undefined ? {} : { crl: [read('crl', path(flags.crl))] }),
-    ...(flags.roots === undefined ? {} : { roots: [read('roots', path(flags.roots))] }),
+    ...(vek === undefined ? {} : { vek }),
+    crl: flags.crl === undefined ? found.crl : [parsed('crl', path(flags.crl), parseCrl)],
+    ...(flags.roots === undefined
+      ? {}
+      : { roots: parsed('roots', path(flags.roots), parseCertificates) }),
     ...(flags.at === undefined ? {} : { at: timeOf(flags.at) }),
     ...(flags.product === undefined ? {} : { product: flags.product }),
   });
@@ -95,40 +105,22 @@ function serverOf(flags: AttestFlags, ports: AttestPorts) {
   });
 }
 
-interface Found {
-  readonly certificates: readonly Certificate[];
-  readonly crl: readonly RevocationList[];
-}
-
-/** What lies in files is told apart by what it is, never by its name. */
-function given(folder: readonly Uint8Array[], chain: readonly Uint8Array[]): Found {
-  const certificates: Certificate[] = [];
-  const crl: RevocationList[] = [];
-  for (const file of [...folder, ...chain]) {
-    try {
-      certificates.push(...parseCertificates(file));
-    } catch (error) {
-      try {
-        crl.push(parseCrl(file));
-      } catch {
-        throw error;
-      }
-    }
-  }
-  return { certificates, crl };
-}
-
 /** Certificates of the cache or the key server; a VLEK is to be had from neither. */
-async function fromServer(report: Report, flags: AttestFlags, ports: AttestPorts): Promise<Found> {
+async function fromServer(
+  report: Report,
+  flags: AttestFlags,
+  ports: AttestPorts,
+  vek?: Certificate,
+): Promise<Pile> {
   const kds = serverOf(flags, ports);
-  const product = report.product ?? flags.product;
+  const product = report.product ?? flags.product ?? (vek && vekExtensions(vek).product);
   if (product === undefined) {
     throw new VmmError('invalid-argument', 'the report does not say its product', {
-      remedy: 'name it with --product, or give --certs',
+      remedy: 'name it with --product, or give --vek or --certs',
     });
   }
   const kind = report.signingKey === 'vlek' ? 'vlek' : 'vcek';
-  const own = kind === 'vcek' && flags.vek === undefined ? [await kds.vcek(report, product)] : [];
+  const own = kind === 'vcek' && vek === undefined ? [await kds.vcek(report, product)] : [];
   const chain = await kds.chain(product, kind);
   const crl = await kds.crl(product, kind).catch((error: unknown) => {
     // The chain can be judged without it; a policy may demand it.
@@ -141,6 +133,9 @@ async function fromServer(report: Report, flags: AttestFlags, ports: AttestPorts
 
 async function fetchAll(report: Report, flags: AttestFlags, ports: AttestPorts): Promise<number> {
   const { certificates, crl } = await fromServer(report, flags, ports);
+  if (report.signingKey === 'vlek') {
+    ports.warn('cloister: the VLEK itself is not to be had there: it comes with the report');
+  }
   const written = [
     ...certificates.map(({ commonName, der }) => ({ name: `${commonName}.der`, der })),
     ...crl.map(({ der }) => ({ name: 'crl.der', der })),
@@ -160,35 +155,6 @@ async function fetchAll(report: Report, flags: AttestFlags, ports: AttestPorts):
 
 /** A name in a certificate is the server's word: it must not choose a folder. */
 const safe = (name: string): string => name.replace(/[^A-Za-z0-9.-]/g, '_');
-
-function read(what: string, path: string): Uint8Array {
-  try {
-    return readFileSync(path);
-  } catch (cause) {
-    throw fileError(what, path, cause);
-  }
-}
-
-function folderOf(folder: string): Uint8Array[] {
-  let names: string[];
-  try {
-    names = readdirSync(folder).filter((name) => /\.(der|pem)$/i.test(name));
-  } catch (cause) {
-    throw fileError('certs', folder, cause);
-  }
-  return names.sort().map((name) => read('certs', join(folder, name)));
-}
-
-function policyOf(path: string): Policy {
-  const text = new TextDecoder().decode(read('policy', path));
-  let json: unknown;
-  try {
-    json = JSON.parse(text);
-  } catch (cause) {
-    throw new VmmError('invalid-config', `${path}: ${(cause as Error).message}`, { cause });
-  }
-  return readPolicy(json);
-}
 
 function timeOf(text: string): Date {
   const time = new Date(/^\d+$/.test(text) ? Number(text) * 1000 : text);
@@ -226,7 +192,9 @@ function lines(json: object, prefix = ''): string {
   return Object.entries(json)
     .map(([name, value]) => {
       const path = `${prefix}${name}`;
-      if (Array.isArray(value)) return `${path.padEnd(26)}${value.map(text).join(' ')}\n`;
+      if (Array.isArray(value)) {
+        return `${path.padEnd(26)}${value.map(text).join(' ') || 'none'}\n`;
+      }
       if (typeof value === 'object' && value !== null) return lines(value, `${path}.`);
       return `${path.padEnd(26)}${text(value)}\n`;
     })

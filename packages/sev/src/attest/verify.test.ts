@@ -120,6 +120,20 @@ describe('a revocation list', () => {
     expect(await failures({ crl: [await amd.crl([ASK_SERIAL])] })).toEqual(['chain.revocation']);
   });
 
+  test('of another root is for that root’s chain, if it lies there, and else a stranger’s', async () => {
+    const other = await createAuthority('Milan');
+    const crl = [await other.crl([ASK_SERIAL])];
+    expect(await failures({ crl })).toEqual(['chain.crl', 'chain.revocation']);
+    const certificates = [...base.certificates, other.ark.der];
+    expect(await failures({ crl, certificates })).toEqual([]);
+    const { unchecked } = await verifyReport({ ...base, crl, certificates });
+    expect(unchecked).toContain('revocation');
+    const policy = { requireCrl: true };
+    expect(await failures({ crl, certificates, policy })).toEqual(['chain.crl']);
+    const both = [...crl, await amd.crl([])];
+    expect(await failures({ crl: both, certificates, policy })).toEqual([]);
+  });
+
   test('counts when it is the root’s, and current; and can be demanded', async () => {
     expect(await failures({ crl: [await amd.crl([], { signer: amd.ask })] })).toEqual([
       'chain.crl',

@@ -28,7 +28,10 @@ export interface VerifyOptions {
   readonly certificates: readonly (Uint8Array | Certificate)[];
   /** The key's certificate, when it shall be this one and no other. */
   readonly vek?: Uint8Array | Certificate;
-  /** Revocation lists; that of the report's root counts, the latest if there are several. */
+  /**
+   * Revocation lists; that of the report's root counts, the latest if there are several. One whose
+   * issuer is not among the certificates fails a check.
+   */
   readonly crl?: readonly (Uint8Array | RevocationList)[];
   /** When the certificates must be valid. Default: now, by the host's clock. */
   readonly at?: Date;
@@ -70,7 +73,7 @@ export async function verifyReport(options: VerifyOptions): Promise<Verdict> {
         ? onlyOne(given)
         : given;
   const chain = await complete(vek, [...certificates, ...(roots ?? [])]);
-  const crl = listFor(chain, options.crl ?? []);
+  const crl = listFor(chain, options.crl ?? [], certificates);
   const extensions = vekExtensions(vek);
   const { requireCrl = false, allowMaskedChipId = false } = policy;
   const rules = { at, roots, crl, requireCrl, product, allowMaskedChipId };
@@ -106,12 +109,20 @@ function fileRead(file: Uint8Array): Certificate[] {
   return found;
 }
 
-function listFor({ root }: Chain, given: readonly (Uint8Array | RevocationList)[]) {
+/** The root's latest list; else one that nobody among the certificates can have issued. */
+function listFor(
+  { root }: Chain,
+  given: readonly (Uint8Array | RevocationList)[],
+  certificates: readonly Certificate[],
+) {
   const lists = given.map((each) => (each instanceof Uint8Array ? parseCrl(each) : each));
   const own = lists.filter(({ issuer }) => issuer === root?.subject);
   const latest = own.sort((a, b) => b.thisUpdate.getTime() - a.thisUpdate.getTime())[0];
-  // One of somebody else's shows as such among the checks.
-  return latest ?? lists[0];
+  // Those of other roots that lie here are for their chains; a stranger's shows among the checks.
+  const strangers = lists.filter(({ issuer }) => {
+    return !certificates.some(({ subject }) => subject === issuer);
+  });
+  return latest ?? strangers[0];
 }
 
 function onlyOne(file: Uint8Array): Certificate {
