@@ -50,7 +50,7 @@ describe('a report under roots of the caller', () => {
   });
 
   test.each(['Milan', 'Genoa', 'Venice'] as const)('is trusted for %s', async (product) => {
-    const other = await createAuthority(product);
+    const other = await createAuthority(product, amd);
     const certificates = [other.vek.der, other.ask.der];
     const roots = [other.ark.der];
     expect(await failures({ report: await other.report(), certificates, roots })).toEqual([]);
@@ -120,8 +120,8 @@ describe('a revocation list', () => {
     expect(await failures({ crl: [await amd.crl([ASK_SERIAL])] })).toEqual(['chain.revocation']);
   });
 
-  test('of another root is for that root’s chain, if it lies there, and else a stranger’s', async () => {
-    const other = await createAuthority('Milan');
+  test('of another root is for that root’s chain if it lies there, else a stranger’s', async () => {
+    const other = await createAuthority('Milan', amd);
     const crl = [await other.crl([ASK_SERIAL])];
     expect(await failures({ crl })).toEqual(['chain.crl', 'chain.revocation']);
     const certificates = [...base.certificates, other.ark.der];

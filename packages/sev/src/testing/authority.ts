@@ -173,19 +173,33 @@ export interface CrlOptions {
 
 export const ASK_SERIAL = 0x21;
 
-/** A root with all that hangs from it, for one chip. */
-export async function createAuthority(product: Product = 'Turin'): Promise<Authority> {
+/**
+ * A root with all that hangs from it, for one chip; with the authorities' keys of another one where
+ * fresh ones matter less than the time that they take.
+ */
+export async function createAuthority(
+  product: Product = 'Turin',
+  alike?: Pick<Authority, 'ark' | 'ask'>,
+): Promise<Authority> {
   const fmc = hasFmc(product) ? { fmc: 1 } : {};
   const tcb: Tcb = { ...fmc, bootloader: 4, tee: 0, snp: 24, microcode: 217 };
   const chipId = Uint8Array.from({ length: hasFmc(product) ? 8 : 64 }, (_, i) => 0xa0 + i);
   const root = `ARK-${product}`;
-  const ark = await issue({ subject: root, issuer: root, serial: 0x20, authority: true });
+  const keysOf = (issued: Issued | undefined) => (issued ? { keys: issued.keys } : {});
+  const ark = await issue({
+    subject: root,
+    issuer: root,
+    serial: 0x20,
+    authority: true,
+    ...keysOf(alike?.ark),
+  });
   const ask = await issue({
     subject: `SEV-${product}`,
     issuer: root,
     signer: ark.keys.privateKey,
     serial: ASK_SERIAL,
     authority: true,
+    ...keysOf(alike?.ask),
   });
   const vekOptions = {
     subject: 'SEV-VCEK',
