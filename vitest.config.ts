@@ -6,9 +6,12 @@ import { defineConfig } from 'vitest/config';
 const src = (path: string) => fileURLToPath(new URL(`./packages/${path}`, import.meta.url));
 
 const alias = [
-  { find: /^@cloister\/(core|backend-emu|virtio)$/, replacement: src('$1/src/index.ts') },
   {
-    find: /^@cloister\/(core|backend-emu|sev|virtio)\/([a-z-]+)$/,
+    find: /^@cloister\/(core|backend-emu|backend-kvm|virtio)$/,
+    replacement: src('$1/src/index.ts'),
+  },
+  {
+    find: /^@cloister\/(core|backend-emu|backend-kvm|sev|virtio)\/([a-z-]+)$/,
     replacement: src('$1/src/$2/index.ts'),
   },
   { find: /^@cloister\/cli$/, replacement: src('cli/src/main.ts') },

@@ -1,5 +1,7 @@
-// The small guests by the command: every entry that is not Linux's, and the exit status.
+// The small guests by the command: every entry that is not Linux's, and the exit status; the same
+// on KVM where there is one.
 import { fileURLToPath } from 'node:url';
+import { kvmBackend } from '@cloister/backend-kvm';
 import { expect, test } from 'vitest';
 import { cloister } from './lib/command.js';
 
@@ -26,4 +28,50 @@ test.each([
   if (typeof output === 'string') expect(run.stdout.toString('latin1')).toBe(output);
   else expect(run.stdout.toString('latin1')).toMatch(output);
   expect(run.status).toBe(status);
+});
+
+const kvm = await kvmBackend().probe();
+
+test.skipIf(!kvm.available).each([
+  ['--kernel real-mode.bin', 'real mode, drive 80\r\n', 7],
+  [
+    '--kernel protected-mode.bin --flat-mode protected',
+    'protected mode, fibonacci(20) = 6765\r\n',
+    0,
+  ],
+  [
+    '--kernel multiboot.elf --append quiet --initrd real-mode.s',
+    /^multiboot, command line: kernel quiet\r\nmodule: # A boot sector: /,
+    0,
+  ],
+  ['--kernel pvh.elf --entry pvh --append quiet', /^pvh, command line: quiet, memory map/, 0],
+])(`cloister run --backend kvm %s ${kvm.reason ?? ''}`, async (line, output, status) => {
+  const words = ['run', '--backend', 'kvm', '--quiet', '--timeout', '60', ...line.split(' ')];
+  const run = await cloister(words, { cwd });
+  expect(run.stderr).toBe('');
+  if (typeof output === 'string') expect(run.stdout.toString('latin1')).toBe(output);
+  else expect(run.stdout.toString('latin1')).toMatch(output);
+  expect(run.status).toBe(status);
+});
+
+// Where KVM itself is emulated its computing takes a minute: the whole under CLOISTER_FULL=1.
+test.skipIf(!kvm.available)('cloister run --backend kvm runs the project’s own guest', async () => {
+  const full = process.env.CLOISTER_FULL === '1';
+  const words = ['run', '--backend', 'kvm', '--quiet', '--timeout', full ? '240' : '4'];
+  const run = await cloister([...words, '--kernel', '../guest-hello/guest-hello.bin'], { cwd });
+  const text = run.stdout.toString('latin1');
+  expect(text).toMatch(/^Hello from .*\r\nprocessor: .*\r\nmemory: 256 MiB\r\nimage: 1540 bytes/);
+  expect(full ? [0] : [0, 4]).toContain(run.status);
+  if (run.status === 0) expect(text).toMatch(/primes below 1000000: 78498\r\n/);
+});
+
+test('probe says what KVM can, or what to do', async () => {
+  const { stdout, status } = await cloister(['probe']);
+  expect(status).toBe(0);
+  const text = stdout.toString();
+  if (kvm.available) {
+    expect(text).toMatch(/^kvm: available\n {2}CPU model: /m);
+    expect(text).toMatch(/^ {2}split irqchip: (yes|no)$/m);
+    expect(text).toMatch(/^ {2}cpu\.native$/m);
+  } else expect(text).toMatch(/^kvm: unavailable \(.+; .+\)$/m);
 });

@@ -13,8 +13,9 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { NODE_PACKAGES } from './check-imports.mjs';
 import { withLock } from './lib/lock.mjs';
 import { cacheDir, filesUnder, fingerprint, packages, root } from './lib/workspace.mjs';
 
@@ -91,6 +92,8 @@ function install(from, dist, matches) {
   rmSync(from, { recursive: true, force: true });
 }
 
+const needsNode = (pkg) => NODE_PACKAGES.includes(`packages/${basename(pkg.dir)}`);
+
 async function buildJs(pkg) {
   const missing = Object.values(entries(pkg)).filter((path) => !existsSync(join(pkg.dir, path)));
   if (missing.length > 0) {
@@ -105,7 +108,7 @@ async function buildJs(pkg) {
     format: 'esm',
     target: 'es2022',
     // Neutral: a package that must run in a browser fails to build when it imports node:.
-    platform: pkg.manifest.bin ? 'node' : 'neutral',
+    platform: needsNode(pkg) ? 'node' : 'neutral',
     splitting: true,
     sourcemap: true,
     clean: true,

@@ -22,6 +22,7 @@ const CHECKS = [
   { name: 'types: sev', args: tsc('packages/sev'), slow: true },
   { name: 'types: virtio', args: tsc('packages/virtio'), slow: true },
   { name: 'types: backend-emu', args: tsc('packages/backend-emu'), slow: true },
+  { name: 'types: backend-kvm', args: tsc('packages/backend-kvm'), slow: true },
 ];
 
 const fast = process.argv.includes('--fast');

@@ -129,7 +129,7 @@ async function assemble(
   const probe = await probeBackend(backend);
   checkCapabilities(plugins, probe, assembly.single('memory encryption'));
   checkStrength(assembly);
-  await makeBackendVm(assembly, backend);
+  await makeBackendVm(assembly, backend, probe);
   const { router, input } = assembly.parts;
   const unclaimed = new Unclaimed(events, counters, control, () => assembly.backendVm.memory);
   machine = new Machine({
@@ -225,25 +225,31 @@ function checkStrength(assembly: Assembly): void {
   });
 }
 
-async function makeBackendVm(assembly: Assembly, backend: CpuBackend): Promise<void> {
+async function makeBackendVm(
+  assembly: Assembly,
+  backend: CpuBackend,
+  probe: BackendProbe,
+): Promise<void> {
   const { memory } = assembly;
   const { options, lifecycle, clock, events, router } = assembly.parts;
   memory.checkDevices(router.bus.mmio);
+  const encryption = assembly.single('memory encryption');
+  const vmType = encryption?.vmType?.(probe);
+  const assist = assembly.single('instruction assist');
   const vm = await backend.createVm({
     memorySize: memory.totalSize,
     cpus: options.cpus,
     clock,
     random: assembly.random('backend'),
-    extensions: [
-      ...(assembly.single('memory encryption')?.extensions ?? []),
-      ...assembly.extensions,
-    ],
+    extensions: [...(encryption?.extensions ?? []), ...assembly.extensions],
     intercept: router.kinds(),
+    ...(vmType !== undefined && { vmType }),
+    ...(assist !== null && { assist }),
   });
   lifecycle.onDispose(() => vm.dispose());
   assembly.setBackendVm(vm);
   const instructions = () => Math.max(0, vm.instructions());
-  clock.attach(instructions);
+  clock.attach(instructions, vm.instructions() >= 0);
   events.attach(instructions);
   memory.place(vm);
 }

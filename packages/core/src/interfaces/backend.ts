@@ -4,6 +4,7 @@
 import type { Clock, Random } from './clock.js';
 import type { CpuExtension } from './cpu-extension.js';
 import type { ExitSink, VmExitKind } from './exit.js';
+import type { InstructionAssist } from './instruction-assist.js';
 import type { GuestMemory, MemorySlot } from './memory.js';
 import type { NativeVmControl } from './native-vm-control.js';
 import type { Snapshotable } from './snapshot.js';
@@ -39,6 +40,10 @@ export interface BackendVmOptions {
   readonly extensions: readonly CpuExtension[];
   /** Kinds whose exits some handler wants although the backend could answer them (cpuid, msr). */
   readonly intercept: ReadonlySet<VmExitKind>;
+  /** VM type that a protection requires (KVM's); a backend that has it not refuses. */
+  readonly vmType?: number;
+  /** Runs what the backend cannot; a backend that can run everything ignores it. */
+  readonly assist?: InstructionAssist;
 }
 
 /** Answers interrupt acknowledge cycles: the i8259 pair. */
@@ -95,6 +100,8 @@ export interface BackendVm extends Snapshotable {
 export type RunEnd =
   /** The slice is used up, or something asked for the host's attention. */
   | 'slice'
+  /** A kick ended it, where the host's event loop is to have a turn because of that. */
+  | 'kicked'
   /** HLT; run again when `runnable` is true. */
   | 'halted'
   /** Waiting for INIT/SIPI. */
@@ -107,14 +114,16 @@ export type RunEnd =
 export interface Vcpu {
   readonly index: number;
   /**
-   * Runs at most `slice` instructions (a native backend: until a kick), delivering exits to `sink`
-   * synchronously: an exit's handler runs while its instruction waits, so that string I/O and
-   * read-modify-write MMIO are one instruction on every backend.
+   * Runs at most `slice` instructions, or nanoseconds of host time where the backend counts no
+   * instructions (`BackendVm.instructions()` is -1), delivering exits to `sink` synchronously: an
+   * exit's handler runs while its instruction waits, so that string I/O and read-modify-write MMIO
+   * are one instruction on every backend.
    */
   run(slice: number, sink: ExitSink): RunEnd;
   /**
-   * From inside a sink, a timer or a port: end the running slice after at most `instructions`
-   * more, 0 meaning before the next instruction. Does nothing when no slice runs.
+   * From inside a sink, a timer or a port: end the running slice after at most `instructions` (in
+   * the unit of `run`) more, 0 meaning before the next instruction. Does nothing when no slice
+   * runs.
    */
   shorten(instructions: number): void;
   /** Ends a `run` from any thread, soon. A kick with no run under way ends the next one. */

@@ -42,11 +42,15 @@ export interface MachineParts {
 
 /** The event loop gets a turn at least this often. */
 const TURN_MS = 10;
+/** Slice and turn of one CPU where the backend counts no instructions, in nanoseconds. */
+const SLICE_NS = TURN_MS * 1e6;
+const QUANTUM_NS = 1e6;
 /** Virtual time without an instruction after which CPUs that nothing can wake count as dead. */
 const DEAD_AFTER_NS = 1e9;
 
 type Step =
   | 'again'
+  | 'turn'
   | 'sleep'
   | 'stall'
   | 'paused'
@@ -68,10 +72,13 @@ export class Machine {
   private replayEnd: RecordedEnd | null = null;
   private running = false;
   private endDue: Omit<VmEnd, 'instructions'> | null = null;
+  /** Whether the backend counts instructions; otherwise slices are in nanoseconds. */
+  private readonly counts: boolean;
   /** Host milliseconds spent executing. */
   busyMs = 0;
 
   constructor(private readonly parts: MachineParts) {
+    this.counts = parts.vm.instructions() >= 0;
     this.interruptible = parts.vm.vcpus.map((_, index) => index === 0);
     this.quantumLeft = this.fullQuantum();
   }
@@ -119,7 +126,7 @@ export class Machine {
         if (step === 'sleep') await this.sleep();
         else if (step === 'stall') await sleeper.sleep(Number.POSITIVE_INFINITY);
         // A guest that resets without end must not starve the event loop either.
-        else if (step === 'reboot' || host.now() >= turnAt) await host.turn();
+        else if (step === 'reboot' || step === 'turn' || host.now() >= turnAt) await host.turn();
         else continue;
         turnAt = host.now() + TURN_MS;
       }
@@ -170,7 +177,8 @@ export class Machine {
   }
 
   private fullQuantum(): number {
-    return this.parts.vm.vcpus.length > 1 ? this.parts.quantum : Number.POSITIVE_INFINITY;
+    if (this.parts.vm.vcpus.length === 1) return Number.POSITIVE_INFINITY;
+    return this.counts ? this.parts.quantum : QUANTUM_NS;
   }
 
   /** One boundary and, unless something else is due, one slice. */
@@ -250,27 +258,32 @@ export class Machine {
     this.running = true;
     this.interruptible[cpu] = true;
     let end: ReturnType<typeof vcpu.run>;
+    let ms = 0;
     try {
       end = vcpu.run(length, this.sink);
     } finally {
       this.running = false;
-      const ms = host.now() - startMs;
+      ms = host.now() - startMs;
       this.busyMs += ms;
       clock.endSlice(vm.instructions() - before, ms);
     }
-    this.quantumLeft -= vm.instructions() - before;
+    this.quantumLeft -= this.counts ? vm.instructions() - before : ms * 1e6;
     if (end === 'shutdown') return this.tripleFault();
     if (end === 'error') {
       this.endDue = { reason: 'error', status: 0, message: this.errorMessage };
     }
     if (end === 'waiting') this.interruptible[cpu] = false;
     if (this.quantumLeft <= 0 || end === 'halted' || end === 'waiting') this.rotate();
-    return 'again';
+    return end === 'kicked' ? 'turn' : 'again';
   }
 
-  /** Instructions until something is due. */
+  /** Instructions (nanoseconds where they are not counted) until something is due. */
   private sliceLength(): number {
     const { clock, input, slice } = this.parts;
+    if (!this.counts) {
+      const timer = clock.next() - clock.now();
+      return Math.max(1, Math.min(SLICE_NS, this.quantumLeft, timer));
+    }
     const count = this.instructions();
     let length = Math.min(slice, this.quantumLeft, this.pauseAt - count);
     const timer = clock.next();

@@ -97,6 +97,11 @@ export class VirtualMachine implements Vm {
         remedy: 'pause before a whole number of instructions',
       });
     }
+    if (at !== undefined && this.parts.assembly.backendVm.instructions() < 0) {
+      throw new VmmError('unsupported', 'this backend cannot count instructions', {
+        remedy: 'pause without a number',
+      });
+    }
     const mayStop = this.status === 'running' || (this.status === 'paused' && at !== undefined);
     if (!mayStop) return;
     const stands = this.pauses.wait(at);

@@ -97,9 +97,10 @@ export class MachineClock implements Clock {
     if (ns > 0) this.skipped += ns;
   }
 
-  /** Connects the instruction counter. */
-  attach(instructions: () => number): void {
+  /** Connects the instruction counter. A backend that counts none takes slices in nanoseconds. */
+  attach(instructions: () => number, counts = true): void {
     this.instructions = instructions;
+    this.rate = counts ? INITIAL_RATE : 1;
   }
 
   /** Host time counts from here on (wall). */

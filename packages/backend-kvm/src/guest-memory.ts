@@ -1,0 +1,208 @@
+/**
+ * Guest memory on KVM: one memory file, mapped once, of which slots take pieces.
+ *
+ * The log of written pages joins what KVM logs with what the host wrote. It starts with the first
+ * `takeDirty`, which therefore gives every page of writable slots; with a dirty ring it runs from
+ * the start.
+ */
+import { type MemoryBacking, type MemorySlot, VmmError } from '@cloister/core';
+import { MEM } from './abi/constants.js';
+import { NR } from './abi/linux.js';
+import { make } from './abi/struct.js';
+import { DIRTY_LOG, USERSPACE_MEMORY_REGION } from './abi/structs.js';
+import { Mapping, memoryFile } from './mapping.js';
+import { ioctl, type Sys } from './sys/sys.js';
+
+const PAGE = 4096;
+
+/** A slot with its place in the memory file. */
+interface Placed {
+  readonly slot: MemorySlot;
+  /** Number of the slot in the kernel. */
+  readonly number: number;
+  /** Bytes from the memory file's start. */
+  readonly offset: number;
+}
+
+/** A page that KVM reported by ring: slot number and page in it. */
+export interface RingPage {
+  readonly slot: number;
+  readonly page: number;
+}
+
+export interface GuestMemoryOptions {
+  readonly sys: Sys;
+  readonly vmFd: number;
+  /** Bytes, a multiple of 4096. */
+  readonly size: number;
+  /** Takes what the dirty rings hold, where there are rings. */
+  readonly rings?: () => readonly RingPage[];
+}
+
+export class KvmGuestMemory implements MemoryBacking {
+  readonly bytes: Uint8Array;
+  /** File descriptor that other threads may map. */
+  readonly fd: number;
+  private readonly mapping: Mapping;
+  /** Ascending by `gpa`. */
+  private placed: readonly Placed[] = [];
+  private last: Placed | undefined;
+  private logging: boolean;
+  private readonly hostWrites = new Set<number>();
+
+  constructor(private readonly options: GuestMemoryOptions) {
+    const { sys, size } = options;
+    this.logging = options.rings !== undefined;
+    this.fd = memoryFile(sys, 'cloister-guest', size);
+    try {
+      this.mapping = Mapping.ofFile(sys, this.fd, size);
+    } catch (cause) {
+      sys.syscall(NR.close, this.fd);
+      if (cause instanceof VmmError) throw cause;
+      throw new VmmError('out-of-memory', `this Node cannot see ${size} bytes at once`, {
+        remedy: 'use Node 22 or newer for guests of 4 GiB and more',
+        cause,
+      });
+    }
+    this.bytes = this.mapping.bytes;
+  }
+
+  /** Address of the mapping in this process. */
+  get address(): number {
+    return this.mapping.address;
+  }
+
+  addSlot(slot: MemorySlot): void {
+    const placed = { slot, number: this.freeNumber(), offset: this.freeOffset(slot) };
+    this.tell(placed, slot.size);
+    this.placed = [...this.placed, placed].sort((a, b) => a.slot.gpa - b.slot.gpa);
+    this.last = undefined;
+  }
+
+  removeSlot(id: number): void {
+    const found = this.placed.find(({ slot }) => slot.id === id);
+    if (found === undefined) return;
+    this.tell(found, 0);
+    this.placed = this.placed.filter((each) => each !== found);
+    this.last = undefined;
+    // Whoever gets the frames next finds zeros.
+    this.bytes.fill(0, found.offset, found.offset + found.slot.size);
+  }
+
+  locate(gpa: number): number {
+    let found = this.last;
+    if (found === undefined || gpa < found.slot.gpa || gpa >= found.slot.gpa + found.slot.size) {
+      found = this.placed.find(({ slot }) => gpa >= slot.gpa && gpa < slot.gpa + slot.size);
+      if (found === undefined) return -1;
+      this.last = found;
+    }
+    return found.offset + gpa - found.slot.gpa;
+  }
+
+  written(offset: number): void {
+    if (!this.logging) return;
+    const page = offset - (offset % PAGE);
+    for (const { slot, offset: from } of this.placed) {
+      if (page >= from && page < from + slot.size) {
+        this.hostWrites.add((slot.gpa + page - from) / PAGE);
+        return;
+      }
+    }
+  }
+
+  ciphertext(): null {
+    return null;
+  }
+
+  storeCiphertext(): void {}
+
+  convert(_gpa: number, _length: number, to: 'private' | 'shared'): void {
+    if (to === 'shared') return;
+    throw new VmmError('unsupported', 'this VM has no private memory', {
+      remedy: 'use a protection of the host processor',
+    });
+  }
+
+  takeDirty(): Uint32Array {
+    const pages = new Set(this.hostWrites);
+    this.hostWrites.clear();
+    if (!this.logging) this.startLog(pages);
+    else if (this.options.rings !== undefined) this.takeRings(pages, this.options.rings());
+    else for (const placed of this.placed) this.takeLog(placed, pages);
+    return Uint32Array.from(pages).sort();
+  }
+
+  dispose(): void {
+    this.mapping.dispose();
+    this.options.sys.syscall(NR.close, this.fd);
+  }
+
+  private startLog(pages: Set<number>): void {
+    this.logging = true;
+    for (const placed of this.placed) {
+      const { slot } = placed;
+      if (slot.readOnly) continue;
+      this.tell(placed, slot.size);
+      for (let at = 0; at < slot.size; at += PAGE) pages.add((slot.gpa + at) / PAGE);
+    }
+  }
+
+  private takeLog({ slot, number }: Placed, pages: Set<number>): void {
+    if (slot.readOnly) return;
+    const { sys, vmFd } = this.options;
+    const count = slot.size / PAGE;
+    const bitmap = new BigUint64Array(Math.ceil(count / 64));
+    const words = new Uint32Array(bitmap.buffer);
+    const address = sys.addressOf(new Uint8Array(bitmap.buffer));
+    const log = make(DIRTY_LOG, { slot: number, dirty_bitmap: address });
+    ioctl(sys, vmFd, 'GET_DIRTY_LOG', log.bytes);
+    words.forEach((word, index) => {
+      for (let bit = 0; word !== 0 && bit < 32; bit++) {
+        if ((word >>> bit) & 1) pages.add(slot.gpa / PAGE + index * 32 + bit);
+      }
+    });
+  }
+
+  private takeRings(pages: Set<number>, entries: readonly RingPage[]): void {
+    for (const { slot: number, page } of entries) {
+      const placed = this.placed.find((each) => each.number === number);
+      if (placed !== undefined && page < placed.slot.size / PAGE) {
+        pages.add(placed.slot.gpa / PAGE + page);
+      }
+    }
+  }
+
+  /** KVM_SET_USER_MEMORY_REGION; size 0 removes. */
+  private tell({ slot, number, offset }: Placed, size: number): void {
+    const { sys, vmFd } = this.options;
+    const log = this.logging && !slot.readOnly ? MEM.LOG_DIRTY_PAGES : 0;
+    const region = make(USERSPACE_MEMORY_REGION, {
+      slot: number,
+      flags: (slot.readOnly ? MEM.READONLY : 0) | log,
+      guest_phys_addr: slot.gpa,
+      memory_size: size,
+      userspace_addr: this.mapping.address + offset,
+    });
+    ioctl(sys, vmFd, 'SET_USER_MEMORY_REGION', region.bytes);
+  }
+
+  private freeNumber(): number {
+    let number = 0;
+    while (this.placed.some((each) => each.number === number)) number++;
+    return number;
+  }
+
+  /** First place in the memory file that is free and large enough. */
+  private freeOffset({ size, name }: MemorySlot): number {
+    let at = 0;
+    const taken = [...this.placed].sort((a, b) => a.offset - b.offset);
+    for (const { offset, slot } of taken) {
+      if (offset - at >= size) return at;
+      at = offset + slot.size;
+    }
+    if (at + size <= this.bytes.length) return at;
+    throw new VmmError('out-of-memory', `no memory is left for slot ${name} of ${size} bytes`, {
+      remedy: 'remove a slot, or create the VM with more memory',
+    });
+  }
+}

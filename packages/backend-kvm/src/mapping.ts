@@ -1,0 +1,78 @@
+/**
+ * Memory that the kernel lends: mapped, seen through buffers, unmapped. A buffer over it is emptied
+ * first, so that no view outlives the mapping.
+ */
+import {
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  MAP_ANONYMOUS,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  MFD_CLOEXEC,
+  NR,
+  PROT_READ,
+  PROT_WRITE,
+} from './abi/linux.js';
+import { checked, cString, type Sys } from './sys/sys.js';
+
+export class Mapping {
+  readonly buffer: ArrayBuffer;
+  readonly bytes: Uint8Array;
+  private open = true;
+
+  private constructor(
+    private readonly sys: Sys,
+    readonly address: number,
+    readonly length: number,
+  ) {
+    try {
+      this.buffer = sys.view(address, length);
+    } catch (error) {
+      sys.syscall(NR.munmap, address, length);
+      throw error;
+    }
+    this.bytes = new Uint8Array(this.buffer);
+  }
+
+  /** Maps `length` bytes of a file descriptor from `offset` on, shared. */
+  static ofFile(sys: Sys, fd: number, length: number, offset = 0): Mapping {
+    return Mapping.map(sys, length, MAP_SHARED | MAP_NORESERVE, fd, offset);
+  }
+
+  /** Memory of its own, zeroed. */
+  static anonymous(sys: Sys, length: number): Mapping {
+    return Mapping.map(sys, length, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  }
+
+  private static map(sys: Sys, length: number, flags: number, fd: number, offset: number): Mapping {
+    const rights = PROT_READ | PROT_WRITE;
+    const address = sys.syscall(NR.mmap, 0, length, rights, flags, fd, offset);
+    return new Mapping(sys, checked(`cannot map ${length} bytes`, address), length);
+  }
+
+  dispose(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.sys.detach(this.buffer);
+    this.sys.syscall(NR.munmap, this.address, this.length);
+  }
+}
+
+/** Memory without a name, kept by a file descriptor that other threads can map as well. */
+export function memoryFile(sys: Sys, name: string, size: number): number {
+  const fd = checked(
+    'cannot make a memory file',
+    sys.syscall(NR.memfd_create, cString(name), MFD_CLOEXEC),
+  );
+  const result = sys.syscall(NR.ftruncate, fd, size);
+  if (result < 0) sys.syscall(NR.close, fd);
+  checked(`cannot make a memory file of ${size} bytes`, result);
+  return fd;
+}
+
+/** Gives pages of a memory file back to the host; they read as zeros. */
+export function punchHole(sys: Sys, fd: number, offset: number, length: number): boolean {
+  const flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return sys.syscall(NR.fallocate, fd, flags, offset, length) === 0;
+}

@@ -1,0 +1,131 @@
+/**
+ * Leaving KVM_RUN on request: one real-time signal, blocked in this thread except inside KVM_RUN,
+ * so that one that comes before the entry is not lost. A timer sends it to the thread itself for
+ * deadlines, tgkill from other threads for kicks. No handler ever runs.
+ *
+ * Source: Documentation/virt/kvm/api.rst (KVM_SET_SIGNAL_MASK), timer_create(2), sigwaitinfo(2).
+ */
+import {
+  CLOCK_MONOTONIC,
+  ITIMERSPEC,
+  NR,
+  SI_TIMER,
+  SIG_BLOCK,
+  SIGEV_THREAD_ID,
+  SIGEVENT,
+  SIGINFO,
+  TIMESPEC,
+} from './abi/linux.js';
+import { StructView } from './abi/struct.js';
+import { SIGNAL_MASK } from './abi/structs.js';
+import { checked, ioctl, type Sys } from './sys/sys.js';
+
+/** A real-time signal that neither Node, glibc nor musl uses. */
+export const KICK_SIGNAL = 42;
+
+const SIGSET_BYTES = 8;
+const BILLION = 1_000_000_000;
+
+function signalSet(): BigUint64Array {
+  return BigUint64Array.of(1n << BigInt(KICK_SIGNAL - 1));
+}
+
+const bytesOf = (words: BigUint64Array): Uint8Array => new Uint8Array(words.buffer);
+
+/** What a thread shares among the VMs that it runs. */
+const perSys = new WeakMap<Sys, ThreadSignals>();
+
+export class ThreadSignals {
+  readonly tid: number;
+  readonly pid: number;
+  private readonly timer: number;
+  /** The mask inside KVM_RUN: the thread's own, with the signal let through. */
+  private readonly mask: Uint8Array;
+  private readonly set = bytesOf(signalSet());
+  private readonly info = new StructView(SIGINFO);
+  private readonly now = new StructView(TIMESPEC);
+  private readonly time = new StructView(ITIMERSPEC);
+  private users = 0;
+
+  private constructor(private readonly sys: Sys) {
+    this.pid = checked('getpid', sys.syscall(NR.getpid));
+    this.tid = checked('gettid', sys.syscall(NR.gettid));
+    const old = new BigUint64Array(1);
+    const block = sys.syscall(NR.rt_sigprocmask, SIG_BLOCK, this.set, bytesOf(old), SIGSET_BYTES);
+    checked('cannot block the signal of kicks', block);
+    const inside = BigUint64Array.of(old[0]! & ~signalSet()[0]!);
+    this.mask = new Uint8Array(SIGNAL_MASK.size + SIGSET_BYTES);
+    new StructView(SIGNAL_MASK, this.mask).set('len', SIGSET_BYTES);
+    this.mask.set(bytesOf(inside), SIGNAL_MASK.size);
+    const event = new StructView(SIGEVENT)
+      .set('sigev_signo', KICK_SIGNAL)
+      .set('sigev_notify', SIGEV_THREAD_ID)
+      .set('tid', this.tid);
+    const id = new Uint8Array(4);
+    const made = sys.syscall(NR.timer_create, CLOCK_MONOTONIC, event.bytes, id);
+    checked('cannot make a timer for deadlines', made);
+    this.timer = new DataView(id.buffer).getInt32(0, true);
+  }
+
+  /** Those of the calling thread; give them back with `release`. */
+  static acquire(sys: Sys): ThreadSignals {
+    let signals = perSys.get(sys);
+    if (signals === undefined) {
+      signals = new ThreadSignals(sys);
+      perSys.set(sys, signals);
+    }
+    signals.users++;
+    return signals;
+  }
+
+  release(): void {
+    if (--this.users > 0) return;
+    this.disarm();
+    this.sys.syscall(NR.timer_delete, this.timer);
+    perSys.delete(this.sys);
+  }
+
+  /** Lets the signal through in the runs of a vCPU. */
+  admit(vcpuFd: number): void {
+    ioctl(this.sys, vcpuFd, 'SET_SIGNAL_MASK', this.mask);
+  }
+
+  /** Sends the signal after `ns` nanoseconds from now; replaces an earlier deadline. */
+  arm(ns: number): void {
+    const wait = Math.max(1, Math.round(ns));
+    const { view } = this.time;
+    view.setUint32(16, Math.floor(wait / BILLION), true);
+    view.setUint32(24, wait % BILLION, true);
+    this.sys.syscall(NR.timer_settime, this.timer, 0, this.time.bytes, 0);
+  }
+
+  /** No deadline any more, and nothing of an earlier one is left. */
+  disarm(): void {
+    const { view } = this.time;
+    view.setUint32(16, 0, true);
+    view.setUint32(24, 0, true);
+    this.sys.syscall(NR.timer_settime, this.timer, 0, this.time.bytes, 0);
+    this.drain();
+  }
+
+  /** Takes the signals that wait; true when the deadline's was among them. */
+  drain(): boolean {
+    let timer = false;
+    for (;;) {
+      const result = this.sys.syscall(
+        NR.rt_sigtimedwait,
+        this.set,
+        this.info.bytes,
+        this.now.bytes,
+        SIGSET_BYTES,
+      );
+      if (result < 0) return timer;
+      if (this.info.view.getInt32(8, true) === SI_TIMER) timer = true;
+    }
+  }
+
+  /** Sends the signal to this thread: the next KVM_RUN ends as soon as it can. */
+  raise(): void {
+    this.sys.syscall(NR.tgkill, this.pid, this.tid, KICK_SIGNAL);
+  }
+}

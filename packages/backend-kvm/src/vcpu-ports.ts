@@ -1,0 +1,27 @@
+/**
+ * What a vCPU has from its VM.
+ */
+import type { Clock, GuestMemory, InstructionAssist } from '@cloister/core';
+import type { KvmInterrupts } from './interrupts.js';
+import type { Sys } from './sys/sys.js';
+import type { ThreadSignals } from './thread-signals.js';
+
+export interface VcpuPorts {
+  readonly sys: Sys;
+  readonly signals: ThreadSignals;
+  readonly clock: Pick<Clock, 'now' | 'at'>;
+  readonly interrupts: KvmInterrupts;
+  /** Counts whatever may wake a vCPU that sleeps. */
+  readonly events: { count: number };
+  /** Frequency of the guest's time-stamp counter; 0 where the host does not say. */
+  readonly tscKhz: number;
+  readonly xsave: boolean;
+  /** Whether the kernel can keep registers in the shared page. */
+  readonly syncRegs: boolean;
+  readonly assist: InstructionAssist | undefined;
+  memory(): GuestMemory;
+  /** Takes what the dirty rings hold: one is full. */
+  ringFull(): void;
+  /** Throws `VmmError('unsupported')` where a protection hides the registers. */
+  requireReadable(): void;
+}

@@ -1,0 +1,349 @@
+/**
+ * A VM on KVM: memory, interrupt controllers and vCPUs of one kernel object, and their end.
+ *
+ * Everything that is opened is noted at once and closed in reverse order, whether by `dispose` or
+ * because the making failed in the middle.
+ */
+import {
+  type BackendVm,
+  type BackendVmOptions,
+  type MemorySlot,
+  type NativeVmControl,
+  packPages,
+  type SlotMemory,
+  type Snapshot,
+  type SnapshotValue,
+  slotMemory,
+  unpackPages,
+  VmmError,
+} from '@cloister/core';
+import { CAP, MSR_EXIT_REASON, SYNC, VM_TYPE } from './abi/constants.js';
+import { NR } from './abi/linux.js';
+import { make, StructView } from './abi/struct.js';
+import { CLOCK_DATA, DIRTY_GFN, ENABLE_CAP, IRQCHIP, REGS } from './abi/structs.js';
+import { type CpuChoice, cpuidList, signatureOf } from './cpuid-policy.js';
+import { DirtyRing } from './dirty-ring.js';
+import { EventFds } from './event-fds.js';
+import { KvmGuestMemory, type RingPage } from './guest-memory.js';
+import type { KvmHost } from './host.js';
+import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
+import { KvmNativeControl } from './native-control.js';
+import { ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
+import { ThreadSignals } from './thread-signals.js';
+import { KvmVcpu } from './vcpu.js';
+import type { VcpuPorts } from './vcpu-ports.js';
+import { VcpuRecords } from './vcpu-record.js';
+
+export interface KvmVmChoices {
+  readonly cpu: CpuChoice;
+  readonly irqchip: KvmIrqchip;
+  /** Entries of the rings of written pages, a power of two; 0 for the log. */
+  readonly dirtyRing: number;
+}
+
+type Fields = { readonly [name: string]: SnapshotValue | undefined };
+
+const TYPE = 'kvm-vm';
+const PAGE = 4096;
+/** Three pages that Intel's processors need for real mode, below the BIOS. */
+const IDENTITY_MAP = 0xfeffc000n;
+const TSS = 0xfeffd000;
+const CHIPS = [0, 1, 2] as const;
+
+export class KvmVm implements BackendVm {
+  readonly memory: SlotMemory;
+  readonly interrupts: KvmInterrupts;
+  readonly vcpus: readonly KvmVcpu[];
+  readonly native: NativeVmControl;
+  /** Doorbells and interrupts by event file descriptors. */
+  readonly eventFds: EventFds;
+  /** The memory file, for other threads to map. */
+  readonly memoryFd: number;
+  private readonly sys: Sys;
+  private readonly fd: number;
+  private readonly guest: KvmGuestMemory;
+  private readonly rings: DirtyRing[] = [];
+  private readonly ringPages: RingPage[] = [];
+  private readonly records: VcpuRecords[] = [];
+  private readonly fresh: Fields[];
+  private readonly undo: (() => void)[] = [];
+  private readonly events = { count: 0 };
+
+  constructor(
+    private readonly host: KvmHost,
+    options: BackendVmOptions,
+    private readonly choices: KvmVmChoices,
+  ) {
+    const { sys } = host;
+    this.sys = sys;
+    try {
+      const vmType = options.vmType ?? VM_TYPE.DEFAULT_VM;
+      this.fd = ioctl(sys, host.fd, 'CREATE_VM', vmType);
+      this.undo.push(() => void sys.syscall(NR.close, this.fd));
+      this.placeRealModePages();
+      this.enableExits();
+      const ring = this.enableRing();
+      this.guest = new KvmGuestMemory({
+        sys,
+        vmFd: this.fd,
+        size: Math.max(PAGE, Math.ceil(options.memorySize / PAGE) * PAGE),
+        ...(ring && { rings: () => this.takeRings() }),
+      });
+      this.undo.push(() => this.guest.dispose());
+      this.memoryFd = this.guest.fd;
+      this.memory = slotMemory(this.guest);
+      this.createIrqchip();
+      this.interrupts = new KvmInterrupts(sys, this.fd, choices.irqchip, () => {
+        this.events.count++;
+      });
+      this.eventFds = new EventFds(sys, this.fd, this.interrupts);
+      this.undo.push(() => this.eventFds.dispose());
+      const native = new KvmNativeControl(sys, this.fd, vmType, host.vmTypes(), this.guest);
+      this.native = native;
+      this.undo.push(() => native.dispose());
+      this.vcpus = this.createVcpus(options, vmType);
+      this.fresh = this.records.map((record) => record.take());
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  instructions(): number {
+    return -1;
+  }
+
+  addSlot(slot: MemorySlot): void {
+    this.memory.addSlot(slot);
+    try {
+      this.guest.addSlot(slot);
+    } catch (error) {
+      this.memory.removeSlot(slot.id);
+      throw error;
+    }
+  }
+
+  removeSlot(id: number): void {
+    this.memory.removeSlot(id);
+    this.guest.removeSlot(id);
+  }
+
+  reset(): void {
+    this.vcpus.forEach((vcpu, index) => {
+      vcpu.settle();
+      this.records[index]!.put(this.fresh[index]!, true);
+      vcpu.stateReplaced();
+      vcpu.halted = false;
+    });
+    this.events.count++;
+  }
+
+  statistics(): readonly (readonly [string, number])[] {
+    const sum = (of: (vcpu: KvmVcpu) => number) =>
+      this.vcpus.reduce((total, vcpu) => total + of(vcpu), 0);
+    return [
+      ['KVM entries', sum((vcpu) => vcpu.entries)],
+      ['runs ended by a signal', sum((vcpu) => vcpu.interruptions)],
+    ];
+  }
+
+  snapshot(): Snapshot {
+    for (const vcpu of this.vcpus) vcpu.settle();
+    const { irqchip } = this.choices;
+    return {
+      type: TYPE,
+      version: 1,
+      state: {
+        irqchip,
+        halted: this.vcpus.map((vcpu) => vcpu.halted),
+        cpus: this.records.map((record) => record.take()),
+        chips: irqchip === 'kernel' ? CHIPS.map((id) => this.takeChip(id)) : [],
+        routes: this.interrupts.learnedRoutes(),
+        clock: this.takeClock(),
+        memory: packPages(this.guest.bytes),
+      },
+    };
+  }
+
+  restore({ type, version, state }: Snapshot): void {
+    const saved = state as Fields | null;
+    const cpus = saved?.['cpus'] as readonly Fields[] | undefined;
+    const halted = saved?.['halted'] as readonly boolean[] | undefined;
+    const fits =
+      type === TYPE &&
+      version === 1 &&
+      Array.isArray(cpus) &&
+      cpus.length === this.vcpus.length &&
+      Array.isArray(halted);
+    if (!fits || saved?.['irqchip'] !== this.choices.irqchip) {
+      throw new VmmError('snapshot-mismatch', `not the state of this KVM VM: ${type}`, {
+        remedy: 'restore with the memory size, CPU count and irqchip that it was saved with',
+      });
+    }
+    unpackPages(saved['memory'], this.guest.bytes);
+    this.putClock(saved['clock']);
+    this.interrupts.learnRoutes(saved['routes']);
+    for (const chip of saved['chips'] as readonly unknown[]) this.putChip(chip);
+    this.vcpus.forEach((vcpu, index) => {
+      this.records[index]!.put(cpus[index]!);
+      vcpu.stateReplaced();
+      vcpu.halted = halted[index] === true;
+    });
+    this.events.count++;
+  }
+
+  async dispose(): Promise<void> {
+    this.close();
+  }
+
+  private close(): void {
+    for (const undo of this.undo.splice(0).reverse()) undo();
+  }
+
+  private enableCap(cap: number, ...args: readonly number[]): number {
+    const request = make(ENABLE_CAP, { cap });
+    args.forEach((arg, index) => {
+      request.view.setBigUint64(8 + 8 * index, BigInt(arg), true);
+    });
+    return tryIoctl(this.sys, this.fd, 'ENABLE_CAP', request.bytes);
+  }
+
+  private placeRealModePages(): void {
+    const address = new BigUint64Array([IDENTITY_MAP]);
+    // Needed by Intel's older processors only; elsewhere refused or ignored.
+    tryIoctl(this.sys, this.fd, 'SET_IDENTITY_MAP_ADDR', new Uint8Array(address.buffer));
+    tryIoctl(this.sys, this.fd, 'SET_TSS_ADDR', TSS);
+  }
+
+  private enableExits(): void {
+    const reasons = MSR_EXIT_REASON.INVAL | MSR_EXIT_REASON.UNKNOWN;
+    this.enableCap(CAP.X86_USER_SPACE_MSR, reasons);
+    this.enableCap(CAP.EXIT_ON_EMULATION_FAILURE, 1);
+  }
+
+  private enableRing(): boolean {
+    const { dirtyRing } = this.choices;
+    if (dirtyRing === 0) return false;
+    const result = this.enableCap(CAP.DIRTY_LOG_RING, dirtyRing * DIRTY_GFN.size);
+    if (result < 0) {
+      throw new VmmError('unsupported', `no dirty ring of ${dirtyRing} entries on this host`, {
+        remedy: 'ask for a power of two up to 65536, or do without dirtyRing',
+        cause: sysError('KVM_CAP_DIRTY_LOG_RING', result),
+      });
+    }
+    return true;
+  }
+
+  private createIrqchip(): void {
+    const { irqchip } = this.choices;
+    if (irqchip === 'kernel') ioctl(this.sys, this.fd, 'CREATE_IRQCHIP');
+    if (irqchip !== 'split') return;
+    const result = this.enableCap(CAP.SPLIT_IRQCHIP, IOAPIC_PINS);
+    if (result >= 0) return;
+    throw new VmmError('unsupported', 'this kernel has no split irqchip', {
+      remedy: "use kvm({ irqchip: 'kernel' }) with pc({ irqchip: 'internal' })",
+      cause: sysError('KVM_CAP_SPLIT_IRQCHIP', result),
+    });
+  }
+
+  private createVcpus(options: BackendVmOptions, vmType: number): KvmVcpu[] {
+    const { sys, host, choices } = this;
+    const signals = ThreadSignals.acquire(sys);
+    this.undo.push(() => signals.release());
+    const supported = host.supportedCpuid();
+    const xsave = host.capability(CAP.XCRS) > 0;
+    const tscKhz = Math.max(0, tryIoctl(sys, this.fd, 'GET_TSC_KHZ'));
+    const ports: Omit<VcpuPorts, 'tscKhz'> = {
+      sys,
+      signals,
+      clock: options.clock,
+      interrupts: this.interrupts,
+      events: this.events,
+      xsave,
+      syncRegs: (host.capability(CAP.SYNC_REGS) & SYNC.REGS) !== 0,
+      assist: options.assist,
+      memory: () => this.memory,
+      ringFull: () => this.collectRings(),
+      requireReadable: () => requireReadable(vmType),
+    };
+    const msrs = host.msrIndices();
+    const runSize = host.runSize();
+    return Array.from({ length: options.cpus }, (_, index) => {
+      const fd = ioctl(sys, this.fd, 'CREATE_VCPU', index);
+      const khz = tscKhz || Math.max(0, tryIoctl(sys, fd, 'GET_TSC_KHZ'));
+      const vcpu = this.openVcpu(fd, index, runSize, { ...ports, tscKhz: khz });
+      const request = { cpu: choices.cpu, supported, cpus: options.cpus, index, tscKhz: khz };
+      ioctl(sys, fd, 'SET_CPUID2', cpuidList(request));
+      const lapic = choices.irqchip !== 'none';
+      this.records.push(new VcpuRecords(sys, fd, { lapic, xsave }, msrs));
+      this.setSignature(fd, signatureOf(choices.cpu, supported));
+      return vcpu;
+    });
+  }
+
+  private openVcpu(fd: number, index: number, runSize: number, ports: VcpuPorts): KvmVcpu {
+    let vcpu: KvmVcpu;
+    try {
+      vcpu = new KvmVcpu(index, fd, runSize, ports);
+    } catch (error) {
+      this.sys.syscall(NR.close, fd);
+      throw error;
+    }
+    this.undo.push(() => vcpu.dispose());
+    if (this.choices.dirtyRing > 0) {
+      const ring = new DirtyRing(this.sys, fd, this.choices.dirtyRing);
+      this.rings.push(ring);
+      this.undo.push(() => ring.dispose());
+    }
+    return vcpu;
+  }
+
+  /** EDX after reset is the processor's signature. */
+  private setSignature(fd: number, signature: number): void {
+    const regs = new StructView(REGS);
+    ioctl(this.sys, fd, 'GET_REGS', regs.bytes);
+    ioctl(this.sys, fd, 'SET_REGS', regs.set('rdx', signature).bytes);
+  }
+
+  private collectRings(): void {
+    for (const ring of this.rings) ring.take(this.ringPages);
+    tryIoctl(this.sys, this.fd, 'RESET_DIRTY_RINGS');
+  }
+
+  private takeRings(): readonly RingPage[] {
+    this.collectRings();
+    return this.ringPages.splice(0);
+  }
+
+  private takeChip(id: number): Uint8Array {
+    const chip = make(IRQCHIP, { chip_id: id });
+    ioctl(this.sys, this.fd, 'GET_IRQCHIP', chip.bytes);
+    return chip.bytes;
+  }
+
+  private putChip(saved: unknown): void {
+    if (!(saved instanceof Uint8Array) || saved.length !== IRQCHIP.size) {
+      throw new VmmError('snapshot-mismatch', 'the saved interrupt controllers are damaged');
+    }
+    ioctl(this.sys, this.fd, 'SET_IRQCHIP', saved.slice());
+  }
+
+  private takeClock(): Uint8Array {
+    const clock = new StructView(CLOCK_DATA);
+    tryIoctl(this.sys, this.fd, 'GET_CLOCK', clock.bytes);
+    return clock.bytes.slice(0, 8);
+  }
+
+  private putClock(saved: unknown): void {
+    if (!(saved instanceof Uint8Array) || saved.length !== 8) return;
+    const clock = new StructView(CLOCK_DATA);
+    clock.bytes.set(saved);
+    tryIoctl(this.sys, this.fd, 'SET_CLOCK', clock.bytes);
+  }
+}
+
+/** Registers of SEV-ES and later guests are encrypted. */
+function requireReadable(vmType: number): void {
+  if (vmType < VM_TYPE.SEV_ES_VM) return;
+  throw new VmmError('unsupported', 'the protection hides the registers of this VM');
+}
