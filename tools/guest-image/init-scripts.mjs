@@ -21,6 +21,7 @@ export const CPU_REPORT = `${MOUNTS}echo
 cd /sys/devices/system/cpu/vulnerabilities
 for name in *; do echo "vulnerability $name: $(cat $name)"; done
 grep -m 1 '^flags' /proc/cpuinfo
+echo "CPUs $(nproc)"
 dmesg | grep -i -E 'mitigation|retpoline|return thunk|speculat' | sed 's/^/message /'
 echo BOOT-OK
 poweroff -f

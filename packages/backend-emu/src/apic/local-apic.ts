@@ -4,7 +4,8 @@
  *
  * Source: AMD APM vol. 2, chapter 16; Intel SDM vol. 3, chapter 11.
  * Known inaccuracies: SMI is dropped (there is no SMM); remote read does not answer; messages are
- * delivered at once, so ICR's delivery status is always idle; AMD's extended registers are absent.
+ * delivered at once, so ICR's delivery status is always idle; the arbitration priority reads as the
+ * processor priority; AMD's extended registers are absent.
  */
 import {
   type Clock,

@@ -148,6 +148,12 @@ export function isX2Readable(offset: number): boolean {
   }
 }
 
+/** Bits of a local entry that exist and that only the APIC sets: writes to them are ignored. */
+function readOnlyBits(offset: number): number {
+  const pin = offset === R.LVT_LINT0 || offset === R.LVT_LINT1;
+  return R.LVT_STATUS | (pin ? R.LVT_REMOTE_IRR : 0);
+}
+
 /** Whether WRMSR of `lo` to the x2APIC register is accepted. */
 export function isX2Writable(apic: RegisterEffects, offset: number, lo: number): boolean {
   switch (offset) {
@@ -165,6 +171,6 @@ export function isX2Writable(apic: RegisterEffects, offset: number, lo: number):
       return (lo & ~0xb) === 0;
     default:
       if (!isLvt(offset)) return false;
-      return (lo & ~(apic.lvtWritable[lvtIndex(offset)]! | R.LVT_READ_ONLY)) === 0;
+      return (lo & ~(apic.lvtWritable[lvtIndex(offset)]! | readOnlyBits(offset))) === 0;
   }
 }

@@ -41,8 +41,8 @@ export const SVR_MASK = 0x3ff;
 export const LVT_MASKED = 1 << 16;
 export const LVT_LEVEL = 1 << 15;
 export const LVT_REMOTE_IRR = 1 << 14;
-/** Bits that only the APIC sets: delivery status and remote IRR. */
-export const LVT_READ_ONLY = (1 << 12) | LVT_REMOTE_IRR;
+/** Delivery status, which only the APIC sets. */
+export const LVT_STATUS = 1 << 12;
 export const TIMER_MODE_MASK = 3 << 17;
 export const TIMER_PERIODIC = 1 << 17;
 export const TIMER_DEADLINE = 2 << 17;

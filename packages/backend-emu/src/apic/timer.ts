@@ -5,8 +5,8 @@
  * guests). The undivided input clock is 1 GHz, the rate that KVM's timing leaf states: one count is
  * `divide` nanoseconds.
  *
- * A periodic timer whose interrupts cannot be told apart (several periods between two instructions
- * of the wall clock) fires once for all of them.
+ * Several periods may pass between two instructions where time is the wall clock's. That fires once:
+ * nothing is acknowledged meanwhile, and the IRR holds a vector once however often it is set.
  */
 import type { Clock, Timer } from '@cloister/core';
 import type { TimeStamp } from '../timing/time-stamp.js';

@@ -3,6 +3,8 @@
  * sample, and every case in the full run.
  */
 import {
+  absentCase,
+  absentDimensions,
   bitCase,
   bitDimensions,
   type Dimensions,
@@ -20,7 +22,7 @@ import { describe, expect, it } from 'vitest';
 import { emulatedBackend } from '../backend.js';
 
 const FULL = process.env['CLOISTER_FULL'] === '1';
-const SAMPLE = 800;
+const SAMPLE = 500;
 const PROCESSOR = { physicalBits: 46, gigabytePages: true };
 const FULL_LIMIT_MS = 900_000;
 
@@ -54,6 +56,7 @@ function uncovered(dimensions: Dimensions, chosen: readonly number[]): string[] 
 
 function* casesOf(structure: PagingStructure): Generator<PagingCase> {
   for (const n of numbers(rightsDimensions(structure))) yield rightsCase(structure, n);
+  for (const n of numbers(absentDimensions(structure))) yield absentCase(structure, n);
   const bits = bitDimensions(structure, PROCESSOR.physicalBits);
   for (const n of numbers(bits)) yield bitCase(structure, PROCESSOR.physicalBits, n);
 }
@@ -64,8 +67,10 @@ describe('guest accesses and the reference walk', () => {
     it(
       `agree on ${structure.name}`,
       async () => {
-        const rights = rightsDimensions(structure);
-        if (!FULL) expect(uncovered(rights, numbers(rights))).toEqual([]);
+        for (const dimensions of [rightsDimensions, absentDimensions]) {
+          const all = dimensions(structure);
+          if (!FULL) expect(uncovered(all, numbers(all))).toEqual([]);
+        }
         const report = await runPaging(backend, structure, casesOf(structure), {
           processor: PROCESSOR,
         });

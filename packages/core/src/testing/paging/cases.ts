@@ -1,7 +1,7 @@
 /**
- * The cases of one structure: every combination of entry bits, privilege, kind of access, CR0.WP,
- * SMEP, SMAP, NX and protection key, numbered; and every single bit of every entry inverted, which
- * finds the reserved ones. What a case leaves open (global, available and caching bits, accessed
+ * The cases of one structure, numbered: every combination of entry bits, privilege, kind of access,
+ * CR0.WP, SMEP, SMAP, NX and protection key; the same with an entry that is not present; and every
+ * single bit of every entry inverted, which finds the reserved ones. What a case leaves open (global, available and caching bits, accessed
  * bits of upper levels, other keys) is filled with noise from its number.
  */
 import { entryAddress, isLong, leafShift, type PagingStructure } from './structures.js';
@@ -74,7 +74,6 @@ export function rightsDimensions(structure: PagingStructure): Dimensions {
   const wide = structure.mode !== 'legacy' ? 2 : 1;
   const upper = upperLevels(structure).length;
   return [
-    ['absent', structure.shifts.length + 1], // the level that is not present, or none
     ['leafW', 2],
     ['leafU', 2],
     ['leafNx', wide],
@@ -135,8 +134,7 @@ export function rightsCase(structure: PagingStructure, number: number): PagingCa
   const varied = upperLevels(structure)[v['upper']!];
   const last = structure.shifts.length - 1;
   const entries = structure.shifts.map((_, level) => {
-    let bits = entryAddress(structure, level) | idle(structure, level, noise());
-    if (level !== v['absent']) bits |= P;
+    let bits = entryAddress(structure, level) | idle(structure, level, noise()) | P;
     if (level === last) {
       bits |= v['leafW'] === 1 ? W : 0n;
       bits |= v['leafU'] === 1 ? U : 0n;
@@ -155,6 +153,42 @@ export function rightsCase(structure: PagingStructure, number: number): PagingCa
   });
   const pkru = v['key'] === 0 ? undefined : pkruOf(v['key']! - 1, key, noise());
   return { entries, ...settings(v, pkru) };
+}
+
+/** The dimensions of absent entries: one of a level, whatever else it says. */
+export function absentDimensions(structure: PagingStructure): Dimensions {
+  return [
+    ['absent', structure.shifts.length],
+    ['w', 2],
+    ['u', 2],
+    ['nx', structure.mode === 'legacy' ? 1 : 2],
+    ...access(structure),
+  ];
+}
+
+/** Case `number` of the absent entries: the other levels are permissive. */
+export function absentCase(structure: PagingStructure, number: number): PagingCase {
+  const v = valuesOf(absentDimensions(structure), number);
+  const noise = noiseOf(number);
+  const entries = structure.shifts.map((_, level) => {
+    if (level !== v['absent']) return permissive(structure, level);
+    // All bits of an absent entry belong to software: address and reserved ones are noise.
+    let bits = BigInt(noise()) & ~(P | W | U);
+    if (structure.mode !== 'legacy') bits |= (BigInt(noise()) << 32n) & ~NX;
+    bits |= v['w'] === 1 ? W : 0n;
+    bits |= v['u'] === 1 ? U : 0n;
+    return bits | (v['nx'] === 1 ? NX : 0n);
+  });
+  const pkru = v['key'] === 0 ? undefined : pkruOf(v['key']! - 1, 0, noise());
+  return { entries, ...settings(v, pkru) };
+}
+
+/** An entry that allows everything. */
+function permissive(structure: PagingStructure, level: number): bigint {
+  const leaf = level === structure.shifts.length - 1;
+  let bits = entryAddress(structure, level) | P;
+  if (structure.mode !== 'pae' || level > 0) bits |= W | U;
+  return leaf && leafShift(structure) !== 12 ? bits | PS : bits;
 }
 
 /**
@@ -202,9 +236,7 @@ export function bitCase(
   const [at, bit] = places[v['bit']!]!;
   const last = structure.shifts.length - 1;
   const entries = structure.shifts.map((_, level) => {
-    let bits = entryAddress(structure, level) | P;
-    if (structure.mode !== 'pae' || level > 0) bits |= W | U;
-    if (level === last && leafShift(structure) !== 12) bits |= PS;
+    let bits = permissive(structure, level);
     if (level === last && v['below'] === 1) bits &= ~P;
     return level === at ? bits ^ (1n << BigInt(bit)) : bits;
   });
