@@ -5,8 +5,8 @@
  * guests). The undivided input clock is 1 GHz, the rate that KVM's timing leaf states: one count is
  * `divide` nanoseconds.
  *
- * Several periods may pass between two instructions where time is the wall clock's. That fires once:
- * nothing is acknowledged meanwhile, and the IRR holds a vector once however often it is set.
+ * Several periods may pass between two instructions where time is the wall clock's. That fires
+ * once: nothing is acknowledged meanwhile, and the IRR holds a vector once however often it is set.
  */
 import type { Clock, Timer } from '@cloister/core';
 import type { TimeStamp } from '../timing/time-stamp.js';

@@ -20,6 +20,7 @@ import type { ApicCpu } from '../apic/ports.js';
 import { fpuTraps } from '../fpu/traps.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
+import { loadPdptes } from '../mmu/pdptes.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
 import type { MsrCpu } from '../msr/ports.js';
 import type { VcpuServices } from '../msr/vcpu-services.js';
@@ -204,6 +205,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       this.setResumeFlag();
     }
     this.stateReplaced();
+    // A state has no room for PAE's top entries: they are what memory says.
+    const { physical, options } = this;
+    if (this.mmu.walker.isPae) loadPdptes(record, physical, record.lo(L.CR3), options.physicalBits);
   }
 
   snapshot(): Snapshot {

@@ -108,6 +108,11 @@ export class PageWalker {
     return this.kind !== OFF;
   }
 
+  /** Legacy PAE tables, whose top entries stand in registers. */
+  get isPae(): boolean {
+    return this.kind === PAE;
+  }
+
   /** Takes over CR0, CR3, CR4 and EFER. Cached translations are the caller's to drop. */
   configure(): void {
     const { record } = this;

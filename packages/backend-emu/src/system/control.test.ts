@@ -173,6 +173,17 @@ describe("PAE's top entries", () => {
     expect(t.cpu.mmu.translate(PAGE, 0, READ, 0)).toBe(-1);
   });
 
+  it('are read from memory when the state is replaced', () => {
+    const t = pae();
+    t.call('movToCr', 0, 0x80000033n);
+    const state = t.cpu.readState();
+    const other = new TestProcessor().protectedMode();
+    other.setU64(AT.tables, BigInt(AT.tables + 0x1000) | 1n);
+    other.setU64(AT.tables + 0x1000, 0x83n);
+    other.cpu.writeState(state);
+    expect(other.cpu.mmu.translate(PAGE, 0, READ, 0)).toBeGreaterThan(0);
+  });
+
   it.each([1n, 2n, 5n, 6n, 7n, 8n, 46n, 52n, 62n, 63n])('have reserved bit %i', (bit) => {
     const t = pae();
     t.setU64(AT.tables + 24, 1n << bit);

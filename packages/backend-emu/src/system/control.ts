@@ -11,6 +11,7 @@ import * as L from '../cpu/layout.js';
 import { ATTR_L } from '../cpu/mode.js';
 import type { Processor } from '../cpu/processor.js';
 import * as R from '../cpu/registers.js';
+import { loadPdptes } from '../mmu/pdptes.js';
 import { NEXT, type Outcome } from './outcome.js';
 import { requireNoUmip } from './segments.js';
 
@@ -115,7 +116,7 @@ function writeCr0(cpu: Processor, image: number): Outcome {
     record.setI32(L.EFER, efer & ~R.EFER_LMA);
   }
   if (turnsOn && (efer & R.EFER_LME) === 0 && (record.i32(L.CR4) & R.CR4_PAE) !== 0) {
-    loadPdptes(cpu, record.lo(L.CR3));
+    loadTopEntries(cpu, record.lo(L.CR3));
   }
   record.setPair(L.CR0, value, 0);
   if (((before ^ value) & CR0_PAGING) !== 0) cpu.mmu.reconfigure();
@@ -130,7 +131,7 @@ function writeCr3(cpu: Processor, lo: number, image: number): Outcome {
   // Bits above the physical address size must be zero.
   if (cpu.isLong && hi >>> (cpu.options.physicalBits - 32) !== 0) cpu.gp();
   const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
-  if (paging && !cpu.isLong && (record.i32(L.CR4) & R.CR4_PAE) !== 0) loadPdptes(cpu, lo);
+  if (paging && !cpu.isLong && (record.i32(L.CR4) & R.CR4_PAE) !== 0) loadTopEntries(cpu, lo);
   record.setPair(L.CR3, lo, cpu.isLong ? hi : 0);
   cpu.mmu.switchTables();
   cpu.completed();
@@ -141,7 +142,7 @@ function writeCr3(cpu: Processor, lo: number, image: number): Outcome {
 export function loadTaskTables(cpu: Processor, cr3: number): void {
   const { record } = cpu;
   if ((record.i32(L.CR0) & R.CR0_PG) === 0) return;
-  if ((record.i32(L.CR4) & R.CR4_PAE) !== 0) loadPdptes(cpu, cr3);
+  if ((record.i32(L.CR4) & R.CR4_PAE) !== 0) loadTopEntries(cpu, cr3);
   record.setPair(L.CR3, cr3, 0);
   cpu.mmu.switchTables();
 }
@@ -160,7 +161,7 @@ function writeCr4(cpu: Processor, value: number): Outcome {
   const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
   const pae = (value & R.CR4_PAE) !== 0;
   if (paging && !cpu.isLong && pae && (changed & CR4_PAGING) !== 0) {
-    loadPdptes(cpu, record.lo(L.CR3));
+    loadTopEntries(cpu, record.lo(L.CR3));
   }
   record.setPair(L.CR4, value, 0);
   if ((changed & CR4_PAGING) !== 0) cpu.mmu.reconfigure();
@@ -168,23 +169,9 @@ function writeCr4(cpu: Processor, value: number): Outcome {
   return serialized(cpu);
 }
 
-/**
- * Loads the four top entries of legacy PAE tables; #GP(0) if one is present with a reserved bit.
- * None is stored unless all are good.
- */
-function loadPdptes(cpu: Processor, cr3: number): void {
-  const { physical, record } = cpu;
-  const table = cr3 & ~31;
-  const spa = physical.locate((table & ~0xfff) >>> 0);
-  const at = spa < 0 ? -1 : physical.ramBase + spa + (table & 0xfff);
-  const bits = cpu.options.physicalBits - 32;
-  const reservedHi = bits >= 32 ? 0 : ~((1 << bits) - 1);
-  const entry = (index: number) => (at < 0 ? -1 : physical.view.getInt32(at + index * 4, true));
-  for (let i = 0; i < 4; i++) {
-    const lo = entry(i * 2);
-    if ((lo & 1) !== 0 && ((lo & 0x1e6) !== 0 || (entry(i * 2 + 1) & reservedHi) !== 0)) cpu.gp();
-  }
-  for (let i = 0; i < 4; i++) record.setPair(L.PDPTE + i * 8, entry(i * 2), entry(i * 2 + 1));
+/** Loads the top entries of legacy PAE tables; #GP(0) if one cannot be. */
+function loadTopEntries(cpu: Processor, cr3: number): void {
+  if (!loadPdptes(cpu.record, cpu.physical, cr3, cpu.options.physicalBits)) cpu.gp();
 }
 
 /** After a change of control registers: the mode may be another one. */

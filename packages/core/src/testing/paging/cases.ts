@@ -1,8 +1,9 @@
 /**
  * The cases of one structure, numbered: every combination of entry bits, privilege, kind of access,
  * CR0.WP, SMEP, SMAP, NX and protection key; the same with an entry that is not present; and every
- * single bit of every entry inverted, which finds the reserved ones. What a case leaves open (global, available and caching bits, accessed
- * bits of upper levels, other keys) is filled with noise from its number.
+ * single bit of every entry inverted, which finds the reserved ones. What a case leaves open
+ * (global, available and caching bits, accessed bits of upper levels, other keys) is filled with
+ * noise from its number.
  */
 import { entryAddress, isLong, leafShift, type PagingStructure } from './structures.js';
 
