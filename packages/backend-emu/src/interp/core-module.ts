@@ -23,6 +23,7 @@ import {
   RUN_STOP,
 } from './flows.js';
 import {
+  type CaseItem,
   enumerateHandlers,
   firstCold,
   HANDLER_CROSS,
@@ -232,7 +233,7 @@ class CoreModuleBuilder {
   #switch(loop: LoopContext): void {
     const { code, op } = loop;
     const special = [HANDLER_STALE, HANDLER_STOP, HANDLER_FALL, HANDLER_FALL_LEGACY, HANDLER_CROSS];
-    const count = special.length + this.handlers.hot.length;
+    const count = special.length + this.handlers.cases.length;
     const otherwise = code.openBlock();
     const labels = Array.from({ length: count }, () => code.openBlock()).reverse();
     code.scope(() => {
@@ -243,17 +244,37 @@ class CoreModuleBuilder {
       code.close();
       code.scope(() => this.#special(loop, number));
     }
-    for (const info of this.handlers.hot) {
+    for (const items of this.handlers.cases) {
       code.close();
-      code.scope(() => {
-        const x = this.#emitter(info, code, loop.cpu, op, new CaseFlow(loop));
-        x.tlbLocal = loop.tlb;
-        info.description.emit(x);
-        if (!x.ended) this.#advance(loop);
-      });
+      code.scope(() => this.#case(loop, items));
     }
     code.close();
     code.scope(() => this.#callCold(loop));
+  }
+
+  /** Executes the instructions of a case one after the other. */
+  #case(loop: LoopContext, items: readonly CaseItem[]): void {
+    const { code, cpu, op, next } = loop;
+    let previous: CaseEmitter | undefined;
+    for (const { info, plain, flagUse, countIsSet } of items) {
+      const x = this.#emitter(info, code, cpu, op, new CaseFlow(loop));
+      x.tlbLocal = loop.tlb;
+      x.flagUse = flagUse;
+      x.countIsSet = countIsSet;
+      if (previous !== undefined) {
+        const before = previous;
+        code.set(op, code.op('i32.add', op, code.i32(R.OP_SIZE)));
+        const handler = code.load('i32.load16_u', op, R.OP_HANDLER);
+        x.if(code.op('i32.ne', handler, code.i32(plain)), () => {
+          before.storeFlags();
+          code.br(next);
+        });
+        x.follow(before);
+      }
+      info.description.emit(x);
+      previous = x;
+    }
+    if (previous?.ended !== true) this.#advance(loop);
   }
 
   #advance({ code, op, next }: LoopContext): void {

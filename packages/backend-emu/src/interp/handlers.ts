@@ -1,10 +1,14 @@
 /**
- * Numbers of the interpreter's handlers: first the few of the op cache's own, then the forms with a
- * case in the switch, then those that are functions behind a table.
+ * Numbers of the interpreter's handlers: first the few of the op cache's own, then the cases of the
+ * switch (a hot form each, then variants and sequences of hot forms), then the forms that are
+ * functions behind a table.
  */
 import { type FormInfo, formOf, variantsOf } from '../decode/variant.js';
+import type { FlagUse } from '../isa/flag-emitter.js';
 import { allRows } from '../isa/table/index.js';
 import { row } from '../isa/table/row.js';
+import { effectsOf } from './effects.js';
+import { sequences } from './sequences.js';
 
 /** The record is no longer valid: look RIP up again. */
 export const HANDLER_STALE = 0;
@@ -17,23 +21,44 @@ export const HANDLER_FALL_LEGACY = 3;
 export const HANDLER_CROSS = 4;
 const FIRST_FORM = 5;
 
+/** One instruction of a case. */
+export interface CaseItem {
+  readonly info: FormInfo;
+  /** Number of the form's own handler: what its record says. */
+  readonly plain: number;
+  readonly flagUse: FlagUse;
+  /** Emitted for an immediate count that is not zero. */
+  readonly countIsSet: boolean;
+}
+
 export interface HandlerSet {
-  /** Forms with cases, from number `FIRST_FORM`. */
-  readonly hot: readonly FormInfo[];
-  /** Forms with functions, following the hot ones. */
+  /** Cases of the switch, from number `FIRST_FORM`; first one for each of the hot forms. */
+  readonly cases: readonly (readonly CaseItem[])[];
+  /** Forms with functions, following the cases. */
   readonly cold: readonly FormInfo[];
-  /** Handler number by form key. */
+  /** Number of a form's own handler, by form key. */
   readonly numbers: ReadonlyMap<string, number>;
 }
 
 /** Rows that no opcode map holds. */
 const EXTRA_ROWS = [row('UD'), row('TOOLONG'), row('NOP'), row('PAUSE')];
 
-/** Whether a form is worth a case: hot in 64-bit mode, in the sizes that compilers emit. */
+/** Instructions that compilers give a destination in memory. */
+const UPDATES = new Set(['ADD', 'SUB', 'AND', 'OR', 'XOR', 'INC', 'DEC', 'XCHG', 'CMPXCHG']);
+
+/**
+ * Whether a form is worth a case: hot in 64-bit mode, in the sizes and kinds of operands that
+ * compilers emit. Every case costs time when the module is compiled.
+ */
 function isHot({ form, description }: FormInfo): boolean {
   if (description.hot !== true || form.legacy || form.rep !== 0) return false;
-  const [first] = form.operands;
-  return form.size !== 16 || first === undefined || ['MOV', 'CMP'].includes(form.mnemonic);
+  const { mnemonic, size } = form;
+  const [first, second] = form.operands;
+  if (first === undefined) return true;
+  if (size === 16) return ['MOV', 'CMP'].includes(mnemonic);
+  const updates = first.kind === 'm' && (description.access ?? 'rw') === 'rw';
+  if (updates && (size === 8 || !UPDATES.has(mnemonic))) return false;
+  return !(mnemonic.startsWith('CMOV') && second.kind === 'm');
 }
 
 /** Every form that the decoder can produce, numbered. */
@@ -48,18 +73,71 @@ export function enumerateHandlers(): HandlerSet {
   const all = [...forms.values()];
   const hot = all.filter(isHot);
   const cold = all.filter((info) => !isHot(info));
+  const cases = casesOf(hot);
   const numbers = new Map<string, number>();
-  for (const [index, info] of [...hot, ...cold].entries())
-    numbers.set(info.key, FIRST_FORM + index);
-  return { hot, cold, numbers };
+  for (const [index, info] of hot.entries()) numbers.set(info.key, FIRST_FORM + index);
+  for (const [index, info] of cold.entries()) {
+    numbers.set(info.key, FIRST_FORM + cases.length + index);
+  }
+  return { cases, cold, numbers };
+}
+
+function casesOf(hot: readonly FormInfo[]): CaseItem[][] {
+  const items = hot.map((info, index): CaseItem => {
+    return { info, plain: FIRST_FORM + index, flagUse: 'store', countIsSet: false };
+  });
+  const byKey = new Map(items.map((item) => [item.info.key.trim(), item]));
+  const known = (keys: string[]): CaseItem[] =>
+    keys.map((key) => byKey.get(key)).filter((item) => item !== undefined);
+  const single = items.map((item) => [item]);
+  const fused = sequences().map(known);
+  // Where the last flags can be dropped depends on what follows: a case for either.
+  const dropping = [...single, ...fused]
+    .map((sequence) => withFlagUses(sequence, true))
+    .filter((sequence) => sequence.at(-1)?.flagUse === 'drop');
+  return [...single, ...fused.map((sequence) => withFlagUses(sequence, false)), ...dropping];
+}
+
+function withFlagUses(items: readonly CaseItem[], dropLast: boolean): CaseItem[] {
+  return items.map((item, index) => {
+    const { writesFlags, needsCount } = effectsOf(item.info);
+    if (!writesFlags) return item;
+    const next = items.at(index + 1);
+    const drops = next === undefined ? dropLast : true;
+    return { ...item, countIsSet: needsCount, flagUse: flagUseOf(item.info, next?.info, drops) };
+  });
+}
+
+/**
+ * What becomes of an instruction's flags: put off where the next one overwrites them; dropped where
+ * it neither asks for them nor may fault. Whether what follows then overwrites them is a question
+ * of the block (`block-fusion.ts`).
+ */
+function flagUseOf(info: FormInfo, next: FormInfo | undefined, drops: boolean): FlagUse {
+  if (next !== undefined) {
+    const after = effectsOf(next);
+    if (after.writesFlags && !after.readsFlags) return 'defer';
+    if (after.readsFlags || after.observes) return 'store';
+  }
+  const onlyFlags = info.description.access === 'r' || info.form.size < 32;
+  return drops && !onlyFlags && !effectsOf(info).observes ? 'drop' : 'store';
 }
 
 /** The form of a handler; undefined for the op cache's own. */
 export function formOfHandler(set: HandlerSet, handler: number): FormInfo | undefined {
   const index = handler - FIRST_FORM;
-  return set.hot[index] ?? set.cold[index - set.hot.length];
+  return set.cases[index]?.[0].info ?? set.cold[index - set.cases.length];
 }
 
 export function firstCold(set: HandlerSet): number {
-  return FIRST_FORM + set.hot.length;
+  return FIRST_FORM + set.cases.length;
+}
+
+/** Number of the handler that executes the first instruction of `handler`'s alone. */
+export function plainHandler(set: HandlerSet, handler: number): number {
+  return set.cases[handler - FIRST_FORM]?.[0].plain ?? handler;
+}
+
+export function handlerOfCase(index: number): number {
+  return FIRST_FORM + index;
 }

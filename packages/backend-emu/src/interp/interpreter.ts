@@ -9,7 +9,6 @@ import * as L from '../cpu/layout.js';
 import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
-import type { Form } from '../isa/form.js';
 import * as R from '../isa/op-record.js';
 import type { MemoryAccess } from '../mmu/access.js';
 import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
@@ -19,7 +18,7 @@ import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
 import type { CoreImports } from './core-module.js';
 import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
-import { enumerateHandlers, formOfHandler, HANDLER_STOP, type HandlerSet } from './handlers.js';
+import { formOfHandler, HANDLER_STOP, plainHandler } from './handlers.js';
 import type { OpCache } from './op-cache.js';
 
 const W = (offset: number): number => offset >> 2;
@@ -41,14 +40,6 @@ const POPS = new Set(['POP', 'POPF', 'RET', 'RETI', 'LEAVE', 'ENTER']);
 const PUSHES = new Set(['PUSH', 'PUSHF', 'PUSHSEG', 'CALL', 'CALLI', 'ENTER']);
 const NONE: ReadonlySet<string> = new Set();
 
-let handlers: HandlerSet | undefined;
-
-/** The form of a handler. Worked out when first asked for, which is at a rare fault. */
-function formAt(handler: number): Form | undefined {
-  handlers ??= enumerateHandlers();
-  return formOfHandler(handlers, handler)?.form;
-}
-
 /** Why a run ended. */
 export type InterpreterEnd = 'deadline' | 'fault' | 'leave';
 
@@ -67,9 +58,8 @@ export class Interpreter {
   /** Instructions executed when BUDGET is zero. */
   #deadline = 0;
   #running = false;
-  /** Address of the patched record and its handler, 0: none. */
-  #patched = 0;
-  #patchedHandler = 0;
+  /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
+  readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
   readonly #run: () => number;
   readonly #words: Int32Array;
@@ -162,7 +152,8 @@ export class Interpreter {
     if (cut <= 0) return;
     words[BUDGET] -= cut;
     this.#deadline -= cut;
-    if (words[BUDGET] < 0 && rest > count) this.#patch(op + (count + 1) * R.OP_SIZE);
+    if (words[BUDGET] < 0 && rest > count)
+      this.#patch(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
   }
 
   /**
@@ -176,7 +167,8 @@ export class Interpreter {
     const base = this.#halves[(op + R.OP_BASE) >> 1];
     const overridden = (this.#bytes[op + R.OP_EA] & R.EA_SEGMENT) !== 0;
     const onStack = (base === RSP || base === RBP) && !overridden;
-    const form = formAt(this.#halves[(op + R.OP_HANDLER) >> 1]);
+    const { handlers } = this.#options.opCache;
+    const form = formOfHandler(handlers, this.#halves[(op + R.OP_HANDLER) >> 1])?.form;
     const explicit = form?.operands.some(({ kind }) => kind === 'm') === true && onStack;
     if (explicit || implied.has(form?.mnemonic ?? '')) words[W(L.FAULT_VECTOR)] = VECTOR_SS;
     return 1;
@@ -305,7 +297,7 @@ export class Interpreter {
     const words = this.#words;
     const allowed = words[BUDGET] + this.#bytes[op + R.OP_REMAINING];
     if (allowed > 0) {
-      this.#patch(op + allowed * R.OP_SIZE);
+      this.#patch(op + allowed * R.OP_SIZE, op);
       return 0;
     }
     words[BUDGET] = allowed;
@@ -331,21 +323,34 @@ export class Interpreter {
     return 0;
   }
 
-  #patch(record: number): void {
+  /**
+   * Has the run stop before `record`. Instructions from `from` on, in the same block, execute by
+   * themselves until then: a sequence might leave out flags that are seen at the stop.
+   */
+  #patch(record: number, from: number): void {
     this.#unpatch();
-    this.#patched = record;
-    this.#patchedHandler = this.#halves[record >> 1];
-    this.#patchedEpoch = this.#options.opCache.epoch;
-    this.#halves[record >> 1] = HANDLER_STOP;
+    const { handlers, epoch } = this.#options.opCache;
+    this.#patchedEpoch = epoch;
+    for (let at = from; at < record; at += R.OP_SIZE) {
+      const handler = this.#halves[at >> 1];
+      const plain = plainHandler(handlers, handler);
+      if (plain !== handler) this.#replace(at, plain);
+    }
+    this.#replace(record, HANDLER_STOP);
+  }
+
+  #replace(record: number, since: number): void {
+    this.#patches.push({ record, before: this.#halves[record >> 1], since });
+    this.#halves[record >> 1] = since;
   }
 
   #unpatch(): void {
-    const record = this.#patched;
-    if (record === 0) return;
-    this.#patched = 0;
-    if (this.#patchedEpoch !== this.#options.opCache.epoch) return;
-    if (this.#halves[record >> 1] === HANDLER_STOP) {
-      this.#halves[record >> 1] = this.#patchedHandler;
+    if (this.#patches.length === 0) return;
+    if (this.#patchedEpoch === this.#options.opCache.epoch) {
+      for (const { record, before, since } of this.#patches) {
+        if (this.#halves[record >> 1] === since) this.#halves[record >> 1] = before;
+      }
     }
+    this.#patches.length = 0;
   }
 }

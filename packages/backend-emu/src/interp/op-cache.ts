@@ -14,6 +14,7 @@ import { DECODED, type Decoder } from '../decode/decoder.js';
 import { MAX_LENGTH } from '../decode/instruction-bytes.js';
 import * as R from '../isa/op-record.js';
 import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
+import { BlockFusion } from './block-fusion.js';
 import {
   HANDLER_CROSS,
   HANDLER_FALL,
@@ -70,6 +71,7 @@ export class OpCache {
   readonly #decoder: Decoder;
   readonly #options: OpCacheOptions;
   readonly #scratch = new Uint8Array(MAX_LENGTH);
+  readonly #fusion: BlockFusion;
   #next: number;
 
   constructor(options: OpCacheOptions) {
@@ -80,6 +82,7 @@ export class OpCache {
     this.#bytes = memory;
     this.#halves = new Uint16Array(memory.buffer);
     this.#words = new Int32Array(memory.buffer);
+    this.#fusion = new BlockFusion(options.handlers, this.#halves, this.#words);
     this.#next = options.base;
     options.physical.onCodeWrite = (frame, offset, length) =>
       this.#codeWritten(frame, offset, length);
@@ -95,6 +98,10 @@ export class OpCache {
     if (known !== undefined) return known.record;
     if (!this.hasRoom) this.reset();
     return this.#decodeBlock(key, host, mode, nextPage);
+  }
+
+  get handlers(): HandlerSet {
+    return this.#options.handlers;
   }
 
   /** Whether a block can be decoded without dropping everything first. */
@@ -136,6 +143,7 @@ export class OpCache {
       if (alone || info.description.ends === true) break;
     }
     this.#close(first, count, at - pageStart, mode);
+    this.#fusion.fuse(first, count);
     this.#enter(
       { key, record: first, count: count + 1, start: host - pageStart, end: at - pageStart },
       pageStart,

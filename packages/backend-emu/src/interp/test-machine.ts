@@ -50,8 +50,11 @@ function coreOnce(): Core {
   return coreOfAll;
 }
 
-/** A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. */
-export function testMachine(ramBase = RAM): TestMachine {
+/**
+ * A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. One that is
+ * not `fused` executes every instruction by its own handler.
+ */
+export function testMachine(ramBase = RAM, fused = true): TestMachine {
   const memory = new WebAssembly.Memory({ initial: (ramBase + RAM_SIZE) / 65536 });
   const record = new CpuRecord(memory.buffer, CPU_BASE);
   const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size: RAM_SIZE });
@@ -80,7 +83,7 @@ export function testMachine(ramBase = RAM): TestMachine {
   const { names, core, module } = coreOnce();
   const opCache = new OpCache({
     physical,
-    handlers: core.handlers,
+    handlers: fused ? core.handlers : { ...core.handlers, cases: [] },
     decoder: new Decoder(),
     base: OPS,
     size: RAM - OPS,

@@ -23,8 +23,11 @@ interface PendingWrite {
 }
 
 export class Emitter extends MemoryEmitter {
+  readonly #registers: (Value | undefined)[] = [];
   readonly #addresses: (Value | undefined)[] = [];
   #pending: PendingWrite | null = null;
+  /** An immediate count is known not to be zero. */
+  countIsSet = false;
   /** True when the description has ended the instruction itself on every path. */
   ended = false;
 
@@ -63,8 +66,12 @@ export class Emitter extends MemoryEmitter {
 
   /** Address of the register that operand `index` names. Overridden by a translator. */
   registerAddress(index: number): Value {
+    const known = this.#registers[index];
+    if (known !== undefined) return known;
     const offset = this.code.load('i32.load16_u', this.op, R.OP_REG[index]);
-    return this.add(this.cpu, offset);
+    const address = this.add(this.cpu, offset);
+    if (this.unconditional) this.#registers[index] = address;
+    return address;
   }
 
   /** General register `number`, `size` bits, sign- or zero-extended to i64. */
@@ -139,6 +146,12 @@ export class Emitter extends MemoryEmitter {
     const { host } = this.#pending as PendingWrite;
     this.code.store(storeName(size), host, value);
     this.commit(host);
+  }
+
+  /** Emits `body` for a `count` (i64, operand `index`) that is not zero. */
+  unlessZero(count: Value, index: number, body: () => void): void {
+    if (this.countIsSet && this.kindOf(index) === 'i') body();
+    else this.if(this.wrap(count), body);
   }
 
   // Addresses --------------------------------------------------------------------------------

@@ -7,6 +7,9 @@
  * without a branch, whatever instruction set the flags.
  *
  * Flags that the manuals leave undefined get the value that the formulas give.
+ *
+ * Most flags are overwritten before anybody asks for them. Who emits several instructions as one
+ * says so by `flagUse`, and hands the words on with `follow`: they then are values, not memory.
  */
 
 import * as L from '../cpu/layout.js';
@@ -17,20 +20,68 @@ const TOP = -(2n ** 63n);
 
 export type FlagName = 'CF' | 'OF' | 'ZF' | 'SF' | 'PF' | 'AF';
 
+/**
+ * What becomes of the flags that an instruction sets: they are stored; they are dropped, because
+ * nothing can see them; or the next instruction overwrites them, so that they are only stored where
+ * something comes between.
+ */
+export type FlagUse = 'store' | 'drop' | 'defer';
+
+interface FlagWords {
+  readonly result: Value;
+  readonly carries: Value;
+  readonly adjust: Value;
+}
+
 export class FlagEmitter extends ArithmeticEmitter {
+  flagUse: FlagUse = 'store';
+  /** The words as values, where they are known, and whether memory has them too. */
+  #words: FlagWords | null = null;
+  #stored = true;
+  readonly #scope = this.code.scopes;
+
+  /** Whether code emitted here is on every path through the instruction. */
+  protected get unconditional(): boolean {
+    return this.code.scopes === this.#scope;
+  }
+
+  /** Takes over what is known of the flags from the instruction before. */
+  follow(previous: FlagEmitter): void {
+    this.#words = previous.#words;
+    this.#stored = previous.#stored;
+  }
+
+  /** Emits the stores that were put off, for a path on which the flags may be seen. */
+  storeFlags(): void {
+    if (this.#words !== null && !this.#stored) this.#store(this.#words);
+  }
+
   protected result(): Value {
-    return this.state64(L.FLAG_RES);
+    return this.#words?.result ?? this.state64(L.FLAG_RES);
   }
 
   protected carries(): Value {
-    return this.state64(L.FLAG_CV);
+    return this.#words?.carries ?? this.state64(L.FLAG_CV);
   }
 
   protected adjust(): Value {
-    return this.state64(L.FLAG_ADJ);
+    return this.#words?.adjust ?? this.state64(L.FLAG_ADJ);
   }
 
   setFlagWords(result: Value, carries: Value, adjust: Value): void {
+    const words = { result, carries, adjust };
+    if (this.flagUse === 'store') this.#store(words);
+    this.#words = this.unconditional && this.flagUse !== 'drop' ? words : null;
+    this.#stored = this.flagUse !== 'defer';
+  }
+
+  /** Sets some of the words, leaving the others. */
+  #setWord(offset: number, value: Value): void {
+    if (this.flagUse !== 'drop') this.setState64(offset, value);
+    this.#words = null;
+  }
+
+  #store({ result, carries, adjust }: FlagWords): void {
     this.setState64(L.FLAG_RES, result);
     this.setState64(L.FLAG_CV, carries);
     this.setState64(L.FLAG_ADJ, adjust);
@@ -95,7 +146,7 @@ export class FlagEmitter extends ArithmeticEmitter {
 
   /** Sets CF and OF (i32 0 or 1), leaving the others. */
   setCarryOverflow(cf: Value, of: Value): void {
-    this.setState64(L.FLAG_CV, this.#carryWord(cf, of));
+    this.#setWord(L.FLAG_CV, this.#carryWord(cf, of));
   }
 
   /** Sets CF (i32 0 or 1), leaving the others. */
@@ -113,8 +164,8 @@ export class FlagEmitter extends ArithmeticEmitter {
     const fix = this.shl(this.widen(this.xor(pf, parityIsEven)), this.i64(8));
     const sign = this.shl(this.widen(sf), this.i64(63));
     const auxiliary = this.and(this.adjust(), this.i64(0x10));
-    this.setState64(L.FLAG_RES, result);
-    this.setState64(L.FLAG_ADJ, this.or(this.or(auxiliary, fix), sign));
+    this.#setWord(L.FLAG_RES, result);
+    this.#setWord(L.FLAG_ADJ, this.or(this.or(auxiliary, fix), sign));
   }
 
   /** A flag as i32 0 or 1. */

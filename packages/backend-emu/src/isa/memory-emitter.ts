@@ -48,8 +48,9 @@ export class MemoryEmitter extends FlagEmitter {
     return this.add(this.wrap(address), this.code.load('i32.load', entry, L.TLB_ADDEND));
   }
 
-  /** Notes the instruction in execution before a call that may look at it. */
+  /** Makes the state whole before a call that may look at it: flags, instruction in execution. */
   markOp(): void {
+    this.storeFlags();
     this.code.store('i32.store', this.cpu, this.op, L.CUR_OP);
   }
 

@@ -61,11 +61,17 @@ export class CodeEmitter {
   readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
   #scopeLocals: { type: ValueType; local: number }[] = [];
   #depth = 0;
+  #scopes = 0;
 
   constructor(readonly params: readonly ValueType[]) {}
 
   get locals(): readonly ValueType[] {
     return this.#locals;
+  }
+
+  /** How many scopes are open: a local made in a deeper one is not to be used here. */
+  get scopes(): number {
+    return this.#scopes;
   }
 
   /** Length of the code so far, in bytes. */
@@ -98,7 +104,9 @@ export class CodeEmitter {
   scope(body: () => void): void {
     const outer = this.#scopeLocals;
     this.#scopeLocals = [];
+    this.#scopes++;
     body();
+    this.#scopes--;
     for (const { type, local } of this.#scopeLocals.reverse()) this.#free[type].push(local);
     this.#scopeLocals = outer;
   }

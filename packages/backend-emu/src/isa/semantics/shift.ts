@@ -28,7 +28,7 @@ define('SHL', OPTIONS, (x) => {
   const shifted = x.shl(a, count);
   const result = x.signExtend(shifted, x.size);
   x.setOperand(0, result);
-  x.if(x.wrap(count), () => {
+  x.unlessZero(count, 1, () => {
     const carry =
       x.size === 64 ? bit(x, a, x.sub(x.i64(64), count)) : bit(x, shifted, x.i64(x.size));
     x.flagsOfResult(result, carry, x.xor(carry, topBit(x, result)));
@@ -41,7 +41,7 @@ define('SHR', OPTIONS, (x) => {
   const shifted = x.shrU(a, count);
   const result = x.signExtend(shifted, x.size);
   x.setOperand(0, result);
-  x.if(x.wrap(count), () => {
+  x.unlessZero(count, 1, () => {
     const carry = bit(x, a, x.sub(count, x.i64(1)));
     const next = bit(x, result, x.i64(x.size - 2));
     x.flagsOfResult(result, carry, x.xor(topBit(x, result), next));
@@ -53,7 +53,7 @@ define('SAR', OPTIONS, (x) => {
   const a = x.operand(0);
   const result = x.shrS(a, count);
   x.setOperand(0, result);
-  x.if(x.wrap(count), () => {
+  x.unlessZero(count, 1, () => {
     const carry = x.wrap(x.and(x.shrS(a, x.sub(count, x.i64(1))), x.i64(1)));
     x.flagsOfResult(result, carry, x.i32(0));
   });
@@ -71,7 +71,7 @@ define('ROL', OPTIONS, (x) => {
   const a = x.operandU(0);
   const result = rotateLeft(x, a, x.and(count, x.i64(x.size - 1)));
   x.setOperand(0, result);
-  x.if(x.wrap(count), () => {
+  x.unlessZero(count, 1, () => {
     const carry = x.wrap(x.and(result, x.i64(1)));
     x.setCarryOverflow(carry, x.xor(carry, topBit(x, result)));
   });
@@ -83,7 +83,7 @@ define('ROR', OPTIONS, (x) => {
   const left = x.and(x.sub(x.i64(x.size), count), x.i64(x.size - 1));
   const result = rotateLeft(x, a, left);
   x.setOperand(0, result);
-  x.if(x.wrap(count), () => {
+  x.unlessZero(count, 1, () => {
     const carry = topBit(x, result);
     x.setCarryOverflow(carry, x.xor(carry, bit(x, result, x.i64(x.size - 2))));
   });
@@ -140,7 +140,7 @@ function doubleShift(x: Emitter, left: boolean): void {
   }
   const final = x.signExtend(result, x.size);
   x.setOperand(0, final);
-  x.if(x.wrap(count), () => {
+  x.unlessZero(count, 2, () => {
     const from = left ? x.sub(size, count) : x.sub(count, x.i64(1));
     const carry = bit(x, a, x.and(from, x.i64(63)));
     x.flagsOfResult(final, carry, x.xor(topBit(x, final), topBit(x, a)));
