@@ -12,6 +12,7 @@ import { Mmu } from '../mmu/mmu.js';
 import { PhysicalMemory } from '../mmu/physical.js';
 import { FAULT } from '../system/outcome.js';
 import { buildCoreModule, type CoreModule } from './core-module.js';
+import { type HandlerSet, handlerOfCase } from './handlers.js';
 import { Interpreter } from './interpreter.js';
 import { OpCache } from './op-cache.js';
 
@@ -83,7 +84,7 @@ export function testMachine(ramBase = RAM, fused = true): TestMachine {
   const { names, core, module } = coreOnce();
   const opCache = new OpCache({
     physical,
-    handlers: fused ? core.handlers : { ...core.handlers, cases: [] },
+    handlers: fused ? core.handlers : unfused(core.handlers),
     decoder: new Decoder(),
     base: OPS,
     size: RAM - OPS,
@@ -105,6 +106,12 @@ export function testMachine(ramBase = RAM, fused = true): TestMachine {
     record.setPair(L.RIP, at, 0);
   };
   return { record, physical, interpreter, opCache, systemCalls, load };
+}
+
+/** The same handlers without what there would be to choose. */
+function unfused(handlers: HandlerSet): HandlerSet {
+  const { cases } = handlers;
+  return { ...handlers, cases: cases.map(([{ plain }]) => cases[plain - handlerOfCase(0)]) };
 }
 
 /** Four levels, two-megabyte pages, the first gigabyte onto itself. */
