@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { signatures } from '@cloister/sev/attest';
+import { hashes } from '@cloister/sev/measure';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { cloister } from './lib/command.js';
 import { inProcess } from './lib/in-process.js';
@@ -205,6 +207,10 @@ function keyServer() {
   });
   return { server, asked };
 }
+
+test('the package in Node is the build over node:crypto', () => {
+  expect([hashes().name, signatures().name]).toEqual(['node:crypto', 'node:crypto']);
+});
 
 test('attest tells what is no report, and wrong usage, with status 1', async () => {
   const run = (...words: string[]) => inProcess(['attest', ...words], folder);

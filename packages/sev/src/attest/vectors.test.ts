@@ -85,6 +85,7 @@ afterAll(() => {
 /** Every how many bytes one is flipped: each, in a full run. */
 const full = process.env['CLOISTER_FULL'] === '1';
 const strideOf = (sample: number): number => (full ? 1 : sample);
+const LIMIT_MS = full ? 300_000 : 20_000;
 
 describe.skipIf(missing !== '').each(BUILDS)(`vectors${missing}, $name`, (build) => {
   let restore = () => {};
@@ -127,6 +128,7 @@ describe.skipIf(missing !== '').each(BUILDS)(`vectors${missing}, $name`, (build)
           expect(await refusal({ ...options, certificates }), `byte ${at}`).not.toBe('trusted');
         }
       }),
+      LIMIT_MS,
     );
 
     test(
@@ -237,6 +239,7 @@ describe.skipIf(missing !== '').each(BUILDS)(`vectors${missing}, $name`, (build)
         }
       }
     }),
+    LIMIT_MS,
   );
 });
 

@@ -56,6 +56,17 @@ describe('a report under roots of the caller', () => {
     expect(await failures({ report: await other.report(), certificates, roots })).toEqual([]);
   });
 
+  test.each([2, 3, 4, 5])('is trusted in version %i, with the fields it has', async (version) => {
+    const older = await amd.report((bytes, view) => {
+      view.setUint32(0, version, true);
+      if (version < 3) bytes.fill(0, 0x188, 0x18b);
+      if (version < 5) bytes.fill(0, 0x1f8, 0x208);
+    });
+    expect(await failures({ report: older, policy: { refuseUnknownFields: true } })).toEqual([]);
+    const { cpuid, mitigations } = parseReport(older);
+    expect([cpuid !== undefined, mitigations !== undefined]).toEqual([version >= 3, version >= 5]);
+  });
+
   test('with HWID wrapped in an OCTET STRING is trusted', async () => {
     const hwid = Uint8Array.from([4, amd.chipId.length, ...amd.chipId]);
     expect(await failures({ vek: await amd.reissue({ hwid }) })).toEqual([]);
