@@ -85,8 +85,28 @@ describe('a saved VM', () => {
   });
 
   it('is refused by another CPU', async () => {
-    await refuse(await saved(), 'cloister-v1-rome', /saved on CPU cloister-v1$/);
-    await refuse(await saved(), 'cloister-v1,-rdrand', /saved on CPU cloister-v1$/);
+    await refuse(
+      await saved(),
+      'cloister-v1-rome',
+      /saved with cpu "cloister-v1"; .*"cloister-v1-rome"/,
+    );
+    await refuse(await saved(), 'cloister-v1,-rdrand', /this one has "cloister-v1,-rdrand"/);
+  });
+
+  it('is refused by a CPU of the same name with other features, of another release', async () => {
+    const snapshot = await saved();
+    const whole = snapshot.state as { backend: { state: { cpu: string } } };
+    const { cpu } = whole.backend.state;
+    for (const [before, message] of [
+      [cpu.replace(' rdrand', ''), /saved on CPU cloister-v1,-rdrand$/],
+      [`${cpu} vme`, /saved on CPU cloister-v1,\+vme$/],
+      ['cloister-v9 fpu', /saved on CPU cloister-v9$/],
+    ] as const) {
+      const state = { ...whole.backend.state, cpu: before };
+      const backend = { ...whole.backend, state };
+      const other = { ...snapshot, state: { ...whole, backend } } as unknown as Snapshot;
+      await refuse(other, undefined, message);
+    }
   });
 
   it('is refused with damaged instruction counts', async () => {

@@ -50,6 +50,7 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
   const cpu = selectCpu(options.cpu);
   return {
     name: NAME,
+    cpu: selectionText(cpu.model, cpu.features),
     async probe(): Promise<BackendProbe> {
       return {
         name: NAME,

@@ -24,7 +24,7 @@ const DEBUG_EXIT: FakeOp = { op: 'out', port: 0xf4, value: 5 };
 
 /** Runs the words after `cloister run` on a backend with this program. */
 async function cloister(
-  program: readonly FakeOp[],
+  program: readonly FakeOp[] | 'emulated',
   line: string,
   typed = '',
   host = new FakeHost(),
@@ -33,13 +33,15 @@ async function cloister(
   const invocation = parseArguments(words, { version: '0', cwd: folder });
   if (invocation.command !== 'run') throw new Error('not a run');
   const { options, given } = resolveOptions([invocation.flags]);
-  const backend = definePlugin({
-    name: 'scripted',
-    version: '1.0.0',
-    api: 1,
-    setup: (context) => context.setBackend(fakeBackend({ programs: [{ main: program }] })),
-  });
-  const assemble = assembler(given, async () => backend);
+  const scripted = (ops: readonly FakeOp[]) =>
+    definePlugin({
+      name: 'scripted',
+      version: '1.0.0',
+      api: 1,
+      setup: (context) => context.setBackend(fakeBackend({ programs: [{ main: ops }] })),
+    });
+  const backend = program === 'emulated' ? backendPlugin : async () => scripted(program);
+  const assemble = assembler(given, backend);
   const status = await run({
     host,
     options,
@@ -230,4 +232,19 @@ test('the CPU goes to the backend, which refuses what it does not have', async (
   const refused = { code: 'invalid-argument', message: 'unknown CPU feature "warp"' };
   await expect(assemble(options, {} as never)).rejects.toMatchObject(refused);
   expect(chosen).toEqual(['emu', { cpu: ',+warp' }]);
+});
+
+test('a restored VM gets the CPU that it was saved on, and no other', async () => {
+  writeFileSync(join(folder, 'spin'), Uint8Array.of(0xeb, 0xfe));
+  const cpu = '--cpu cloister-v1-rome,-rdrand';
+  const kernel = '--kernel spin --entry flat --memory 1M';
+  const first = await cloister('emulated', `${kernel} ${cpu} --save s --save-at 10`);
+  expect(first.status, first.text).toBe(0);
+  const second = await cloister('emulated', '--restore s --save t --save-at 20');
+  expect(second.status, second.text).toBe(0);
+  const third = await cloister('emulated', '--restore t --cpu cloister-v1');
+  expect(third.status).toBe(2);
+  expect(third.lines).toEqual([
+    expect.stringContaining('the VM was saved with cpu "cloister-v1-rome,-rdrand"; this one has'),
+  ]);
 });

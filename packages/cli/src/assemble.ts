@@ -28,8 +28,10 @@ type Given = ReadonlySet<keyof RunOptions>;
 /** The assembly of a run; `backend` makes the plugin of a backend by its name. */
 export function assembler(given: Given, backend = backendPlugin): Assemble {
   return async (options, ports) => {
-    const choice = options.cpu === undefined ? {} : { cpu: options.cpu };
-    return assemble(options, given, ports, await backend(options.backend, choice));
+    const saved = options.restore === undefined ? undefined : await readState(options.restore);
+    const cpu = options.cpu ?? saved?.cpu;
+    const plugin = await backend(options.backend, cpu === undefined ? {} : { cpu });
+    return assemble(options, given, ports, plugin, saved);
   };
 }
 
@@ -38,8 +40,8 @@ async function assemble(
   given: Given,
   ports: MachinePorts,
   backend: VmPlugin,
+  saved: SavedVm | undefined,
 ): Promise<Machine> {
-  const saved = options.restore === undefined ? undefined : await readState(options.restore);
   const builder = createVm(vmOptions(options, given, saved));
   const input = new LateInput(ports.input);
   if (saved === undefined) input.attach();

@@ -30,14 +30,18 @@ export interface SavedVm {
   readonly snapshot: Snapshot;
   readonly memory: number;
   readonly cpus: number;
+  /** What selects its processor; absent in files of backends without a choice. */
+  readonly cpu?: string;
 }
 
 /** Reads what `writeState` wrote. `VmmError('invalid-file')` for anything else. */
 export async function readState(path: string): Promise<SavedVm> {
   const snapshot = await readSnapshot(path);
   const state = snapshot.state as { readonly configuration?: unknown } | null;
-  const { memory, cpus } = (state?.configuration ?? {}) as Partial<SavedVm>;
-  if (typeof memory === 'number' && typeof cpus === 'number') return { snapshot, memory, cpus };
+  const { memory, cpus, cpu } = (state?.configuration ?? {}) as Partial<SavedVm>;
+  if (typeof memory === 'number' && typeof cpus === 'number') {
+    return { snapshot, memory, cpus, ...(typeof cpu === 'string' && cpu !== 'any' && { cpu }) };
+  }
   throw new VmmError('invalid-file', `saved state ${JSON.stringify(path)}: no VM is in it`);
 }
 

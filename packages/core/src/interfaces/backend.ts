@@ -24,6 +24,11 @@ export interface BackendProbe {
 
 export interface CpuBackend {
   readonly name: string;
+  /**
+   * What selects the processor that guests get (`selectCpu` of `@cloister/core/cpu`), where there
+   * is a choice. A saved VM is restored on the same one only.
+   */
+  readonly cpu?: string;
   /** Looks at the host; never throws, never leaves anything open. */
   probe(): Promise<BackendProbe>;
   /** Creates an empty VM. Leaves nothing behind when it throws. */

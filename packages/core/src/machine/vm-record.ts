@@ -20,6 +20,7 @@ function configuration(assembly: Assembly): Fields {
     memory: options.memory,
     cpus: options.cpus,
     backend: backend?.name ?? '',
+    cpu: backend?.cpu ?? 'any',
     protection: assembly.single('memory encryption')?.name ?? 'none',
     regions: assembly.memory.regions.map(({ name, gpa, size }) => ({ name, gpa, size })),
     devices: assembly.devices.map(({ name }) => name),
