@@ -17,6 +17,8 @@ export const MODE_STACK_32 = 4;
 export const MODE_SEGMENTED = 8;
 /** Real or virtual-8086 mode: instructions that these modes refuse are #UD. */
 export const MODE_REAL = 16;
+/** CS ends before 4 GiB: targets of branches and the ends of blocks are checked. */
+export const MODE_CODE_LIMITED = 32;
 
 export const ATTR_CODE = 1 << 3;
 export const ATTR_EXPAND_DOWN = 1 << 2;
@@ -55,5 +57,7 @@ export function modeKey(view: DataView): number {
   const { es, ss: stackSegment, ds, fs, gs } = L.SEG;
   const segments = [es, stackSegment, ds, fs, gs];
   const flat = segments.every((index) => isFlat(view, L.segmentOffset(index)));
-  return size | stack | real | (flat && real === 0 ? 0 : MODE_SEGMENTED);
+  const codeLimit = view.getUint32(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT, true);
+  const limited = codeLimit === 0xffffffff ? 0 : MODE_CODE_LIMITED;
+  return size | stack | real | limited | (flat && real === 0 ? 0 : MODE_SEGMENTED);
 }

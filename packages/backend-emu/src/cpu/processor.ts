@@ -63,6 +63,7 @@ const CR0 = L.CR0 >> 2;
 const EFER = L.EFER >> 2;
 const CS_ATTRIBUTES = (L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES) >> 1;
 const CS_BASE = L.segmentOffset(L.SEG.cs) >> 2;
+const CS_LIMIT = (L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT) >> 2;
 const NO_SHADOW = -1;
 
 export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
@@ -111,9 +112,10 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   readonly descriptor = { lo: 0, hi: 0, upper: 0, atLo: 0, atHi: 0 };
   /** A descriptor set aside while another is read. */
   readonly saved = { lo: 0, hi: 0, atLo: 0, atHi: 0 };
-  /** Mode and code base that the entries of the two jump caches were made for. */
+  /** Mode, code base and limit that the entries of the two jump caches were made for. */
   private readonly cacheMode = [-1, -1];
   private readonly cacheBase = [0, 0];
+  private readonly cacheLimit = [0, 0];
 
   constructor(readonly options: ProcessorOptions) {
     const { index, buffer, cpuBase, physical, cpu, physicalBits } = options;
@@ -309,10 +311,13 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     words[MODE] = mode;
     this.selectTlb();
     words[L.JUMP_CACHE >> 2] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;
-    if (this.cacheMode[user] === mode && this.cacheBase[user] === base) return;
+    const limit = words[CS_LIMIT];
+    const same = this.cacheMode[user] === mode && this.cacheBase[user] === base;
+    if (same && (this.cacheLimit[user] === limit || long64)) return;
     // The jump cache knows addresses by RIP alone.
     this.cacheMode[user] = mode;
     this.cacheBase[user] = base;
+    this.cacheLimit[user] = limit;
     words[L.GENERATION >> 2]++;
   }
 

@@ -108,9 +108,8 @@ function setAddressing(prefixes: Prefixes, defaultSegment: number, out: Decoded)
   }
   out.ea |= size === 16 ? R.EA_16 : R.EA_32;
   out.segment = L.segmentOffset(segment);
-  if ((prefixes.mode & MODE_SEGMENTED) !== 0) {
+  // Code can never be written, and need not be readable.
+  if ((prefixes.mode & MODE_SEGMENTED) !== 0 || segment === cs) {
     out.ea |= R.EA_SEGMENT | R.EA_CHECKED | R.EA_LINEAR_32;
-  } else if (segment === cs) {
-    out.ea |= R.EA_SEGMENT | R.EA_LINEAR_32;
   }
 }

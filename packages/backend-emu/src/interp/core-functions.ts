@@ -5,6 +5,7 @@
 import * as L from '../cpu/layout.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import * as R from '../isa/op-record.js';
+import { segmentSuspect } from '../isa/segment-suspect.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import type { FunctionBody } from '../wasm/module.js';
 
@@ -26,9 +27,13 @@ export function addressBody(cpuBase: number, checkSegment: number): FunctionBody
   cut(R.EA_32, 32);
   cut(R.EA_16, 16);
   x.if(x.and(kind, x.i32(R.EA_CHECKED)), () => {
-    code.store('i64.store', cpu, address, L.ARG0);
-    const faulted = code.call(checkSegment, 'i32', op, code.param(1), code.param(2));
-    x.if(faulted, () => code.return(address));
+    const segment = code.load('i32.load16_u', op, R.OP_SEGMENT);
+    const bytes = code.op('i64.extend_i32_u', code.param(1));
+    x.if(segmentSuspect(x, cpu, segment, address, bytes), () => {
+      code.store('i64.store', cpu, address, L.ARG0);
+      const faulted = code.call(checkSegment, 'i32', segment, code.param(1), code.param(2));
+      x.if(faulted, () => code.return(address));
+    });
   });
   code.set(address, x.add(address, register(R.OP_SEGMENT)));
   cut(R.EA_LINEAR_32, 32);

@@ -40,8 +40,8 @@ export interface CoreImports {
   storeSlow(bytes: number): number;
   prepareRmw(bytes: number): number;
   commitRmw(): void;
-  /** Offset in ARG0; 1 if a fault is pending. */
-  checkSegment(op: number, bytes: number, write: number): number;
+  /** Place of the segment in the record, offset in ARG0; 1 if a fault is pending. */
+  checkSegment(segment: number, bytes: number, write: number): number;
   /** Calls system function `number`; see `system/outcome.ts`. */
   system(number: number): number;
   /** Record of the target of the branch `op`, in the same page, linked to it; 0: look RIP up. */
@@ -75,7 +75,6 @@ class CoreModuleBuilder {
   readonly #lookup: number;
   readonly #deadline: number;
   readonly #crossing: number;
-  readonly #checkSegment: number;
   readonly #handlerType: number;
 
   constructor(
@@ -99,11 +98,11 @@ class CoreModuleBuilder {
       commitRmw: imported('commitRmw', 0),
       system: imported('system', 1),
       link: imported('link', 1),
+      checkSegment: imported('checkSegment', 3),
     };
     this.#lookup = imported('lookup', 0);
     this.#deadline = imported('deadline', 1);
     this.#crossing = imported('crossing', 1);
-    this.#checkSegment = imported('checkSegment', 3);
     this.#handlerType = module.typeIndex({ params: ['i32'], results: ['i32'] });
     this.#functions = {
       ...imports,
@@ -114,9 +113,9 @@ class CoreModuleBuilder {
   }
 
   build(): Uint8Array {
-    const { addressSlow, eflags, setStatus } = this.#functions;
+    const { addressSlow, checkSegment, eflags, setStatus } = this.#functions;
     const module = this.#module;
-    module.setBody(addressSlow, addressBody(this.#cpuBase, this.#checkSegment));
+    module.setBody(addressSlow, addressBody(this.#cpuBase, checkSegment));
     module.setBody(eflags, eflagsBody(this.#cpuBase));
     module.setBody(setStatus, setStatusBody(this.#cpuBase, eflags));
     module.exportFunction('eflags', eflags);

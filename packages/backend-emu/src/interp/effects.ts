@@ -105,6 +105,7 @@ function probe({ form, description }: FormInfo): Effects {
       addressSlow: 0,
       system: 0,
       link: 0,
+      checkSegment: 0,
     },
     get eflags() {
       return seen();

@@ -6,7 +6,7 @@
  * block is a patched record (HANDLER_STOP) that is put back when the run ends.
  */
 import * as L from '../cpu/layout.js';
-import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import { MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
 import * as R from '../isa/op-record.js';
@@ -19,7 +19,7 @@ import { checkSegment } from '../system/segment-check.js';
 import type { CoreImports } from './core-module.js';
 import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
 import { formOfHandler, HANDLER_STOP, plainHandler } from './handlers.js';
-import type { OpCache } from './op-cache.js';
+import { MODE_SINGLE, type OpCache } from './op-cache.js';
 
 const W = (offset: number): number => offset >> 2;
 const CUR_OP = W(L.CUR_OP);
@@ -31,6 +31,7 @@ const MODE = W(L.MODE);
 const CPL = W(L.CPL);
 const GENERATION = W(L.GENERATION);
 const CS_BASE = W(L.segmentOffset(L.SEG.cs));
+const CS_LIMIT = W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT);
 const ARG0 = W(L.ARG0);
 
 const RSP = L.gprOffset(4);
@@ -84,8 +85,8 @@ export class Interpreter {
       prepareRmw: (bytes) =>
         access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(NONE),
       commitRmw: () => access.commitRmw(),
-      checkSegment: (op, bytes, write) =>
-        checkSegment(record, this.#halves[(op + R.OP_SEGMENT) >> 1], words[ARG0], bytes, write),
+      checkSegment: (segment, bytes, write) =>
+        checkSegment(record, segment, words[ARG0], bytes, write),
       system: (number) => this.#system(number),
       link: (op) => this.#link(op),
       lookup: () => this.#lookup(),
@@ -137,6 +138,11 @@ export class Interpreter {
     if (this.#ahead) {
       this.#ahead = false;
       return 'leave';
+    }
+    if (end === RUN_FAULT && words[CUR_OP] === 0 && words[BUDGET] <= 0) {
+      // The fetch behind the deadline: whatever comes there comes before it.
+      words[W(L.FAULT_VECTOR)] = -1;
+      return 'deadline';
     }
     if (end === RUN_FAULT) this.#rewind();
     return end === RUN_FAULT ? 'fault' : end === RUN_LEAVE ? 'leave' : 'deadline';
@@ -218,7 +224,7 @@ export class Interpreter {
     let lo = low | 0;
     let hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
     if (!long) {
-      if (low > words[W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT)] >>> 0) {
+      if (low > words[CS_LIMIT] >>> 0) {
         return this.#fault(13, 0);
       }
       lo = (words[CS_BASE] + low) | 0;
@@ -250,11 +256,29 @@ export class Interpreter {
     const host = this.#fetch(0);
     if (host < 0) return 0;
     const { opCache } = this.#options;
-    const record = opCache.block(host, words[MODE], () =>
-      this.#fetch(PAGE_SIZE - (host & (PAGE_SIZE - 1))),
-    );
+    const nextPage = () => this.#fetch(PAGE_SIZE - (host & (PAGE_SIZE - 1)));
+    const mode = words[MODE];
+    let record = opCache.block(host, mode, nextPage);
+    if ((mode & MODE_CODE_LIMITED) !== 0 && record !== 0 && this.#leavesCode(record)) {
+      // The block ends behind the segment: instruction by instruction up to there.
+      record = opCache.block(host, mode | MODE_SINGLE, nextPage);
+      if (record !== 0 && this.#leavesCode(record)) {
+        this.#fault(VECTOR_GP, 0);
+        return 0;
+      }
+    }
     if (record !== 0 && !breaks) this.#cacheJump(record);
     return record;
+  }
+
+  /** Whether the block at RIP ends behind the limit of CS. */
+  #leavesCode(record: number): boolean {
+    const words = this.#words;
+    const count = this.#bytes[record + R.OP_REMAINING];
+    const fall = record + count * R.OP_SIZE;
+    const start = this.#halves[(record + R.OP_NEXT) >> 1] - this.#bytes[record + R.OP_LENGTH];
+    const end = (words[RIP] >>> 0) - start + this.#halves[(fall + R.OP_NEXT) >> 1];
+    return end - 1 > words[CS_LIMIT] >>> 0;
   }
 
   /** Whether a breakpoint on code lies in the page of RIP. */

@@ -9,7 +9,7 @@
  * it touches stale, the block in execution included. Memory is given back only all at once.
  */
 
-import { MODE_16, MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
+import { MODE_16, MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import { DECODED, type Decoder } from '../decode/decoder.js';
 import { MAX_LENGTH } from '../decode/instruction-bytes.js';
 import * as R from '../isa/op-record.js';
@@ -23,11 +23,13 @@ import {
   type HandlerSet,
 } from './handlers.js';
 
+/** Added to the mode of a block: it has one instruction. */
+export const MODE_SINGLE = 64;
 /** Instructions in a block at most: a record counts them in 8 bits. */
 const BLOCK_LIMIT = 64;
 /** Records that a block takes at most: CROSS, instructions, FALL. */
 const BLOCK_RECORDS = BLOCK_LIMIT + 2;
-const MODES = 32;
+const MODES = 128;
 const PAGE_OFFSET = PAGE_SIZE - 1;
 
 interface Block {
@@ -129,7 +131,8 @@ export class OpCache {
     const { out } = this.#decoder;
     let at = host;
     let count = 0;
-    while (count < BLOCK_LIMIT && at < pageEnd) {
+    const most = (mode & MODE_SINGLE) !== 0 ? 1 : BLOCK_LIMIT;
+    while (count < most && at < pageEnd) {
       if (this.#decoder.decode(this.#bytes, at, pageEnd, mode) !== DECODED) {
         if (count === 0) return this.#crossing(key, host, mode, nextPage);
         break;
@@ -206,7 +209,9 @@ export class OpCache {
       const same = target >= 0 && target < PAGE_SIZE && next <= PAGE_SIZE;
       // A target cut to 16 bits may be in another page.
       const whole = out.info.form.size !== 16 || (mode & MODE_SIZE_MASK) === MODE_16;
-      words[word + (R.OP_LINK >> 2)] = same && whole ? R.LINK_UNRESOLVED : R.LINK_NEVER;
+      // Where CS has a limit, what lies within it may change.
+      const free = (mode & MODE_CODE_LIMITED) === 0;
+      words[word + (R.OP_LINK >> 2)] = same && whole && free ? R.LINK_UNRESOLVED : R.LINK_NEVER;
     } else {
       bytes[record + R.OP_EA] = out.ea;
       bytes[record + R.OP_SCALE] = out.scale;

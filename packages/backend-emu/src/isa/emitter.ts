@@ -11,12 +11,15 @@
  */
 
 import * as L from '../cpu/layout.js';
+import { MODE_CODE_LIMITED, MODE_SEGMENTED } from '../cpu/mode.js';
+import { VECTOR_GP } from '../cpu/registers.js';
 import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 import type { ValueType } from '../wasm/encode.js';
 import { type CoreFunctions, type Flow, OUTCOME } from './flow.js';
 import type { Form } from './form.js';
 import { loadName, MemoryEmitter, storeName } from './memory-emitter.js';
 import * as R from './op-record.js';
+import { segmentSuspect } from './segment-suspect.js';
 
 interface PendingWrite {
   readonly host: Value;
@@ -156,8 +159,11 @@ export class Emitter extends MemoryEmitter {
 
   // Addresses --------------------------------------------------------------------------------
 
-  /** Linear address of memory operand `index`. Overridden by a translator. */
-  address(index: number): Value {
+  /**
+   * Linear address of memory operand `index`, `bytes` of which are accessed. Overridden by a
+   * translator.
+   */
+  address(index: number, bytes = Math.max(1, this.sizeOf(index) >> 3)): Value {
     const known = this.#addresses[index];
     if (known !== undefined) return known;
     const base = this.code.load('i32.load16_u', this.op, R.OP_BASE);
@@ -166,13 +172,13 @@ export class Emitter extends MemoryEmitter {
     const address = this.code.variable(this.add(register, displacement));
     const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
     this.if(kind, () => {
-      this.code.scope(() => this.#complexAddress(index, address, kind));
+      this.code.scope(() => this.#complexAddress(index, address, kind, bytes));
     });
     this.#addresses[index] = address;
     return address;
   }
 
-  #complexAddress(index: number, address: Value, kind: Value): void {
+  #complexAddress(index: number, address: Value, kind: Value, size: number): void {
     this.if(
       this.eq(kind, this.i32(R.EA_INDEX)),
       () => {
@@ -183,7 +189,7 @@ export class Emitter extends MemoryEmitter {
       },
       () => {
         this.markOp();
-        const bytes = this.i32(Math.max(1, this.sizeOf(index) >> 3));
+        const bytes = this.i32(size);
         const write = this.i32(index === 0 && this.access !== 'r' ? 1 : 0);
         this.code.set(address, this.code.call(this.core.addressSlow, 'i64', this.op, bytes, write));
         const checked = this.and(kind, this.i32(R.EA_CHECKED));
@@ -216,9 +222,30 @@ export class Emitter extends MemoryEmitter {
 
   // Stack ------------------------------------------------------------------------------------
 
-  /** Linear address of the stack at pointer `pointer` (i64). */
-  stackAddress(pointer: Value): Value {
+  /**
+   * Outside 64-bit mode: faults unless `size` bits at `offset` (i64) of the segment at `segment`
+   * in the record may be accessed. Flat segments are known by the mode.
+   */
+  checkSegment(segment: Value, offset: Value, size: number, write: boolean): void {
+    if (!this.legacy) return;
+    this.if(this.and(this.state32(L.MODE), this.i32(MODE_SEGMENTED)), () => {
+      this.code.scope(() => {
+        const bytes = size >> 3;
+        this.if(segmentSuspect(this, this.cpu, segment, offset, this.i64(bytes)), () => {
+          this.markOp();
+          this.code.store('i64.store', this.cpu, offset, L.ARG0);
+          const args = [segment, this.i32(bytes), this.i32(write ? 1 : 0)];
+          const faulted = this.code.call(this.core.checkSegment, 'i32', ...args);
+          this.if(faulted, () => this.flow.fault());
+        });
+      });
+    });
+  }
+
+  /** Linear address of `size` bits of the stack at pointer `pointer` (i64), checked. */
+  stackAddress(pointer: Value, write: boolean, size = this.size): Value {
     if (!this.legacy) return pointer;
+    this.checkSegment(this.i32(L.segmentOffset(L.SEG.ss)), pointer, size, write);
     const base = this.state64(L.segmentOffset(L.SEG.ss));
     return this.zeroExtend(this.add(base, pointer), 32);
   }
@@ -251,13 +278,13 @@ export class Emitter extends MemoryEmitter {
 
   push(value: Value, size = this.size): void {
     const pointer = this.movedStackPointer(this.stackPointer(), -(size >> 3));
-    this.store(this.stackAddress(pointer), value, size);
+    this.store(this.stackAddress(pointer, true, size), value, size);
     this.setStackPointer(pointer);
   }
 
   /** Reads the top of the stack without moving the pointer; see `popped`. */
   top(size = this.size): Value {
-    return this.load(this.stackAddress(this.stackPointer()), size, true);
+    return this.load(this.stackAddress(this.stackPointer(), false, size), size, true);
   }
 
   /** Moves the stack pointer over `bytes` bytes. */
@@ -304,6 +331,27 @@ export class Emitter extends MemoryEmitter {
       this.if(record, () => this.flow.enter(record));
     });
     this.flow.jump(target);
+  }
+
+  /**
+   * Outside 64-bit mode: #GP(0) of the instruction for a relative target, if it branches, behind
+   * the limit of CS. Comes before anything changes.
+   */
+  requireRelative(): void {
+    if (!this.legacy) return;
+    this.if(this.and(this.state32(L.MODE), this.i32(MODE_CODE_LIMITED)), () => {
+      this.code.scope(() => {
+        const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+        this.requireInCode(this.cutRip(this.add(this.state64(L.RIP_PAGE), displacement)));
+      });
+    });
+  }
+
+  /** #GP(0) of the instruction for a target (i64, cut) behind the limit of CS. */
+  requireInCode(target: Value): void {
+    const field = L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT;
+    const limit = this.code.load('i64.load32_u', this.cpu, field);
+    this.if(this.gtU(target, limit), () => this.raise(VECTOR_GP, 0));
   }
 
   /** Starts the instruction again: the next iteration of a repeated one. */

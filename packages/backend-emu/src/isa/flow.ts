@@ -14,6 +14,8 @@ export interface CoreFunctions {
   readonly commitRmw: number;
   /** (op, operand size bytes, write) → i64 linear address, or RMW_PENDING… see `address`. */
   readonly addressSlow: number;
+  /** (place of the segment, bytes, write) → 1 if a fault is pending; offset in ARG0. */
+  readonly checkSegment: number;
   /** (function number) → outcome. */
   readonly system: number;
   /** (op) → address of the target's record, 0 if it has to be looked up. */

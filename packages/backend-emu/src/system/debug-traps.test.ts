@@ -347,6 +347,14 @@ describe('single steps', () => {
     expect(causes(t)).toBe(BS | B0);
   });
 
+  it('come before the fault of the next fetch', () => {
+    const t = traced('ff e0', [1, 14]); // jmp rax
+    t.record.setPair(RAX, DATA, 0);
+    t.setU64(t.pte(DATA), 0n);
+    t.cpu.mmu.reconfigure();
+    expect(untilTrap(t)).toBe(DATA - AT.code);
+  });
+
   it('end HLT', () => {
     const t = traced('f4 90');
     t.run(1);

@@ -10,10 +10,11 @@ const ENDS = { ends: true, modal: true, hot: true } as const;
 const CANONICAL_SHIFT = 47;
 
 /**
- * #GP of the branch itself, with nothing changed, for a target that is not canonical. A relative
- * branch that leaves the canonical addresses is found by its target's fetch.
+ * #GP of the branch itself, with nothing changed, for a target that is not canonical or behind the
+ * limit of CS. A relative branch that leaves the canonical addresses is found by the fetch there.
  */
-function requireCanonical(x: Emitter, target: Value): void {
+function requireTarget(x: Emitter, target: Value): void {
+  if (x.legacy) x.requireInCode(x.cutRip(target));
   if (x.size !== 64) return;
   const signs = x.shrS(target, x.i64(CANONICAL_SHIFT));
   const canonical = x.eq(signs, x.shrS(target, x.i64(63)));
@@ -22,16 +23,21 @@ function requireCanonical(x: Emitter, target: Value): void {
 
 CONDITIONS.forEach((name, cc) => {
   define(`J${name}`, { modal: true, hot: true }, (x) => {
-    x.if(x.condition(cc), () => x.branchRelative());
+    x.if(x.condition(cc), () => {
+      x.requireRelative();
+      x.branchRelative();
+    });
   });
 });
 
 define('JMP', ENDS, (x) => {
+  x.requireRelative();
   x.branchRelative();
   x.ended = true;
 });
 
 define('CALL', ENDS, (x) => {
+  x.requireRelative();
   x.push(x.nextRip());
   x.branchRelative();
   x.ended = true;
@@ -40,14 +46,14 @@ define('CALL', ENDS, (x) => {
 /** JMP and CALL through a register or memory. */
 define('JMPI', { ...ENDS, access: 'r' }, (x) => {
   const target = x.operand(0);
-  requireCanonical(x, target);
+  requireTarget(x, target);
   x.branchTo(target);
   x.ended = true;
 });
 
 define('CALLI', { ...ENDS, access: 'r' }, (x) => {
   const target = x.operand(0);
-  requireCanonical(x, target);
+  requireTarget(x, target);
   x.push(x.nextRip());
   x.branchTo(target);
   x.ended = true;
@@ -55,7 +61,7 @@ define('CALLI', { ...ENDS, access: 'r' }, (x) => {
 
 define('RET', ENDS, (x) => {
   const target = x.top();
-  requireCanonical(x, target);
+  requireTarget(x, target);
   x.popped(x.size >> 3);
   x.branchTo(target);
   x.ended = true;
@@ -64,7 +70,7 @@ define('RET', ENDS, (x) => {
 /** RET imm16: releases bytes of arguments. */
 define('RETI', ENDS, (x) => {
   const target = x.top();
-  requireCanonical(x, target);
+  requireTarget(x, target);
   const released = x.operandU(0);
   x.popped(x.size >> 3);
   const moved = x.add(x.stackPointer(), released);
@@ -76,7 +82,10 @@ define('RETI', ENDS, (x) => {
 /** The count register in the address size, for JCXZ and LOOP. */
 define('JCXZ', { modal: true }, (x) => {
   const count = x.gpr(1, x.form.addressSize, false);
-  x.if(x.eqz(count), () => x.branchRelative());
+  x.if(x.eqz(count), () => {
+    x.requireRelative();
+    x.branchRelative();
+  });
 });
 
 for (const [name, cc] of [
@@ -88,9 +97,10 @@ for (const [name, cc] of [
     const size = x.form.addressSize;
     const count = x.sub(x.gpr(1, size, false), x.i64(1));
     const cut = x.zeroExtend(count, size);
-    x.setGpr(1, cut, size);
     const more = x.ne(cut, x.i64(0));
     const taken = cc < 0 ? more : x.and(more, x.condition(cc));
+    x.if(taken, () => x.requireRelative());
+    x.setGpr(1, cut, size);
     x.if(taken, () => x.branchRelative());
   });
 }

@@ -75,7 +75,7 @@ define('SALC', {}, (x) => {
 
 define('BOUND', { access: 'r', modal: true }, (x) => {
   const index = x.operand(0);
-  const address = x.address(1);
+  const address = x.address(1, x.size >> 2);
   const lower = x.load(address, x.size);
   const upper = x.load(x.zeroExtend(x.add(address, x.i64(x.size >> 3)), 32), x.size);
   x.if(x.or(x.ltS(index, lower), x.gtS(index, upper)), () => x.raise(BOUND_RANGE));

@@ -27,7 +27,7 @@ define('POP', { access: 'w', modal: true, hot: true }, (x) => {
 
 define('LEAVE', { modal: true, hot: true }, (x) => {
   const frame = x.legacy ? x.and(x.gpr(5), x.stackMask()) : x.gpr(5);
-  const value = x.load(x.stackAddress(frame), x.size);
+  const value = x.load(x.stackAddress(frame, false), x.size);
   x.setStackPointer(x.movedStackPointer(frame, x.size >> 3));
   x.setGpr(5, value, x.size);
 });
@@ -38,7 +38,7 @@ define('ENTER', { modal: true }, (x) => {
   const level = x.and(x.shrU(x.operandU(0), x.i64(16)), x.i64(31));
   const allocate = x.and(x.operandU(0), x.i64(0xffff));
   const pointer = x.variable(x.movedStackPointer(x.stackPointer(), -bytes));
-  x.store(x.stackAddress(pointer), x.gpr(5, x.size), x.size);
+  x.store(x.stackAddress(pointer, true), x.gpr(5, x.size), x.size);
   // The frame pointer gets what stands above a 16-bit stack pointer too.
   const frame = x.variable(x.legacy ? x.or(x.andNot(x.gpr(4), x.stackMask()), pointer) : pointer);
   const source = x.variable(x.legacy ? x.and(x.gpr(5), x.stackMask()) : x.gpr(5));
@@ -50,15 +50,15 @@ define('ENTER', { modal: true }, (x) => {
           x.set(left, x.sub(left, x.i64(1)));
           x.code.brIf(x.eqz(left), done);
           x.set(source, x.movedStackPointer(source, -bytes));
-          const link = x.load(x.stackAddress(source), x.size);
+          const link = x.load(x.stackAddress(source, false), x.size);
           x.set(pointer, x.movedStackPointer(pointer, -bytes));
-          x.store(x.stackAddress(pointer), link, x.size);
+          x.store(x.stackAddress(pointer, true), link, x.size);
           x.code.br(again);
         });
       });
     });
     x.set(pointer, x.movedStackPointer(pointer, -bytes));
-    x.store(x.stackAddress(pointer), frame, x.size);
+    x.store(x.stackAddress(pointer, true), frame, x.size);
   });
   const moved = x.sub(pointer, allocate);
   x.setStackPointer(x.legacy ? x.and(moved, x.stackMask()) : moved);
@@ -69,7 +69,7 @@ define('PUSHA', { modal: true }, (x) => {
   const bytes = x.size >> 3;
   const start = x.stackPointer();
   for (let i = 0; i < 8; i++) {
-    const address = x.stackAddress(x.movedStackPointer(start, -bytes * (i + 1)));
+    const address = x.stackAddress(x.movedStackPointer(start, -bytes * (i + 1)), true);
     x.store(address, x.gpr(i, x.size), x.size);
   }
   x.setStackPointer(x.movedStackPointer(start, -bytes * 8));
@@ -79,7 +79,7 @@ define('POPA', { modal: true }, (x) => {
   const bytes = x.size >> 3;
   const start = x.stackPointer();
   const values = Array.from({ length: 8 }, (_, i) =>
-    x.load(x.stackAddress(x.movedStackPointer(start, bytes * (7 - i))), x.size),
+    x.load(x.stackAddress(x.movedStackPointer(start, bytes * (7 - i)), false), x.size),
   );
   x.setStackPointer(x.movedStackPointer(start, bytes * 8));
   values.forEach((value, i) => {

@@ -4,29 +4,37 @@
  * A repeated form is a block of its own. One iteration counts as one instruction; it stops at the
  * deadline with RIP still on it. Forward copies and fills run as far as a page, the deadline and
  * overlap allow with one bulk operation.
- *
- * Known inaccuracy: outside 64-bit mode offsets are not checked against segment limits here.
  */
 import * as L from '../../cpu/layout.js';
+import { MODE_SEGMENTED } from '../../cpu/mode.js';
 import { define } from '../define.js';
 import type { Emitter, Value } from '../emitter.js';
 import * as R from '../op-record.js';
+import { segmentSuspect } from '../segment-suspect.js';
 
 const RSI = 6;
 const RDI = 7;
 const RCX = 1;
 const DF = 1 << 10;
+const ES = L.segmentOffset(L.SEG.es);
 
-/** Linear address of the source: the record's segment (DS, or overridden). */
-function sourceAddress(x: Emitter): Value {
-  const field = x.code.load('i32.load16_u', x.op, R.OP_SEGMENT);
-  const base = x.code.load('i64.load', x.add(x.cpu, field));
-  return linear(x, base, x.gpr(RSI, x.form.addressSize, false));
+/** Place in the record of the source's segment: DS, or overridden. */
+function sourceSegment(x: Emitter): Value {
+  return x.code.load('i32.load16_u', x.op, R.OP_SEGMENT);
 }
 
-/** Linear address of the destination: always ES. */
-function targetAddress(x: Emitter): Value {
+/** Linear address of the source, checked for one element. */
+function sourceAddress(x: Emitter): Value {
+  const field = sourceSegment(x);
+  const offset = x.gpr(RSI, x.form.addressSize, false);
+  x.checkSegment(field, offset, x.size, false);
+  return linear(x, x.code.load('i64.load', x.add(x.cpu, field)), offset);
+}
+
+/** Linear address of the destination, checked for one element: always ES. */
+function targetAddress(x: Emitter, write: boolean): Value {
   const offset = x.gpr(RDI, x.form.addressSize, false);
+  x.checkSegment(x.i32(ES), offset, x.size, write);
   return x.legacy ? linear(x, x.state64(L.segmentOffset(L.SEG.es)), offset) : offset;
 }
 
@@ -79,6 +87,29 @@ function toPageEnd(x: Emitter, address: Value): Value {
   return x.shrU(bytes, x.i64(Math.log2(x.size >> 3)));
 }
 
+/**
+ * Elements that RCX leaves, and that lie in a row in the segment at `segment` in the record: up to
+ * its limit and to where the index wraps around. One in a segment that is not plain data.
+ */
+function room(x: Emitter, segment: Value, register: number): Value {
+  const size = x.form.addressSize;
+  const count = x.gpr(RCX, size, false);
+  if (!x.legacy) return count;
+  const left = x.variable(count);
+  x.if(x.and(x.state32(L.MODE), x.i32(MODE_SEGMENTED)), () => {
+    x.code.scope(() => {
+      const offset = x.gpr(register, size, false);
+      const bound = x.code.load('i64.load32_u', x.add(x.cpu, segment), L.SEG_LIMIT);
+      const last = least(x, bound, x.i64(size === 16 ? 0xffff : 0xffffffffn));
+      const bytes = x.sub(x.add(last, x.i64(1)), offset);
+      const elements = x.shrU(bytes, x.i64(Math.log2(x.size >> 3)));
+      const plain = x.eqz(segmentSuspect(x, x.cpu, segment, offset, x.i64(x.size >> 3)));
+      x.set(left, x.select(plain, least(x, count, elements), x.i64(1)));
+    });
+  });
+  return left;
+}
+
 /** Iterations allowed before the deadline: the budget and the one charged at entry. */
 function allowance(x: Emitter): Value {
   return x.code.op('i64.extend_i32_s', x.add(x.state32(L.BUDGET), x.i32(1)));
@@ -90,17 +121,18 @@ function goesUp(x: Emitter): Value {
 
 /** One element, the way every access goes. */
 function moveOne(x: Emitter): void {
-  x.store(targetAddress(x), x.load(sourceAddress(x), x.size), x.size);
+  const value = x.load(sourceAddress(x), x.size);
+  x.store(targetAddress(x, true), value, x.size);
 }
 
 /** Copies a run if it lies in one page each, goes up, and does not feed on itself. */
 function moveRun(x: Emitter): Value {
   const done = x.variable(x.i64(1));
   const source = sourceAddress(x);
-  const target = targetAddress(x);
-  const count = x.gpr(RCX, x.form.addressSize, false);
+  const target = targetAddress(x, true);
   const pages = least(x, toPageEnd(x, source), toPageEnd(x, target));
-  const run = least(x, least(x, count, pages), allowance(x));
+  const rooms = least(x, room(x, sourceSegment(x), RSI), room(x, x.i32(ES), RDI));
+  const run = least(x, least(x, pages, rooms), allowance(x));
   const bulk = x.and(goesUp(x), x.gtU(run, x.i64(1)));
   x.if(
     bulk,
@@ -131,15 +163,15 @@ function moveRun(x: Emitter): Value {
 }
 
 function fillOne(x: Emitter): void {
-  x.store(targetAddress(x), x.gpr(0, x.size), x.size);
+  x.store(targetAddress(x, true), x.gpr(0, x.size), x.size);
 }
 
 /** Fills a run: bytes at once, wider elements by writing one and copying it forward. */
 function fillRun(x: Emitter): Value {
   const done = x.variable(x.i64(1));
-  const target = targetAddress(x);
-  const count = x.gpr(RCX, x.form.addressSize, false);
-  const run = least(x, least(x, count, toPageEnd(x, target)), allowance(x));
+  const target = targetAddress(x, true);
+  const rooms = least(x, toPageEnd(x, target), room(x, x.i32(ES), RDI));
+  const run = least(x, rooms, allowance(x));
   const value = x.gpr(0, x.size, false);
   const byte = x.and(value, x.i64(0xff));
   const pattern = x.mul(byte, x.i64(0x0101010101010101n >> BigInt(64 - x.size)));
@@ -256,7 +288,7 @@ function comparison(x: Emitter, step: () => void): void {
 define('CMPS', PLAIN, (x) =>
   comparison(x, () => {
     const a = x.load(sourceAddress(x), x.size);
-    const b = x.load(targetAddress(x), x.size);
+    const b = x.load(targetAddress(x, false), x.size);
     compareOne(x, a, b);
     single(x, [RSI, RDI]);
   }),
@@ -264,7 +296,7 @@ define('CMPS', PLAIN, (x) =>
 
 define('SCAS', PLAIN, (x) =>
   comparison(x, () => {
-    const b = x.load(targetAddress(x), x.size);
+    const b = x.load(targetAddress(x, false), x.size);
     compareOne(x, x.gpr(0, x.size), b);
     single(x, [RDI]);
   }),

@@ -14,25 +14,37 @@ function plain(mnemonic: string, name: string, ends = false): void {
   define(mnemonic, { ends }, (x) => x.system(name, []));
 }
 
-/** A function of an address (LGDT, INVLPG, FXSAVE …) and a number. */
-function ofAddress(mnemonic: string, name: string, number: (x: Emitter) => number): void {
-  define(mnemonic, { access: 'r', ends: true }, (x) => {
-    x.system(name, [x.address(0), x.i64(number(x))]);
+/** A function of the address of `bytes` bytes and a number. */
+function ofAddress(
+  mnemonic: string,
+  name: string,
+  access: 'r' | 'w',
+  bytes: number,
+  number: (x: Emitter) => number,
+): void {
+  define(mnemonic, { access, ends: true }, (x) => {
+    x.system(name, [x.address(0, bytes), x.i64(number(x))]);
   });
 }
 
 const tableSize = (x: Emitter): number => (x.legacy ? x.size >> 3 : 8);
-for (const name of ['LGDT', 'LIDT', 'SGDT', 'SIDT']) {
-  define(name, { access: 'r', modal: true }, (x) => {
-    x.system(name.toLowerCase(), [x.address(0), x.i64(tableSize(x))]);
+for (const [name, access] of [
+  ['LGDT', 'r'],
+  ['LIDT', 'r'],
+  ['SGDT', 'w'],
+  ['SIDT', 'w'],
+] as const) {
+  define(name, { access, modal: true }, (x) => {
+    const address = x.address(0, x.legacy ? 6 : 10);
+    x.system(name.toLowerCase(), [address, x.i64(tableSize(x))]);
   });
 }
-ofAddress('INVLPG', 'invlpg', () => 0);
+ofAddress('INVLPG', 'invlpg', 'r', 1, () => 0);
 define('INVPCID', { access: 'r', ends: true }, (x) => {
   x.system('invpcid', [x.address(1), x.operandU(0)]);
 });
-ofAddress('FXSAVE', 'fxsave', (x) => (x.size === 64 ? 1 : 0));
-ofAddress('FXRSTOR', 'fxrstor', (x) => (x.size === 64 ? 1 : 0));
+ofAddress('FXSAVE', 'fxsave', 'w', 512, (x) => (x.size === 64 ? 1 : 0));
+ofAddress('FXRSTOR', 'fxrstor', 'r', 512, (x) => (x.size === 64 ? 1 : 0));
 
 /**
  * A function of one 16-bit selector or word operand; the privilege is checked before it is read.
@@ -120,9 +132,9 @@ define('LOADFAR', { ends: true, access: 'w', modal: true }, (x) => {
 });
 
 function farPointerInMemory(x: Emitter, index: number): [Value, Value] {
-  const address = x.address(index);
   // AMD APM vol. 3, CALL (Far) and JMP (Far): REX.W does not make the offset longer.
   const size = Math.min(x.size, 32);
+  const address = x.address(index, (size >> 3) + 2);
   const offset = x.load(address, size, false);
   const next = x.add(address, x.i64(size >> 3));
   return [offset, x.load(x.legacy ? x.zeroExtend(next, 32) : next, 16, false)];

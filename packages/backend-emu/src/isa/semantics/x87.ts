@@ -164,7 +164,7 @@ function addressAt(x: Emitter, address: Value, offset: Value): Value {
 
 /** Probes the memory from its start, so that a fault comes before the first store. */
 function writeImage(x: Emitter, bytes: number): void {
-  const address = x.address(0);
+  const address = x.address(0, bytes);
   everyHalf(x, bytes, (offset) => {
     x.update(addressAt(x, address, offset), 2);
     x.setState32(L.RMW_PENDING, x.i32(0));
@@ -177,7 +177,7 @@ function writeImage(x: Emitter, bytes: number): void {
 }
 
 function readImage(x: Emitter, bytes: number): void {
-  const address = x.address(0);
+  const address = x.address(0, bytes);
   everyHalf(x, bytes, (offset) => {
     const value = x.load(addressAt(x, address, offset), 16, false);
     x.code.store('i64.store16', x.add(x.cpu, offset), value, ENVIRONMENT);
