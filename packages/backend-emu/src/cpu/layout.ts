@@ -167,8 +167,11 @@ export const JUMP_USER = JUMP_SUPERVISOR + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 /** Translations of CPL 0-2 while EFLAGS.AC overrides SMAP, laid out like the other two TLBs. */
 export const TLB_OVERRIDE = JUMP_USER + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 
+/** One without any translation, laid out alike: what user accesses go by while #AC is on. */
+export const TLB_EMPTY = TLB_OVERRIDE + TLB_ENTRIES * TLB_ENTRY_SIZE;
+
 /** Bytes from one vCPU's base to the next. */
-export const CPU_STRIDE = 0x40000;
+export const CPU_STRIDE = 0x48000;
 
 /** Offset of general register `index`. */
 export function gprOffset(index: number): number {

@@ -328,7 +328,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     record.setI32(L.FPU_TRAPS, traps);
   }
 
-  /** Sets RFLAGS. With SMAP, EFLAGS.AC chooses among the TLBs. */
+  /** Sets RFLAGS. With SMAP, and with CR0.AM, EFLAGS.AC chooses among the TLBs. */
   setEflags(image: number, mask: number): void {
     const before = this.words[EFLAGS];
     this.record.setEflags(image, mask);
@@ -339,7 +339,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   private selectTlb(): void {
     const { words, mmu } = this;
     const supervisor = mmu.overrides ? L.TLB_OVERRIDE : L.TLB_SUPERVISOR;
-    words[L.TLB >> 2] = words[CPL] === 3 ? L.TLB_USER : supervisor;
+    const user = mmu.aligned ? L.TLB_EMPTY : L.TLB_USER;
+    words[L.TLB >> 2] = words[CPL] === 3 ? user : supervisor;
   }
 
   /** Sets PKRU; translations made under another value are dropped where keys are on. */

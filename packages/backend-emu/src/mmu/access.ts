@@ -191,6 +191,7 @@ export class MemoryAccess {
    * (and, for a read, loading them to BOUNCE).
    */
   private single(lo: number, hi: number, size: number, access: number, who: number): number {
+    if (who === 3 && !this.mmu.checkAlignment(lo, hi, size)) throw GUEST_FAULT;
     if ((lo & 0xfff) + size <= 4096) {
       const host = this.mmu.translate(lo, hi, access, who);
       if (host >= 0) {
@@ -209,6 +210,7 @@ export class MemoryAccess {
   /** Translates the one or two pieces; false if a fault is pending. */
   private locate(lo: number, hi: number, size: number, access: number, who: number): boolean {
     const { mmu } = this;
+    if (who === 3 && !mmu.checkAlignment(lo, hi, size)) return false;
     if (mmu.breakpoints.data) this.touch(lo, hi, size, access, who);
     const room = 4096 - (lo & 0xfff);
     this.size0 = size <= room ? size : room;

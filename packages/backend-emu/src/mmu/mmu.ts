@@ -3,13 +3,15 @@
  *
  * Source: AMD APM vol. 2, 5.1 and 5.6. `translate` is hot: no allocation, no BigInt, no exception;
  * a fault is left in the record (FAULT_VECTOR, FAULT_ERROR, FAULT_ADDRESS).
+ *
+ * Known inaccuracy: SGDT and SIDT at CPL 3 are subject to #AC, on AMD's processors they are not.
  */
 import type { CpuExtension, ExtensionVcpu, FillRequest } from '@cloister/core';
 import { Breakpoints } from '../cpu/breakpoints.js';
 import { FLAG_AC } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
-import { CR4_PGE, VECTOR_GP, VECTOR_PF } from '../cpu/registers.js';
+import { CR0_AM, CR4_PGE, VECTOR_AC, VECTOR_GP, VECTOR_PF } from '../cpu/registers.js';
 import {
   FRAME_CODE,
   FRAME_DIRTY,
@@ -20,6 +22,12 @@ import {
 } from './physical.js';
 import { OVERRIDE, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, SUPERVISOR, Tlb, USER } from './tlb.js';
 import { PageWalker, type PagingFeatures, WRITE } from './walk.js';
+
+/** What #AC asks of an access of so many bytes (as measured on an AMD processor). */
+function alignmentOf(size: number): number {
+  if (size === 10) return 8;
+  return size === 2 || size === 4 || size === 8 || size === 16 ? size : 1;
+}
 
 /** The system's own access to descriptor tables and task state, whatever the CPL. */
 export const IMPLICIT = 4;
@@ -108,6 +116,23 @@ export class Mmu {
   /** Whether EFLAGS.AC lets explicit supervisor accesses pass SMAP. */
   get overrides(): boolean {
     return this.walker.smap && (this.record.words[EFLAGS] & FLAG_AC) !== 0;
+  }
+
+  /** Whether accesses to data at CPL 3 must be aligned (#AC): CR0.AM and EFLAGS.AC. */
+  get aligned(): boolean {
+    const { words } = this.record;
+    return (words[EFLAGS] & FLAG_AC) !== 0 && (words[L.CR0 >> 2] & CR0_AM) !== 0;
+  }
+
+  /**
+   * Whether an access of `size` bytes at CPL 3 may go on; else #AC is pending. It comes before
+   * page faults and after the canonical check.
+   */
+  checkAlignment(lo: number, hi: number, size: number): boolean {
+    if ((lo & (alignmentOf(size) - 1)) === 0 || !this.aligned) return true;
+    if (!this.walker.isCanonical(hi)) this.fault(this.canonicalVector, 0);
+    else this.fault(VECTOR_AC, 0);
+    return false;
   }
 
   /** As `translate`, but never looks into the TLB. */

@@ -58,6 +58,11 @@ export class Tlb {
   constructor(record: CpuRecord) {
     this.words = record.words;
     this.flushAll();
+    const first = L.TLB_EMPTY >> 2;
+    for (let index = 0; index < L.TLB_ENTRIES; index++) {
+      const entry = first + index * STRIDE;
+      this.words.fill(index === LAST_INDEX ? 0 : -1, entry, entry + ADDEND);
+    }
   }
 
   /** Word index of the entry for a page. */

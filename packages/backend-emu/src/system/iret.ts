@@ -29,14 +29,20 @@ export function iret(cpu: Processor): Outcome {
   else if (cpu.isProtected) {
     if ((cpu.record.i32(L.EFLAGS) & F.FLAG_NT) !== 0) {
       const outcome = returnToTask(cpu);
-      cpu.words[L.NMI_BLOCKED >> 2] = 0;
+      unblockNmi(cpu);
       return outcome;
     }
     iretProtected(cpu, size);
   } else iretReal(cpu, size);
-  cpu.words[L.NMI_BLOCKED >> 2] = 0;
+  unblockNmi(cpu);
   cpu.modeChanged();
   return cpu.resume();
+}
+
+/** One that came meanwhile is taken before the next instruction. */
+function unblockNmi(cpu: Processor): void {
+  cpu.words[L.NMI_BLOCKED >> 2] = 0;
+  cpu.updatePending();
 }
 
 function iretReal(cpu: Processor, size: number): void {

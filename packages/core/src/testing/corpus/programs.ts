@@ -54,6 +54,35 @@ export const CORPUS: readonly CorpusProgram[] = [
     needs: ['user-mode', 'cpuid:lahf_lm'],
   },
 
+  { name: 'state', mode: 'long', about: 'registers that the host sets and reads' },
+  {
+    name: 'control-registers',
+    mode: 'long',
+    about: 'what CR0, CR3, CR4 and CR8 take',
+    needs: ['user-mode'],
+  },
+  {
+    name: 'msrs',
+    mode: 'long',
+    about: 'MSRs of host and processor',
+    needs: ['user-mode'],
+  },
+  { name: 'syscall', mode: 'long', about: 'SYSCALL and SYSRET', needs: ['syscall'] },
+  {
+    name: 'sysenter',
+    mode: 'protected',
+    about: 'SYSENTER and SYSEXIT',
+    needs: ['cpuid:sep', 'sysenter'],
+  },
+  { name: 'umip', mode: 'long', about: 'CR4.UMIP', needs: ['cpuid:umip', 'user-mode'] },
+  {
+    name: 'fpu-switch',
+    mode: 'long',
+    about: 'CR0.TS, FXSAVE, unmasked exceptions',
+    needs: ['x87', 'sse'],
+  },
+  { name: 'alignment-check', mode: 'long', about: '#AC', needs: ['user-mode'] },
+
   // Memory and code.
   { name: 'self-modifying', mode: 'long', about: 'code that changes itself' },
   {
@@ -77,6 +106,25 @@ export const CORPUS: readonly CorpusProgram[] = [
     mode: 'long',
     about: 'STI and MOV SS',
     needs: ['cpuid:x2apic', 'x2apic'],
+  },
+  { name: 'apic-timer', mode: 'long', about: 'timer of the local APIC', needs: ['apic-timer'] },
+  {
+    name: 'tsc-deadline',
+    mode: 'long',
+    about: 'the timer by TSC',
+    needs: ['cpuid:tsc_deadline', 'apic-timer'],
+  },
+  { name: 'apic-priority', mode: 'long', about: 'priorities, EOI, CR8' },
+  { name: 'x2apic', mode: 'long', about: 'x2APIC', needs: ['cpuid:x2apic', 'x2apic'] },
+  { name: 'nmi', mode: 'long', about: 'NMI and its blocking' },
+  { name: 'smp', mode: 'long', about: 'a second CPU, IPIs, atomics', cpus: 2, needs: ['smp'] },
+  {
+    name: 'cross-modifying',
+    mode: 'long',
+    about: 'code that another CPU changes',
+    cpus: 2,
+    limit: 5_000_000,
+    needs: ['smp'],
   },
 
   // Input and output.
