@@ -95,6 +95,25 @@ export function protectedMode(ip: number): VcpuState {
   return state;
 }
 
+const TABLES = 0x8000;
+
+/** Long mode, the first GiB mapped to itself by tables that this writes to the guest. */
+export function longMode(vm: KvmVm, ip: number): VcpuState {
+  const tables = new BigUint64Array(3 * 512);
+  tables[0] = BigInt(TABLES + 0x1000) | 3n;
+  tables[512] = BigInt(TABLES + 0x2000) | 3n;
+  for (let index = 0; index < 512; index++) tables[1024 + index] = BigInt(index * 0x200000) | 0x83n;
+  vm.memory.write(TABLES, new Uint8Array(tables.buffer));
+  const state = protectedMode(ip);
+  state.cs.attributes = (state.cs.attributes & ~0x400) | 0x200;
+  state.cr0 |= 0x80000000n;
+  state.cr3 = BigInt(TABLES);
+  state.cr4 = 0x20n;
+  state.efer = 0x500n;
+  state.tr = { selector: 0x18, attributes: 0x8b, limit: 0x67, base: 0n };
+  return state;
+}
+
 /** Loads `code` at 0x1000 and points the boot CPU at it, in real mode. */
 export function load(vm: KvmVm, code: readonly number[] | Uint8Array): void {
   if (vm.memory.slots.length === 0) vm.addSlot(ram());

@@ -98,6 +98,8 @@ async function runToEnd(vm: Vm, limit: number, deadlineMs: number): Promise<VmEn
   const timer = setTimeout(() => void vm.stop('timeout'), deadlineMs);
   try {
     await vm.start();
+    // Where instructions are not counted, the deadline alone bounds a program.
+    if (vm.clock.mode === 'wall') return await vm.run();
     await vm.pause({ at: limit });
     return await vm.stop();
   } finally {
