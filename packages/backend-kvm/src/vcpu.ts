@@ -75,7 +75,12 @@ export class KvmVcpu implements Vcpu {
     const synced = (type: Struct, field: string) =>
       new StructView(type, this.mapping.bytes, SYNC_AT + offsetOf(SYNC_REGS, field));
     this.sync = { regs: synced(REGS, 'regs'), sregs: synced(SREGS, 'sregs') };
-    ports.signals.admit(fd);
+    try {
+      ports.signals.admit(fd);
+    } catch (error) {
+      this.mapping.dispose();
+      throw error;
+    }
     if (index > 0) this.asleep = 'waiting';
   }
 

@@ -28,6 +28,7 @@ import { KvmGuestMemory, type RingPage } from './guest-memory.js';
 import type { KvmHost } from './host.js';
 import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
 import { KvmNativeControl } from './native-control.js';
+import { closeWithThread } from './open-vms.js';
 import { ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
 import { ThreadSignals } from './thread-signals.js';
 import { KvmVcpu } from './vcpu.js';
@@ -103,6 +104,7 @@ export class KvmVm implements BackendVm {
       this.undo.push(() => native.dispose());
       this.vcpus = this.createVcpus(options, vmType);
       this.fresh = this.records.map((record) => record.take());
+      this.undo.push(closeWithThread(() => this.close()));
     } catch (error) {
       this.close();
       throw error;

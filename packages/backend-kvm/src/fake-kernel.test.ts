@@ -1,0 +1,350 @@
+/**
+ * The backend against the scripted kernel: exits that no small guest can cause, errors of every
+ * call, and that nothing stays open whatever fails.
+ */
+import { copyExit, type VmExit } from '@cloister/core';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { CAP, EXIT, INTERNAL_ERROR, MP, MSR_EXIT_REASON, SYSTEM_EVENT } from './abi/constants.js';
+import { ERRNO } from './abi/linux.js';
+import { StructView } from './abi/struct.js';
+import * as S from './abi/structs.js';
+import { kvmBackend } from './backend.js';
+import { FakeSys, interrupted, io, leave, load, makeVm, ram, runOnce } from './testing/index.js';
+import type { KvmVm } from './vm.js';
+
+let sys: FakeSys;
+beforeEach(() => {
+  sys = new FakeSys();
+});
+
+const open = () => makeVm({ sys });
+
+/** A VM whose boot CPU goes through `steps`. */
+async function scripted(...steps: FakeSys['script']): Promise<KvmVm> {
+  const vm = await open();
+  vm.addSlot(ram());
+  sys.script.push(...steps);
+  return vm;
+}
+
+async function exitsOf(...steps: FakeSys['script']) {
+  const vm = await scripted(...steps);
+  const result = runOnce(vm);
+  await vm.dispose();
+  return result;
+}
+
+describe('exits', () => {
+  test('string I/O comes with all items; what a handler fills in goes back', async () => {
+    const vm = await scripted(io('out', 0x1f0, 2, [1, 2, 3, 4, 5, 6]), io('in', 0x60, 1, [0, 0]));
+    const seen: VmExit[] = [];
+    vm.vcpus[0]!.run(1e6, (exit) => {
+      seen.push(copyExit(exit));
+      if (exit.kind === 'io' && exit.direction === 'in') exit.data.set([8, 9]);
+    });
+    expect(seen).toMatchObject([
+      { kind: 'io', direction: 'out', port: 0x1f0, size: 2, count: 3, vcpu: 0, instructions: -1 },
+      { kind: 'io', direction: 'in', count: 2, data: Uint8Array.of(0xff, 0xff) },
+    ]);
+    // The deadline's signal already completed the instruction: no entry only for that.
+    expect(sys.completions).toBe(0);
+    const runPage = [...sys.files.values()].find(({ kind }) => kind === 'vcpu')!.buffer!;
+    expect([...new Uint8Array(runPage, 4096, 2)]).toEqual([8, 9]);
+    await vm.dispose();
+  });
+
+  test('shorten completes the instruction before the run ends', async () => {
+    const vm = await scripted(io('in', 0x60, 1, [0]));
+    const end = vm.vcpus[0]!.run(1e9, () => vm.vcpus[0]!.shorten(0));
+    expect(end).toBe('slice');
+    expect(sys.completions).toBe(1);
+    await vm.dispose();
+  });
+
+  test('MMIO addresses of 52 bits; lengths beyond 8 are cut', async () => {
+    const fields = { phys_addr: 0xffffffffff000n, len: 4, is_write: 1 };
+    const { exits } = await exitsOf(
+      leave(EXIT.MMIO, S.EXIT_MMIO, fields),
+      leave(EXIT.MMIO, S.EXIT_MMIO, { ...fields, len: 200 }),
+    );
+    expect(exits).toMatchObject([
+      { kind: 'mmio', gpa: 0xffffffffff000, size: 4, direction: 'write' },
+      { kind: 'mmio', size: 8 },
+    ]);
+  });
+
+  test('MSRs fault unless claimed', async () => {
+    const fields = { index: 0x10, data: 0x1122334455667788n, reason: MSR_EXIT_REASON.UNKNOWN };
+    const vm = await scripted(leave(EXIT.X86_WRMSR, S.EXIT_MSR, fields), (page) => {
+      expect(page.getUint8(S.EXIT_UNION)).toBe(1);
+      return interrupted('timer')(page, sys);
+    });
+    const { exits } = runOnce(vm);
+    expect(exits).toMatchObject([{ kind: 'msr', lo: 0x55667788, hi: 0x11223344, fault: true }]);
+    await vm.dispose();
+  });
+
+  test.each([
+    [SYSTEM_EVENT.SHUTDOWN, 'shutdown'],
+    [SYSTEM_EVENT.RESET, 'reset'],
+    [SYSTEM_EVENT.CRASH, 'crash'],
+    [SYSTEM_EVENT.SEV_TERM, 'sev-term'],
+  ])('system event %i is %s', async (type, event) => {
+    const { exits } = await exitsOf(
+      leave(EXIT.SYSTEM_EVENT, S.EXIT_SYSTEM_EVENT, { type, ndata: 1 }, (page) => {
+        page.setBigUint64(S.EXIT_UNION + 8, 7n, true);
+      }),
+    );
+    expect(exits).toMatchObject([{ kind: 'system-event', event, data: [7] }]);
+  });
+
+  test('a failed emulation is an error with the instruction', async () => {
+    const fields = { suberror: INTERNAL_ERROR.EMULATION, ndata: 3, flags: 1, insn_size: 200 };
+    const { end, exits } = await exitsOf(
+      leave(EXIT.INTERNAL_ERROR, S.EXIT_EMULATION_FAILURE, fields, (page) => {
+        page.setUint8(S.EXIT_UNION + 17, 0xd9);
+      }),
+    );
+    expect(end).toBe('error');
+    const [exit] = exits;
+    expect(exit).toMatchObject({ kind: 'error', code: 'emulation-failure' });
+    // A length that cannot be is cut to an instruction's.
+    expect(exit!.kind === 'error' && exit!.bytes.length).toBe(15);
+    expect(exit!.kind === 'error' && exit!.bytes[0]).toBe(0xd9);
+  });
+
+  test.each<[string, FakeSys['script'][number], string]>([
+    [
+      'other internal errors',
+      leave(EXIT.INTERNAL_ERROR, S.EXIT_INTERNAL, { suberror: 3 }),
+      'internal',
+    ],
+    ['a refused entry', leave(EXIT.FAIL_ENTRY, S.EXIT_FAIL_ENTRY), 'fail-entry'],
+    ['an exit without a name', leave(4711), 'unknown-exit'],
+    ['an exception', leave(EXIT.EXCEPTION), 'unknown-exit'],
+    [
+      'an unknown system event',
+      leave(EXIT.SYSTEM_EVENT, S.EXIT_SYSTEM_EVENT, { type: 99 }),
+      'system-event',
+    ],
+    ['KVM_RUN refused', () => -ERRNO.EFAULT, 'run-failed'],
+    ['a closed vCPU', () => -ERRNO.EBADF, 'run-failed'],
+    ['no memory', () => -ERRNO.ENOMEM, 'run-failed'],
+  ])('the run ends with an error exit: %s', async (_what, step, code) => {
+    const { exits } = await exitsOf(step);
+    expect(exits).toMatchObject([{ kind: 'error', code }]);
+  });
+
+  test('a memory fault says where', async () => {
+    const fields = { gpa: 0x123000, size: 4096, flags: 8 };
+    const fault = leave(EXIT.MEMORY_FAULT, S.EXIT_MEMORY_FAULT, fields);
+    const { end, exits } = await exitsOf((page) => {
+      fault(page, sys);
+      return -ERRNO.EFAULT;
+    });
+    expect(end).toBe('error');
+    expect(exits).toMatchObject([
+      { kind: 'memory-fault', gpa: 0x123000, size: 4096, private: true },
+    ]);
+  });
+});
+
+describe('interruptions', () => {
+  test('a signal that nobody asked for changes nothing; a kick ends the run', async () => {
+    const vm = await scripted(
+      interrupted('other'),
+      interrupted('kick'),
+      io('out', 1, 1, [1]),
+      (page) => {
+        vm.vcpus[0]!.kick();
+        return interrupted('kick')(page, sys);
+      },
+    );
+    const { end, exits } = runOnce(vm);
+    expect(end).toBe('kicked');
+    expect(exits.length).toBe(1);
+    await vm.dispose();
+  });
+
+  test('EAGAIN of a CPU that waits for SIPI is no error', async () => {
+    const vm = await makeVm({ sys }, { cpus: 2 });
+    const cpu = vm.vcpus[1]!;
+    // Nothing was sent to it: it does not run.
+    vm.interrupts.sendMsi(0xfee01000, 0x4500);
+    expect(cpu.runnable).toBe(true);
+    expect(cpu.run(1e6, () => {})).toBe('waiting');
+    expect(cpu.runnable).toBe(false);
+    // The kernel has taken INIT and SIPI.
+    for (const file of sys.files.values()) file.mpState = MP.RUNNABLE;
+    vm.interrupts.sendMsi(0xfee01000, 0x4600);
+    sys.script.push(() => -ERRNO.EAGAIN, io('out', 9, 1, [9]));
+    const exits: VmExit[] = [];
+    expect(cpu.run(1e6, (exit) => void exits.push(copyExit(exit)))).toBe('slice');
+    expect(exits).toMatchObject([{ kind: 'io', vcpu: 1 }]);
+    await vm.dispose();
+  });
+
+  test('a guest that halts in the kernel is reported once and sleeps', async () => {
+    const vm = await scripted((page) => {
+      for (const file of sys.files.values()) file.mpState = MP.HALTED;
+      return interrupted('timer')(page, sys);
+    });
+    expect(runOnce(vm)).toMatchObject({ end: 'halted', exits: [{ kind: 'hlt' }] });
+    expect(vm.vcpus[0]!.runnable).toBe(false);
+    vm.interrupts.sendMsi(0xfee00000, 0x41);
+    expect(vm.vcpus[0]!.runnable).toBe(true);
+    // It did not wake after all: no second exit.
+    expect(runOnce(vm)).toMatchObject({ end: 'halted', exits: [] });
+    await vm.dispose();
+  });
+});
+
+describe('errors', () => {
+  test('no /dev/kvm, no permission, another version: unavailable, with what to do', async () => {
+    const probe = () => kvmBackend({ sys }).probe();
+    for (const [errno, reason, remedy] of [
+      [ERRNO.ENOENT, 'there is no /dev/kvm', /load kvm_intel or kvm_amd/],
+      [ERRNO.EACCES, 'this user may not open /dev/kvm', /usermod -aG kvm/],
+      [ERRNO.EMFILE, '/dev/kvm cannot be opened: EMFILE', /--backend emu/],
+    ] as const) {
+      sys.failures.set('openat', errno);
+      const result = await probe();
+      expect(result).toMatchObject({ available: false, reason });
+      expect(result.remedy).toMatch(remedy);
+      await expect(open()).rejects.toMatchObject({ code: 'unavailable' });
+    }
+    sys.failures.clear();
+    sys.answers.set('GET_API_VERSION', () => 11);
+    expect((await probe()).reason).toContain('version 11');
+    sys.answers.clear();
+    sys.capabilities.set(CAP.IMMEDIATE_EXIT, 0);
+    expect((await probe()).reason).toContain('exits on request');
+    expect(sys.open).toEqual({ files: 0, mappings: 0 });
+  });
+
+  /** Calls that making a VM needs. */
+  const NEEDED = [
+    'CREATE_VM', 'CREATE_VCPU', 'GET_SUPPORTED_CPUID', 'SET_CPUID2', 'SET_SIGNAL_MASK',
+    'GET_VCPU_MMAP_SIZE', 'GET_REGS', 'ENABLE_CAP', 'GET_SREGS', 'GET_LAPIC',
+    'memfd_create', 'ftruncate', 'mmap', 'timer_create',
+  ]; // biome-ignore format: a list
+
+  test.each(NEEDED)('when %s fails no VM and nothing open is left', async (call) => {
+    for (const errno of [ERRNO.ENOMEM, ERRNO.EINVAL, ERRNO.EMFILE]) {
+      sys.failures.set(call, errno);
+      await expect(makeVm({ sys }, { cpus: 2 })).rejects.toMatchObject({ name: 'VmmError' });
+      expect(sys.open).toEqual({ files: 0, mappings: 0 });
+    }
+  });
+
+  test('a slot that the kernel refuses is not there', async () => {
+    const vm = await open();
+    sys.failures.set('SET_USER_MEMORY_REGION', ERRNO.ENOMEM);
+    expect(() => vm.addSlot(ram())).toThrow('KVM_SET_USER_MEMORY_REGION: ENOMEM');
+    expect(vm.memory.slots).toEqual([]);
+    sys.failures.clear();
+    vm.addSlot(ram());
+    await vm.dispose();
+  });
+
+  test('dispose gives everything back, once', async () => {
+    const vm = await makeVm({ sys, dirtyRing: 64 }, { cpus: 3 });
+    vm.addSlot(ram());
+    vm.eventFds.doorbell({ space: 'io', address: 0x80, length: 1 });
+    await vm.dispose();
+    await vm.dispose();
+    expect(sys.open).toEqual({ files: 0, mappings: 0 });
+  });
+
+  test('a protection that KVM does not have is refused before anything is made', async () => {
+    await expect(makeVm({ sys }, { vmType: 3 })).rejects.toMatchObject({
+      code: 'unsupported',
+      message: "this host's KVM makes no SEV-ES VMs",
+    });
+    expect(sys.calls('CREATE_VM')).toEqual([]);
+    expect(sys.open).toEqual({ files: 0, mappings: 0 });
+  });
+});
+
+describe('native control', () => {
+  async function protectedVm() {
+    sys.capabilities.set(CAP.VM_TYPES, 0b11101);
+    const vm = await makeVm({ sys }, { vmType: 4 });
+    vm.addSlot(ram());
+    return { vm, native: vm.native };
+  }
+
+  test('the VM has the type that was asked for; registers are hidden', async () => {
+    const { vm, native } = await protectedVm();
+    expect(sys.calls('CREATE_VM')).toEqual([4]);
+    expect([native.vmType, native.vmTypes]).toEqual([4, 0b11101]);
+    expect(() => vm.vcpus[0]!.readState()).toThrow('the protection hides the registers');
+    const probe = await kvmBackend({ sys }).probe();
+    expect(probe.capabilities).toEqual(
+      expect.arrayContaining(['protection.sev', 'protection.sev-es', 'protection.sev-snp']),
+    );
+    await vm.dispose();
+  });
+
+  test('a command carries its struct, attachments and /dev/sev; the firmware answers', async () => {
+    const { vm, native } = await protectedVm();
+    const struct = new Uint8Array(24);
+    const certificate = Uint8Array.of(1, 2, 3);
+    sys.answers.set('MEMORY_ENCRYPT_OP', (argument) => {
+      const command = new StructView(S.SEV_CMD, argument as Uint8Array);
+      expect(command.get('id')).toBe(100);
+      expect(sys.files.get(command.get('sev_fd'))?.kind).toBe('sev');
+      const passed = sys.bytesAt(command.get64('data'));
+      const view = new DataView(passed.buffer, passed.byteOffset);
+      expect([...sys.bytesAt(view.getBigUint64(8, true)).subarray(0, 3)]).toEqual([1, 2, 3]);
+      passed[0] = 0x77;
+      return 0;
+    });
+    const attachments = [{ at: 8, bytes: certificate }];
+    expect(native.memoryEncryptOp(100, struct, attachments)).toBe(0);
+    expect(struct[0]).toBe(0x77);
+    sys.answers.set('MEMORY_ENCRYPT_OP', (argument) => {
+      new StructView(S.SEV_CMD, argument as Uint8Array).set('error', 0x16);
+      return -ERRNO.EIO;
+    });
+    expect(native.memoryEncryptOp(101, struct, [])).toBe(0x16);
+    sys.answers.set('MEMORY_ENCRYPT_OP', () => -ERRNO.ENOTTY);
+    expect(() => native.memoryEncryptOp(101, struct, [])).toThrow(
+      expect.objectContaining({ code: 'unsupported' }),
+    );
+    expect(() => native.memoryEncryptOp(1, struct, [{ at: 20, bytes: certificate }])).toThrow(
+      'does not fit at 20',
+    );
+    await vm.dispose();
+    expect(sys.open).toEqual({ files: 0, mappings: 0 });
+  });
+
+  test('regions are given by their address in this process', async () => {
+    const { vm, native } = await protectedVm();
+    native.registerRegion(0x3000, 0x2000);
+    const [region] = sys.calls('MEMORY_ENCRYPT_REG_REGION');
+    const view = new StructView(S.ENC_REGION, region as Uint8Array);
+    const slot = new StructView(
+      S.USERSPACE_MEMORY_REGION,
+      sys.calls('SET_USER_MEMORY_REGION')[0] as Uint8Array,
+    );
+    expect(view.get64('addr')).toBe(slot.get64('userspace_addr') + 0x3000n);
+    expect(view.get64('size')).toBe(0x2000n);
+    native.unregisterRegion(0x3000, 0x2000);
+    native.setPrivate(0x3000, 0x1000, true);
+    const attributes = sys.calls('SET_MEMORY_ATTRIBUTES')[0] as Uint8Array;
+    expect(new StructView(S.MEMORY_ATTRIBUTES, attributes).get64('attributes')).toBe(8n);
+    expect(() => native.registerRegion(0xfffff000, 0x1000)).toThrow('one memory slot');
+    await vm.dispose();
+  });
+});
+
+test('loading a guest goes through the same calls', async () => {
+  const vm = await open();
+  load(vm, [0xf4]);
+  expect(sys.calls('SET_SREGS').length).toBeGreaterThan(0);
+  const back = new Uint8Array(1);
+  vm.memory.read(0x1000, back);
+  expect(back[0]).toBe(0xf4);
+  await vm.dispose();
+});

@@ -1,0 +1,148 @@
+// KVM, stopped and killed in every way: kicks from another thread, the end of the process while a
+// guest spins, three hundred VMs one after the other.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { addonSys, type KickHandle, kick, kvmBackend, type Sys } from '@cloister/backend-kvm';
+import { load, makeVm, runOnce } from '@cloister/backend-kvm/testing';
+import { describe, expect, test } from 'vitest';
+
+const probe = await kvmBackend().probe();
+const program = fileURLToPath(new URL('./lib/kvm-process.js', import.meta.url));
+
+/** The process has to be gone so long after it was told; a busy machine takes its time. */
+const GONE_MS = 1000;
+const SPIN = [0xeb, 0xfe];
+const HALT = [0xfa, 0xf4];
+
+interface Ended {
+  readonly status: number | null;
+  readonly signal: string | null;
+  readonly output: string;
+  /** Milliseconds from the guest's start, or from the signal. */
+  readonly ms: number;
+}
+
+async function ended(words: readonly string[], signal?: NodeJS.Signals): Promise<Ended> {
+  const child = spawn(process.execPath, [program, ...words], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let output = '';
+  let since = 0;
+  child.stdout.on('data', (bytes: Buffer) => {
+    if (output === '') since = performance.now();
+    output += bytes;
+    if (signal !== undefined) child.kill(signal);
+  });
+  const [status, by] = await once(child, 'close');
+  return { status, signal: by, output, ms: performance.now() - since };
+}
+
+describe.skipIf(!probe.available)(`a guest that spins on KVM ${probe.reason ?? ''}`, () => {
+  test.each([
+    ['inline', 'exit', 7],
+    ['worker', 'exit', 7],
+    ['inline', 'throw', 1],
+    ['worker', 'throw', 1],
+    ['inline', 'dispose', 0],
+    ['worker', 'dispose', 0],
+  ])('%s, %s: the process ends', async (where, how, status) => {
+    const end = await ended([where, how]);
+    expect(end.status).toBe(status);
+    expect(end.output).toBe(how === 'dispose' ? 'spinning\ndisposed\n' : 'spinning\n');
+    expect(end.ms).toBeLessThan(100 + GONE_MS);
+  });
+
+  test.each(['inline', 'worker'])('%s: SIGTERM ends the process', async (where) => {
+    const end = await ended([where, 'wait'], 'SIGTERM');
+    expect(end.signal).toBe('SIGTERM');
+    expect(end.ms).toBeLessThan(GONE_MS);
+  });
+});
+
+/** Open descriptors, and mappings of vCPUs and guests. */
+function inUse() {
+  const maps = readFileSync('/proc/self/maps', 'utf8');
+  return {
+    files: readdirSync('/proc/self/fd').length,
+    maps: maps.match(/anon_inode:kvm|memfd:cloister-guest/g)?.length ?? 0,
+  };
+}
+
+/** A vCPU in a Worker, kicked from here. */
+async function kicked(code: readonly number[], fail = false) {
+  const answered = new SharedArrayBuffer(8);
+  const worker = new Worker(new URL('./lib/kvm-vcpu-worker.js', import.meta.url), {
+    workerData: { code, answered, fail },
+  });
+  const [handle] = (await once(worker, 'message')) as [KickHandle];
+  const { sys } = addonSys() as { readonly sys: Sys };
+  const words = new Int32Array(answered);
+  return {
+    worker,
+    /** Kicks once and waits for the answer; microseconds, or null when there was none. */
+    kick(): number | null {
+      const before = Atomics.load(words, 0);
+      const since = performance.now();
+      kick(sys, handle);
+      if (Atomics.wait(words, 0, before, 2000) === 'timed-out') return null;
+      return (performance.now() - since) * 1000;
+    },
+    async end(): Promise<void> {
+      Atomics.store(words, 1, 1);
+      kick(sys, handle);
+      await once(worker, 'exit');
+    },
+  };
+}
+
+describe.skipIf(!probe.available)(`kicks from another thread ${probe.reason ?? ''}`, () => {
+  test.each([
+    ['spins', SPIN, 20_000],
+    ['is halted', HALT, 2000],
+  ])('a guest that %s: none is lost', async (_what, code, count) => {
+    const vcpu = await kicked(code);
+    const times: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const us = vcpu.kick();
+      expect(us, `kick ${i}`).not.toBeNull();
+      times.push(us!);
+    }
+    await vcpu.end();
+    times.sort((a, b) => a - b);
+    const at = (part: number) => Math.round(times[Math.floor((times.length - 1) * part)]!);
+    process.stderr.write(
+      `${count} kicks: median ${at(0.5)} us, 95 % ${at(0.95)} us, at most ${at(1)} us\n`,
+    );
+  });
+
+  test('a Worker that fails in the middle is an error and leaves nothing open', async () => {
+    const before = inUse();
+    const vcpu = await kicked(SPIN, true);
+    const failed = once(vcpu.worker, 'error');
+    vcpu.kick();
+    const gone = new Promise((resolve) => vcpu.worker.on('exit', resolve));
+    const [error] = (await failed) as [Error];
+    expect(error.message).toBe('on purpose');
+    await gone;
+    expect(inUse().maps).toBe(before.maps);
+  });
+});
+
+describe.skipIf(!probe.available)(`many VMs ${probe.reason ?? ''}`, () => {
+  test('three hundred leave no descriptors and no mappings', async () => {
+    const round = async () => {
+      const vm = await makeVm({ dirtyRing: 512 });
+      load(vm, [0xe6, 0x10, ...SPIN]);
+      vm.eventFds.doorbell({ space: 'io', address: 0x80, length: 1 });
+      runOnce(vm, 1e6);
+      await vm.dispose();
+    };
+    await round();
+    const before = inUse();
+    for (let i = 0; i < 300; i++) await round();
+    expect(inUse()).toEqual(before);
+  });
+});
