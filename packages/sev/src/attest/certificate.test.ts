@@ -59,11 +59,15 @@ describe('a certificate', () => {
   });
 
   const absent = vectorsAbsent('reports');
-  test.skipIf(absent)(`of AMD’s says the same to other readers${absent ?? ''}`, () => {
-    const names = readdirSync(join(vectorFolder, 'reports', 'certs'));
-    expect(names.length).toBeGreaterThan(10);
-    for (const name of names) sameForOthers(parseCertificate(vectorBytes(`reports/certs/${name}`)));
-  });
+  test.skipIf(absent)(
+    `of AMD’s says the same to other readers${absent ? ` (${absent})` : ''}`,
+    () => {
+      const names = readdirSync(join(vectorFolder, 'reports', 'certs'));
+      expect(names.length).toBeGreaterThan(10);
+      for (const name of names)
+        sameForOthers(parseCertificate(vectorBytes(`reports/certs/${name}`)));
+    },
+  );
 
   test('that is damaged and still read is read alike by the library', () => {
     let accepted = 0;

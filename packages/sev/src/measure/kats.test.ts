@@ -1,5 +1,5 @@
 // Known answers of the shared vectors: session keys, LAUNCH_MEASURE, secrets, chains, ID blocks.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { fromHex, toHex } from '../bytes.js';
 import { nodeHashes } from '../hash/node-hash.js';
 import { useHashes } from '../hash/port.js';
@@ -44,6 +44,10 @@ interface Kats {
 }
 
 const absent = vectorsAbsent('measure');
+let ran = 0;
+afterAll(() => {
+  process.stderr.write(`measure vectors, known answers: ${absent ?? `${ran} ran`}\n`);
+});
 const input = (name: string) => vectorBytes(`measure/inputs/${name}`);
 
 describe.skipIf(absent).each([pureHashes, nodeHashes])(
@@ -51,6 +55,9 @@ describe.skipIf(absent).each([pureHashes, nodeHashes])(
   (implementation) => {
     beforeAll(() => void useHashes(implementation));
     afterAll(() => void useHashes(pureHashes));
+    afterEach(() => {
+      ran++;
+    });
     const kats = absent ? ({ measurement: [], gctx: [] } as never) : read();
 
     test('session keys and data', async () => {
