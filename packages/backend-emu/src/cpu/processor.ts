@@ -207,6 +207,9 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       this.setResumeFlag();
     }
     this.stateReplaced();
+    const { apic } = this.services;
+    const priority = record.lo(L.CR8) & 15;
+    if (apic.taskPriority !== priority) apic.taskPriority = priority;
     // A state has no room for PAE's top entries: they are what memory says.
     const { physical, options } = this;
     if (this.mmu.walker.isPae) loadPdptes(record, physical, record.lo(L.CR3), options.physicalBits);

@@ -183,6 +183,43 @@ describe('the TLB', () => {
     );
   });
 
+  it('agrees with the walk under SMAP, RFLAGS.AC and protection keys, whoever accesses', () => {
+    const t = new TestProcessor(',+pku').longMode();
+    t.call('movToCr', 4, 0x6a0 | (1 << 21) | (1 << 22));
+    const { mmu } = t.cpu;
+    const step = fc.record({
+      page: fc.nat(255),
+      access: fc.nat(2),
+      who: fc.constantFrom(0, 3, IMPLICIT),
+      change: fc.nat(20),
+      bits: fc.nat(7),
+      key: fc.nat(15),
+      pkru: fc.integer(),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 600 }), (steps) => {
+        for (const { page: number, access, who, change, bits, key, pkru } of steps) {
+          const va = 0x40000 + (number << 12);
+          if (change === 0) {
+            const entry = BigInt(va) | BigInt(bits) | (BigInt(key) << 59n);
+            t.setU64(t.pte(va), entry);
+            t.call('invlpg', va);
+          }
+          if (change === 1) t.cpu.setEflags(1 << 18, 1 << 18);
+          if (change === 2) t.cpu.setEflags(0, 1 << 18);
+          if (change === 3) t.cpu.setPkru(pkru);
+          const fast = mmu.translate(va, 0, access, who);
+          const slow = mmu.fill(va, 0, access, who);
+          expect(fast).toBe(slow);
+          // What emitted code sees at CPL 0 is what it would be told.
+          const allowed = mmu.fill(va, 0, access, 0) >= 0;
+          if (hits(t, va, 0, access, false)) expect(allowed).toBe(true);
+        }
+      }),
+      { numRuns: 20 },
+    );
+  });
+
   it('fills more pages than it notes one by one, and still flushes them all', () => {
     const t = new TestProcessor().longMode();
     for (let i = 0; i < 512; i++) t.cpu.mmu.translate(i << 12, 0, READ, 0);

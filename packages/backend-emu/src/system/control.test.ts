@@ -79,6 +79,17 @@ describe('process-context identifiers', () => {
   });
 });
 
+describe('a state that is written', () => {
+  it('brings its task priority to the APIC', () => {
+    const t = long();
+    t.cpu.writeState({ ...t.cpu.readState(), cr8: 5n });
+    expect(t.cpu.services.apic.taskPriority).toBe(5);
+    expect(t.cpu.readState().cr8).toBe(5n);
+    t.call('movFromCr', 8);
+    expect(t.record.u64(L.ARG0)).toBe(5n);
+  });
+});
+
 describe('INVPCID', () => {
   const invpcid = (t: TestProcessor, type: number | bigint, first: bigint, address = 0n) => {
     t.setU64(DESCRIPTOR, first);
