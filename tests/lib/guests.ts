@@ -22,9 +22,14 @@ export async function debian(kernel: 'cloud' | 'generic' = 'cloud'): Promise<Gue
   }
 }
 
-/** The path of an initial root file system with this init script. */
-export async function initrd(guest: Guest, init: string): Promise<string> {
-  const bytes = await initramfs({ init, busybox: guest.busyboxPath });
+/** The path of an initial root file system with this init script and these kernel modules. */
+export async function initrd(
+  guest: Guest,
+  init: string,
+  modules: readonly string[] = [],
+): Promise<string> {
+  const { busyboxPath: busybox, modulesDir, version } = guest;
+  const bytes = await initramfs({ init, busybox, modules: [...modules], modulesDir, version });
   const name = `initramfs-${sha256(bytes).slice(0, 16)}.cpio`;
   return publishFile(join(cacheDirectory(), 'tests', name), bytes);
 }

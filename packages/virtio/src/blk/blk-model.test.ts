@@ -1,36 +1,13 @@
 // The block device: every request type, its errors and bounds, failures of the host, saving.
-import type { InputPort, InputSource } from '@cloister/core';
 import { FakeClock } from '@cloister/core/testing';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { STATUS_NEEDS_RESET } from '../device/features.js';
+import { DirectInput } from '../testing/direct-input.js';
 import { FakeRam } from '../testing/fake-ram.js';
 import { type MockRig, mmioRig } from '../testing/mmio-driver.js';
 import { BLK_F_FLUSH, BLK_F_RO, type BlkOptions, blkModel } from './blk-model.js';
 import { type Disk, memoryDisk } from './disk.js';
-
-/** Hands over at once what is pushed: a machine that never runs between. */
-class DirectInput implements InputPort {
-  live = false;
-  replaying = false;
-  source(name: string, deliver: (data: Uint8Array) => void): InputSource {
-    return {
-      name,
-      push: (data) => {
-        deliver(data);
-        return true;
-      },
-      onRoom: () => {},
-      setLive: () => {},
-      hold: () => {},
-      stall: () => {},
-    };
-  }
-  snapshot(): never {
-    throw new Error('not saved here');
-  }
-  restore(): void {}
-}
 
 const SIZE = 1 << 16;
 

@@ -10,29 +10,39 @@ export class FakeRam implements DmaView {
   readonly refused: string[] = [];
   /** Called with every read before it is made: a test may change memory under the device. */
   onRead: ((gpa: number, length: number) => void) | null = null;
+  /** Called with every write before it is made. */
+  onWrite: ((gpa: number, length: number) => void) | null = null;
+  /** Bytes that `covers` answers for: more than there are, to try lengths without the memory. */
+  claimed: number;
   private next: number;
 
   /** `reserved` bytes at the start are never allocated. */
   constructor(size = 1 << 20, reserved = 0x1000) {
     this.bytes = new Uint8Array(size);
     this.view = new DataView(this.bytes.buffer);
+    this.claimed = size;
     this.next = reserved;
   }
 
   read(gpa: number, target: Uint8Array): boolean {
     this.onRead?.(gpa, target.length);
-    if (!this.covers(gpa, target.length)) return this.refuse('read', gpa, target.length);
+    if (!this.holds(gpa, target.length)) return this.refuse('read', gpa, target.length);
     target.set(this.bytes.subarray(gpa, gpa + target.length));
     return true;
   }
 
   write(gpa: number, source: Uint8Array): boolean {
-    if (!this.covers(gpa, source.length)) return this.refuse('write', gpa, source.length);
+    this.onWrite?.(gpa, source.length);
+    if (!this.holds(gpa, source.length)) return this.refuse('write', gpa, source.length);
     this.bytes.set(source, gpa);
     return true;
   }
 
   covers(gpa: number, length: number): boolean {
+    return Number.isSafeInteger(gpa) && gpa >= 0 && gpa + length <= this.claimed;
+  }
+
+  private holds(gpa: number, length: number): boolean {
     return Number.isSafeInteger(gpa) && gpa >= 0 && gpa + length <= this.bytes.length;
   }
 

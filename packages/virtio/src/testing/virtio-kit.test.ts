@@ -1,0 +1,54 @@
+// The virtio kit against the devices of this package.
+import { FakeRandom } from '@cloister/core/testing';
+import { describe, it } from 'vitest';
+import { blkModel } from '../blk/blk-model.js';
+import { memoryDisk } from '../blk/disk.js';
+import { rngModel } from '../rng/rng-model.js';
+import { DirectInput } from './direct-input.js';
+import { EchoModel } from './echo-model.js';
+import type { VirtioKitPorts } from './kit-case.js';
+import { virtioKit } from './virtio-kit.js';
+
+virtioKit(
+  { describe, it },
+  {
+    name: 'echo',
+    make: () => new EchoModel(2, 16) as never,
+    request: () => ({ queue: 1, out: [Uint8Array.of(1, 2, 3)], room: [5, 3] }),
+  },
+);
+
+virtioKit(
+  { describe, it },
+  {
+    name: 'rng',
+    make: () => rngModel(new FakeRandom()) as never,
+    request: () => ({ queue: 0, out: [], room: [16, 20] }),
+  },
+);
+
+/** The header of a read: type 0, sector 1. */
+const READ = new Uint8Array(16).fill(1, 8, 9);
+
+/** Host work of promises only: a few turns, then the latency. */
+async function settle({ clock }: VirtioKitPorts): Promise<void> {
+  for (let turn = 0; turn < 30; turn++) await Promise.resolve();
+  clock.advance(1e6);
+}
+
+virtioKit(
+  { describe, it },
+  {
+    name: 'blk',
+    make: ({ clock }) => {
+      const disk = memoryDisk(new Uint8Array(8192).fill(3));
+      return blkModel({ queues: 2 }, { disk, input: new DirectInput(), clock }) as never;
+    },
+    request: () => ({
+      queue: 1,
+      out: [READ],
+      room: [1024, 1],
+    }),
+    settle,
+  },
+);
