@@ -128,8 +128,8 @@ const MUTATIONS: readonly Mutation[] = [
 ];
 
 const ENTRY = `
-export { virtioKit } from './testing/virtio-kit.ts';
-export { EchoModel } from './testing/echo-model.ts';
+export { virtioKit } from './testing/virtio-kit.js';
+export { EchoModel } from './testing/echo-model.js';
 `;
 
 interface Kit {
