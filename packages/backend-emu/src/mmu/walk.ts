@@ -3,9 +3,9 @@
  *
  * Source: AMD APM vol. 2, 5.2-5.6 (translation, protection), 5.6.7 (protection keys), 8.4.2 (error
  * code).
- * Reserved bits follow AMD where vendors differ: bits 8:7 of a level-4 entry and bit 8 of a level-3
- * entry that points to a table must be zero. Accessed and dirty bits are set once the whole walk
- * has succeeded. No allocation and no BigInt: addresses are lo/hi pairs of signed numbers.
+ * Reserved bits follow AMD where vendors differ: bits 8:7 of a level-4 entry must be zero. Accessed
+ * and dirty bits are set once the whole walk has succeeded. No allocation and no BigInt: addresses
+ * are lo/hi pairs of signed numbers.
  */
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
@@ -281,7 +281,7 @@ export class PageWalker {
         const page = (entryLo & 0xc0000000) | (lo & 0x3ffff000);
         return this.leaf(page, entryHi, entryLo, all, any, 30);
       }
-      if (level >= 3 && (large || (level <= 4 && (entryLo & PTE_G) !== 0))) {
+      if (level >= 4 && (large || (level === 4 && (entryLo & PTE_G) !== 0))) {
         return this.reservedBit();
       }
       tableLo = entryLo & PAGE_MASK;

@@ -244,3 +244,23 @@ export function bitCase(
   const pkru = v['key'] === 0 ? undefined : pkruOf(v['key']! - 1, 0, noiseOf(number)());
   return { entries, ...settings(v, pkru) };
 }
+
+/** Numbers of cases of a product: all, or `most` that are the same each time, spread over it. */
+export function caseNumbers(dimensions: Dimensions, most = Number.POSITIVE_INFINITY): number[] {
+  const count = product(dimensions);
+  if (count <= most) return Array.from({ length: count }, (_, number) => number);
+  return Array.from({ length: most }, (_, index) => noiseOf(index)() % count);
+}
+
+/** The cases of a structure: rights, absent entries, inverted bits; all, or `most` of each. */
+export function* pagingCases(
+  structure: PagingStructure,
+  physicalBits: number,
+  most?: number,
+): Generator<PagingCase> {
+  const rights = rightsDimensions(structure);
+  for (const n of caseNumbers(rights, most)) yield rightsCase(structure, n);
+  for (const n of caseNumbers(absentDimensions(structure), most)) yield absentCase(structure, n);
+  const bits = bitDimensions(structure, physicalBits);
+  for (const n of caseNumbers(bits, most)) yield bitCase(structure, physicalBits, n);
+}

@@ -47,7 +47,7 @@ function reserved(
   let mask = bits(51, cpu.physicalBits) | (c.noExecute ? 0n : NX);
   if (mode === 'pae') mask |= bits(62, 52);
   if (shift === 21 && large) mask |= bits(20, 13);
-  if (shift === 30) mask |= large ? bits(29, 13) | (cpu.gigabytePages ? 0n : PS) : bits(8, 8);
+  if (shift === 30 && large) mask |= bits(29, 13) | (cpu.gigabytePages ? 0n : PS);
   if (shift === 39) mask |= bits(8, 7);
   if (shift === 48) mask |= bits(7, 7);
   return mask;

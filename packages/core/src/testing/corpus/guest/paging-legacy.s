@@ -6,10 +6,6 @@
 .include "paging.s"
 
 _start: SETUP
-        mov     eax, offset finished
-        mov     word ptr [idt + DONE_VECTOR * 8], ax
-        mov     word ptr [idt + DONE_VECTOR * 8 + 2], CODE32
-        mov     word ptr [idt + DONE_VECTOR * 8 + 4], 0xee00
         mov     eax, OWN
         lldt    ax
 
@@ -64,15 +60,12 @@ next:   .set    level, 0
         push    ebx
         iretd
 
-finished:
-        mov     eax, DATA
-        mov     ss, eax
-        mov     ds, eax
-        mov     esp, [RESUME_SP]
-        mov     dword ptr [RESUME], 0
 after:  push    2
         popfd
         mov     eax, [EXC_VECTOR]
+        mov     edx, -1
+        cmp     eax, DONE_VECTOR
+        cmove   eax, edx
         mov     [esi + VECTOR], eax
         mov     eax, [EXC_ERROR]
         mov     [esi + ERROR], eax

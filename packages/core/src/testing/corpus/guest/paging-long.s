@@ -6,10 +6,6 @@
 .include "paging.s"
 
 _start: SETUP
-        mov     rax, offset finished
-        mov     word ptr [idt + DONE_VECTOR * 16], ax
-        mov     word ptr [idt + DONE_VECTOR * 16 + 2], CODE64
-        mov     word ptr [idt + DONE_VECTOR * 16 + 4], 0xee00
         mov     eax, OWN
         lldt    ax
 
@@ -64,14 +60,12 @@ next:   .set    level, 0
         push    rbx
         iretq
 
-finished:
-        mov     eax, DATA
-        mov     ss, eax
-        mov     rsp, [RESUME_SP]
-        mov     qword ptr [RESUME], 0
 after:  push    2
         popfq
         mov     eax, [EXC_VECTOR]
+        mov     edx, -1
+        cmp     eax, DONE_VECTOR
+        cmove   eax, edx
         mov     [rsi + VECTOR], eax
         mov     eax, [EXC_ERROR]
         mov     [rsi + ERROR], eax

@@ -29,25 +29,25 @@
 
 .set EFER, 0xc0000080
 .set CR4_PKE, 1 << 22
-.set DONE_VECTOR, 0x81
+.set DONE_VECTOR, 6             # #UD: the access was made
 .set LDT_SELECTOR, 7            # the first entry of the LDT, which lies at the address
 
-# The accesses, 16 bytes each, with the address in \at. The page holds an INT 0x81, which is a
-# present, accessed data segment of DPL 3 as well.
+# The accesses, 16 bytes each, with the address in \at. They end with UD2; what the page holds is
+# UD2 and, taken as a descriptor, a present, accessed data segment of DPL 3.
 .macro STUBS at
         .balign 16
         mov     al, [\at]
-        int     DONE_VECTOR
+        ud2
         .balign 16
-        mov     al, 0xcd
+        mov     al, 0x0f
         mov     [\at], al
-        int     DONE_VECTOR
+        ud2
         .balign 16
         jmp     \at
         .balign 16
         mov     eax, LDT_SELECTOR
         mov     fs, eax
-        int     DONE_VECTOR
+        ud2
 .endm
 
 # A page of its own, which user mode may execute.
