@@ -113,6 +113,28 @@ describe.skipIf(typeof cloud === 'string')('Debian’s cloud kernel', () => {
     );
   });
 
+  test.skipIf(!full).each([
+    ['cloister-v1-rome', ''],
+    ['cloister-v1-genoa', ''],
+    [',+la57,+pku', 'la57'],
+    [',-x2apic,-tsc_deadline,-pcid,-invpcid', ''],
+    [',-smap,-smep,-umip,-pdpe1gb,-nx', ''],
+    [',-kvmclock,-kvmclock2,-kvm_pv_eoi,-hypervisor', ''],
+  ])(`boots four CPUs of the model %s${full ? '' : ' (in the full run)'}`, async (cpu, flag) => {
+    const name = `model${cpu}`;
+    const options = `--seed 1 --cpus 4 --cpu ${cpu}`;
+    const report = await boot(guest, name, options, guest.kernelPath, CPU_REPORT);
+    expectBooted(report);
+    const text = report.stdout.toString('latin1');
+    expect(text).toMatch(/^CPUs 4\r?$/m);
+    expect(text).toContain('vulnerability retbleed: Not affected');
+    for (const change of cpu.split(',').slice(1)) {
+      const known = new RegExp(`^flags.* ${change.slice(1)}\\b`, 'm').test(text);
+      if (change.startsWith('-')) expect(known, change).toBe(false);
+    }
+    if (flag !== '') expect(text).toMatch(new RegExp(`^flags.* ${flag}\\b`, 'm'));
+  });
+
   test('its ELF file boots by PVH; saved in mid-boot it goes on in a new process', async () => {
     const state = join(folder, 'state');
     const middle = Math.floor(figure(first.stderr, 'instructions') / 2);
