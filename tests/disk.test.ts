@@ -26,7 +26,7 @@ const ready = typeof guest !== 'string' && MKFS !== undefined;
 
 /** MiB written and read back: 64 in a full run, as much as a sample needs otherwise. */
 const MIB = process.env['CLOISTER_FULL'] === '1' ? 64 : 4;
-const MODULES = ['virtio_mmio', 'virtio_blk', 'virtio_rng'];
+const MODULES = ['virtio_mmio', 'virtio_pci', 'virtio_blk', 'virtio_rng'];
 /** The register of the first virtio-mmio slot. */
 const QUEUE_NOTIFY = 0xd000_0050;
 const DISK_BYTES = 192 * 2 ** 20;
@@ -123,7 +123,7 @@ done`;
     expect(files).toMatch(/\/f1\//);
   });
 
-  test('stays as it is behind an overlay, which keeps what was written', async () => {
+  test('stays as it is behind an overlay, which keeps what was written, over PCI too', async () => {
     const disk = ext4('base');
     const before = sha256(readFileSync(disk));
     const overlay = ['--disk', `${disk},overlay=${path('overlay')}`];
@@ -134,7 +134,8 @@ done`;
     expect(sha256(readFileSync(disk))).toBe(before);
     const read = `mount -t ext4 -o ro /dev/vda /mnt; cat /mnt/note
 mount -t ext4 -o ro /dev/vdb /tmp; ls /tmp`;
-    const second = await cloister([...(await line(read)), ...overlay, '--disk', `${disk},ro`]);
+    const more = [...overlay, '--disk', `${disk},ro`, '--virtio', 'pci'];
+    const second = await cloister([...(await line(read)), ...more]);
     expect(text(second.stdout)).toMatch(/\nkept\nlost\+found\n/);
     expect(sha256(readFileSync(disk))).toBe(before);
   });

@@ -15,6 +15,7 @@ import {
   ON_RESET,
   type OptionSource,
   type RawOptions,
+  VIRTIO,
 } from './run-options.js';
 
 export type Invocation =
@@ -139,6 +140,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
 
   run
     .optionsGroup('Devices (virtio):')
+    .addOption(choice('--virtio', 'how a guest finds them (default: mmio)', VIRTIO))
     .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
     .option('--rng', 'a source of random numbers');
 

@@ -22,6 +22,9 @@ export type OnReset = (typeof ON_RESET)[number];
 export const BACKENDS = ['emu', 'kvm'] as const;
 export type BackendName = (typeof BACKENDS)[number];
 
+export const VIRTIO = ['mmio', 'pci'] as const;
+export type VirtioTransport = (typeof VIRTIO)[number];
+
 export interface PluginChoice {
   /** A path or package name. */
   readonly module: string;
@@ -41,6 +44,7 @@ export interface RawOptions {
   readonly append?: string;
   readonly entry?: EntryKind;
   readonly flat?: { readonly mode?: FlatMode; readonly loadAddress?: string | number };
+  readonly virtio?: VirtioTransport;
   readonly disks?: readonly (string | RawDisk)[];
   readonly rng?: boolean;
   readonly clock?: ClockMode;
@@ -81,6 +85,7 @@ export interface RunOptions {
   readonly entry: EntryKind | undefined;
   readonly flatMode: FlatMode | undefined;
   readonly loadAddress: number | undefined;
+  readonly virtio: VirtioTransport;
   readonly disks: readonly DiskChoice[];
   readonly rng: boolean;
   readonly clock: ClockMode | undefined;
@@ -107,6 +112,7 @@ export const DEFAULTS: RunOptions = {
   entry: undefined,
   flatMode: undefined,
   loadAddress: undefined,
+  virtio: 'mmio',
   disks: [],
   rng: false,
   clock: undefined,
@@ -175,6 +181,7 @@ function readLayer(source: OptionSource): Layer {
     entry: raw.entry,
     flatMode: raw.flat?.mode,
     loadAddress: integer('flat.loadAddress', raw.flat?.loadAddress),
+    virtio: raw.virtio,
     disks: raw.disks?.map((disk, index) =>
       readDisk(disk, { ...source, name: source.nameOf(`disks[${index}]`) }),
     ),

@@ -10,4 +10,6 @@ export { virtioRng } from './rng/rng.js';
 export { RNG_DEVICE_ID, type RngOptions, rngModel } from './rng/rng-model.js';
 export * from './transport/bus.js';
 export * from './transport/mmio.js';
+export { type PciPorts, pciDevice, type VirtioPciFunction } from './transport/pci.js';
 export * from './transport/virtio-mmio.js';
+export { virtioPci } from './transport/virtio-pci.js';

@@ -84,3 +84,39 @@ export function memory(base: number, length: number): Uint8Array {
     view.setBigUint64(38, BigInt(length), true);
   });
 }
+
+/** A window that a bridge passes on: produced, at a fixed place. */
+const PRODUCED_FIXED = 0x0c;
+
+/** WordBusNumber (ResourceProducer, fixed): the bus numbers behind a host bridge. */
+export function busNumbers(first: number, last: number): Uint8Array {
+  if (!(first >= 0 && first <= last && last <= 0xff)) {
+    throw new VmmError('invalid-argument', `ACPI: no bus numbers ${first} to ${last}`);
+  }
+  return descriptor(16, (view) => {
+    view.setUint8(0, 0x88);
+    view.setUint16(1, 13, true);
+    view.setUint8(3, 2); // bus number range
+    view.setUint8(4, PRODUCED_FIXED);
+    view.setUint16(8, first, true);
+    view.setUint16(10, last, true);
+    view.setUint16(14, last - first + 1, true);
+  });
+}
+
+/** DWordMemory (ResourceProducer, fixed, not cacheable, read-write): a bridge's memory window. */
+export function memoryWindow(base: number, length: number): Uint8Array {
+  if (!(base >= 0 && length >= 1 && base + length <= 2 ** 32)) {
+    throw new VmmError('invalid-argument', `ACPI: no memory window ${base}, ${length}`);
+  }
+  return descriptor(26, (view) => {
+    view.setUint8(0, 0x87);
+    view.setUint16(1, 23, true);
+    view.setUint8(3, 0); // memory range
+    view.setUint8(4, PRODUCED_FIXED);
+    view.setUint8(5, 1); // read-write
+    view.setUint32(10, base, true);
+    view.setUint32(14, base + length - 1, true);
+    view.setUint32(22, length, true);
+  });
+}

@@ -21,7 +21,7 @@ export const PC_NODES: readonly AcpiDeviceNode[] = [
 
 /** A device's object: identification and resources. */
 function deviceNode(node: AcpiDeviceNode): Aml {
-  const resources: Uint8Array[] = [];
+  const resources: Uint8Array[] = [...(node.resources ?? [])];
   if (node.io !== undefined) resources.push(io(node.io.base, node.io.length));
   if (node.mmio !== undefined) resources.push(memory(node.mmio.base, node.mmio.length));
   if (node.gsi !== undefined) {

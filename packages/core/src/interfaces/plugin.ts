@@ -30,6 +30,8 @@ export interface AcpiDeviceNode {
   /** GSI; level-triggered and active-high unless `edge`. */
   readonly gsi?: number;
   readonly edge?: boolean;
+  /** Further descriptors of _CRS, made by `amlResources` of `@cloister/core/acpi`. */
+  readonly resources?: readonly Uint8Array[];
 }
 
 /** Memory besides RAM, e.g. a ROM. */

@@ -6,4 +6,5 @@ export * from './fake-ram.js';
 export type { SampleRequest, VirtioKitPorts, VirtioSubject } from './kit-case.js';
 export * from './mmio-driver.js';
 export * from './mock-driver.js';
+export * from './pci-driver.js';
 export { KIT_CLAUSES, virtioKit } from './virtio-kit.js';

@@ -8,6 +8,7 @@ import { type DriverSegment, SplitDriverQueue } from './driver-queue.js';
 import { FakeRam } from './fake-ram.js';
 import { type MockRig, mmioRig } from './mmio-driver.js';
 import type { MockDriver, Result, StartOptions } from './mock-driver.js';
+import { pciRig } from './pci-driver.js';
 
 /** A request that the device answers: what the driver gives, and the room for the answer. */
 export interface SampleRequest {
@@ -24,6 +25,8 @@ export interface VirtioKitPorts {
 /** A device under test. */
 export interface VirtioSubject {
   readonly name: string;
+  /** `mmio` unless given. */
+  readonly transport?: 'mmio' | 'pci';
   /** Makes a fresh model. */
   make(ports: VirtioKitPorts): VirtioModel<never>;
   /** A request that it answers whenever it is made. */
@@ -48,7 +51,8 @@ export class KitCase {
     readonly seed = 1,
   ) {
     const { ram, clock } = this;
-    this.rig = mmioRig(subject.make({ ram, clock }), {}, { ram, clock });
+    const rig = subject.transport === 'pci' ? pciRig : mmioRig;
+    this.rig = rig(subject.make({ ram, clock }), {}, { ram, clock });
   }
 
   get driver(): MockDriver {

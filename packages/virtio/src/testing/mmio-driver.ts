@@ -105,7 +105,8 @@ export interface MockRig {
   readonly device: Device;
   readonly ram: FakeRam;
   readonly clock: FakeClock;
-  readonly irq: FakeLine;
+  /** High while the device has notified something that was not taken. */
+  readonly irq: { readonly level: boolean };
   /** Why the device asked for a reset, each time. */
   readonly failures: readonly string[];
 }

@@ -9,14 +9,17 @@ import { EchoModel } from './echo-model.js';
 import type { VirtioKitPorts } from './kit-case.js';
 import { virtioKit } from './virtio-kit.js';
 
-virtioKit(
-  { describe, it },
-  {
-    name: 'echo',
-    make: () => new EchoModel(2, 16) as never,
-    request: () => ({ queue: 1, out: [Uint8Array.of(1, 2, 3)], room: [5, 3] }),
-  },
-);
+for (const transport of ['mmio', 'pci'] as const) {
+  virtioKit(
+    { describe, it },
+    {
+      name: 'echo',
+      transport,
+      make: () => new EchoModel(2, 16) as never,
+      request: () => ({ queue: 1, out: [Uint8Array.of(1, 2, 3)], room: [5, 3] }),
+    },
+  );
+}
 
 virtioKit(
   { describe, it },

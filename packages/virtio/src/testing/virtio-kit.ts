@@ -84,7 +84,8 @@ async function fuzz(subject: VirtioSubject, seed: number, packed: boolean): Prom
 /** Declares the tests of one device with the functions of a test framework. */
 export function virtioKit(runner: KitRunner, subject: VirtioSubject): void {
   const { it } = runner;
-  runner.describe(`virtio kit: ${subject.name}`, () => {
+  const { name, transport = 'mmio' } = subject;
+  runner.describe(`virtio kit: ${name} over ${transport}`, () => {
     for (const { section, title, check } of [...SPLIT_CLAUSES, ...HOSTILE_RINGS]) {
       it(`${section} ${title}`, async () => {
         const kit = new KitCase(subject);
