@@ -27,14 +27,10 @@ export class MemoryEmitter extends FlagEmitter {
 
   /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
   protected tlbEntry(address: Value): Value {
-    const low = this.wrap(address);
-    const high = this.wrap(this.shrU(address, this.i64(32)));
+    const folded = this.wrap(this.xor(address, this.shrU(address, this.i64(10))));
     const shift = Math.log2(L.TLB_ENTRY_SIZE);
-    const fold = this.xor(
-      this.xor(this.shrU(low, this.i32(12 - shift)), this.shrU(low, this.i32(22 - shift))),
-      this.shl(high, this.i32(shift)),
-    );
-    const offset = this.and(fold, this.i32((L.TLB_ENTRIES - 1) << shift));
+    const mask = this.i32((L.TLB_ENTRIES - 1) << shift);
+    const offset = this.and(this.shrU(folded, this.i32(12 - shift)), mask);
     return this.add(this.tlb(), offset);
   }
 
@@ -60,6 +56,8 @@ export class MemoryEmitter extends FlagEmitter {
     this.code.store('i64.store', this.cpu, address, L.ARG0);
     const faulted = this.code.call(index, 'i32', this.i32(bytes));
     this.if(faulted, () => this.flow.fault());
+    // So that it need not be kept during the call.
+    this.code.set(this.op, this.state32(L.CUR_OP));
   }
 
   /**

@@ -17,7 +17,7 @@ const NX = 1n << 63n;
 
 /** Whether emitted code would find `size` bytes by the tag of `access`. */
 function hits(t: TestProcessor, lo: number, hi: number, access: number, user: boolean, size = 1) {
-  const entry = (user ? L.TLB_USER : t.record.u32(L.TLB)) + tlbIndex(lo, hi) * L.TLB_ENTRY_SIZE;
+  const entry = (user ? L.TLB_USER : t.record.u32(L.TLB)) + tlbIndex(lo) * L.TLB_ENTRY_SIZE;
   const tag = t.record.u64(entry + access * 8);
   const va = (BigInt(hi >>> 0) << 32n) | BigInt(lo >>> 0);
   return BigInt.asUintN(64, va ^ tag) <= BigInt(4096 - size);

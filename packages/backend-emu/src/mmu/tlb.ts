@@ -4,7 +4,7 @@
  *
  * An entry's tag is the page's virtual address, so that `va ^ tag` is the offset in the page on a
  * hit; a tag that is absent must never match. All ones does for every index but that of the last
- * page, where zero does. See `cpu/layout.ts`.
+ * page, where the tag of a page with another index does. See `cpu/layout.ts`.
  *
  * The spare word of an entry is -1 while it is empty; else bit 0 says global and bits 12:8 hold the
  * log2 of the size of the mapping, so that INVLPG drops every part of a large page.
@@ -31,12 +31,14 @@ const TABLES = [L.TLB_SUPERVISOR >> 2, L.TLB_USER >> 2, L.TLB_OVERRIDE >> 2];
 const NOTED = 384;
 
 /** The index of a page's entry. Emitted code computes the same. */
-export function tlbIndex(lo: number, hi: number): number {
-  return ((lo >>> 12) ^ (lo >>> 22) ^ hi) & (L.TLB_ENTRIES - 1);
+export function tlbIndex(lo: number): number {
+  return ((lo >>> 12) ^ (lo >>> 22)) & (L.TLB_ENTRIES - 1);
 }
 
-const LAST_INDEX = tlbIndex(0xfffff000, 0xffffffff);
-if (LAST_INDEX === tlbIndex(0, 0)) throw new Error('an empty TLB entry would match page 0');
+const LAST_INDEX = tlbIndex(0xfffff000);
+/** Either half of the absent tag at that index. */
+const ELSEWHERE = 0x1000;
+if (LAST_INDEX === tlbIndex(ELSEWHERE)) throw new Error('an empty TLB entry would match a page');
 const LAST_ENTRIES = TABLES.map((first) => first + LAST_INDEX * STRIDE);
 
 export const RIGHT_READ = 1;
@@ -66,14 +68,14 @@ export class Tlb {
   }
 
   /** Word index of the entry for a page. */
-  entry(lo: number, hi: number, table: number): number {
-    return TABLES[table] + tlbIndex(lo, hi) * STRIDE;
+  entry(lo: number, table: number): number {
+    return TABLES[table] + tlbIndex(lo) * STRIDE;
   }
 
   /** Host address by the tag of an access (0 read, 1 write, 2 execute), or -1. */
   probe(lo: number, hi: number, access: number, table: number): number {
     const { words } = this;
-    const entry = TABLES[table] + tlbIndex(lo, hi) * STRIDE;
+    const entry = TABLES[table] + tlbIndex(lo) * STRIDE;
     const tag = entry + access * 2;
     if (words[tag] !== (lo & PAGE_MASK) || words[tag + 1] !== hi) return -1;
     return (lo + words[entry + ADDEND]) >>> 0;
@@ -90,11 +92,11 @@ export class Tlb {
     shift: number,
   ): void {
     const { words } = this;
-    const index = tlbIndex(lo, hi);
+    const index = tlbIndex(lo);
     const entry = TABLES[table] + index * STRIDE;
     if (words[entry + SPARE] === -1) this.note(entry, table);
     const page = lo & PAGE_MASK;
-    const absent = index === LAST_INDEX ? 0 : -1;
+    const absent = index === LAST_INDEX ? ELSEWHERE : -1;
     const read = (rights & RIGHT_READ) !== 0;
     words[entry] = read ? page : absent;
     words[entry + 1] = read ? hi : absent;
@@ -128,7 +130,7 @@ export class Tlb {
     const { words } = this;
     const large = this.largeRegions.has(lo, hi);
     for (let table = 0; table < TABLES.length; table++) {
-      const entry = this.entry(lo, hi, table);
+      const entry = this.entry(lo, table);
       // What the tags hold does not matter: dropping another page's entry is allowed.
       if (words[entry + SPARE] !== -1) this.empty(entry);
       if (large) this.flushLarge(lo, hi, table);
@@ -240,7 +242,7 @@ export class Tlb {
   }
 
   private absentTag(entry: number): number {
-    return LAST_ENTRIES.includes(entry) ? 0 : -1;
+    return LAST_ENTRIES.includes(entry) ? ELSEWHERE : -1;
   }
 
   private empty(entry: number): void {
