@@ -194,7 +194,13 @@ describe('effects', () => {
     const form = handlers.cases.find(([{ info }]) => info.key.trim() === key)?.[0].info;
     return form && effectsOf(form);
   };
-  const none = { readsFlags: false, writesFlags: false, observes: false, needsCount: false };
+  const none = {
+    readsFlags: false,
+    writesFlags: false,
+    observes: false,
+    needsCount: false,
+    addresses: false,
+  };
 
   it('are found from the descriptions', () => {
     expect(effects('MOV.64 r64,r64')).toEqual(none);
@@ -205,7 +211,12 @@ describe('effects', () => {
     // By CL: a count of zero leaves the flags alone.
     expect(effects('SHL.64 r64,r8')).toEqual({ ...none, readsFlags: true });
     expect(effects('ROL.64 r64,i8')).toMatchObject({ writesFlags: false, readsFlags: true });
-    expect(effects('CMP.64 r64,m64')).toEqual({ ...none, writesFlags: true, observes: true });
+    expect(effects('CMP.64 r64,m64')).toEqual({
+      ...none,
+      writesFlags: true,
+      observes: true,
+      addresses: true,
+    });
     expect(effects('JZ.64 j64')).toMatchObject({ readsFlags: true, observes: true });
     expect(effects('PUSHF.64')).toMatchObject({ readsFlags: true, observes: true });
     expect(effects('CLI.32')).toMatchObject({ observes: true });

@@ -10,6 +10,7 @@
  * of a sequence checks them before it goes on, so that code that was overwritten and deadlines need
  * no case of their own.
  */
+import type { Addressing } from '../isa/emitter.js';
 import * as R from '../isa/op-record.js';
 import { type Effects, effectsOf } from './effects.js';
 import { type CaseItem, formOfHandler, type HandlerSet, handlerOfCase } from './handlers.js';
@@ -24,11 +25,21 @@ interface Node {
 }
 
 const DISPATCH_GAIN = 4;
+const ADDRESSINGS: readonly Addressing[] = ['any', 'base', 'index'];
+const ANY = [0];
+/** By what a record says of its address (see `EA_*`): ways in which it may be formed. */
+const ADDRESSINGS_OF: readonly (readonly number[])[] = [
+  [0, 1],
+  [0, 2],
+];
+const KEPT = [false];
+const EITHER = [false, true];
 const UNKNOWN: Effects = {
   readsFlags: true,
   writesFlags: false,
   observes: true,
   needsCount: false,
+  addresses: false,
 };
 /** Longest block, with room for its end. */
 const LIMIT = 66;
@@ -44,6 +55,7 @@ export class BlockFusion {
 
   constructor(
     readonly handlers: HandlerSet,
+    readonly bytes: Uint8Array,
     readonly halves: Uint16Array,
     readonly words: Int32Array,
   ) {
@@ -57,7 +69,7 @@ export class BlockFusion {
   #add(items: readonly CaseItem[], handler: number): void {
     let node = this.#root;
     for (const item of items) {
-      const key = edge(item.plain, item.flagUse === 'drop');
+      const key = edge(item.plain, item.flagUse === 'drop', ADDRESSINGS.indexOf(item.addressing));
       let next = node.next.get(key);
       if (next === undefined) {
         next = { next: new Map(), handler: 0, gain: 0 };
@@ -66,8 +78,9 @@ export class BlockFusion {
       node = next;
     }
     node.handler = handler;
-    const saved = items.filter(({ flagUse }) => flagUse !== 'store').length;
-    node.gain = (items.length - 1) * DISPATCH_GAIN + saved;
+    const flags = items.filter(({ flagUse }) => flagUse !== 'store').length;
+    const addresses = items.filter(({ addressing }) => addressing !== 'any').length;
+    node.gain = (items.length - 1) * DISPATCH_GAIN + flags + addresses;
   }
 
   /** Chooses handlers for the `count` records from `first` on. */
@@ -136,13 +149,16 @@ export class BlockFusion {
     }
     if (at >= count || node.next.size === 0 || this.#countIsZero[at] !== 0) return;
     const plain = this.#handler(first, at);
-    const kept = node.next.get(edge(plain, false));
-    if (kept !== undefined) this.#match(kept, first, count, start, at + 1);
-    const dropped = this.#dead[at] !== 0 ? node.next.get(edge(plain, true)) : undefined;
-    if (dropped !== undefined) this.#match(dropped, first, count, start, at + 1);
+    const kinds = ADDRESSINGS_OF[this.bytes[first + at * R.OP_SIZE + R.OP_EA]] ?? ANY;
+    for (const drop of this.#dead[at] !== 0 ? EITHER : KEPT) {
+      for (const kind of kinds) {
+        const next = node.next.get(edge(plain, drop, kind));
+        if (next !== undefined) this.#match(next, first, count, start, at + 1);
+      }
+    }
   }
 }
 
-function edge(plain: number, drop: boolean): number {
-  return plain * 2 + (drop ? 1 : 0);
+function edge(plain: number, drop: boolean, addressing: number): number {
+  return (plain * 2 + (drop ? 1 : 0)) * ADDRESSINGS.length + addressing;
 }

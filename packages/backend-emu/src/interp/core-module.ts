@@ -255,10 +255,11 @@ class CoreModuleBuilder {
   #case(loop: LoopContext, items: readonly CaseItem[]): void {
     const { code, cpu, op, next } = loop;
     let previous: CaseEmitter | undefined;
-    for (const { info, plain, flagUse, countIsSet } of items) {
+    for (const { info, plain, flagUse, addressing, countIsSet } of items) {
       const x = this.#emitter(info, code, cpu, op, new CaseFlow(loop));
       x.tlbLocal = loop.tlb;
       x.flagUse = flagUse;
+      x.addressing = addressing;
       x.countIsSet = countIsSet;
       if (previous !== undefined) {
         const before = previous;

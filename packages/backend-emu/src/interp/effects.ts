@@ -17,6 +17,8 @@ export interface Effects {
   readonly observes: boolean;
   /** `writesFlags` only with an immediate count, the last operand, that is not zero. */
   readonly needsCount: boolean;
+  /** Forms the address of its memory operand. */
+  readonly addresses: boolean;
 }
 
 class Probe extends Emitter {
@@ -24,6 +26,7 @@ class Probe extends Emitter {
   writes = false;
   observes = false;
   needsCount = false;
+  addresses = false;
 
   #asks(): void {
     if (!this.writes) this.reads = true;
@@ -60,6 +63,16 @@ class Probe extends Emitter {
   override unlessZero(count: Value, index: number, body: () => void): void {
     super.unlessZero(count, index, body);
     if (this.kindOf(index) === 'i') this.needsCount = true;
+  }
+
+  override address(index: number, bytes?: number): Value {
+    this.addresses = true;
+    return super.address(index, bytes);
+  }
+
+  override effectiveAddress(index: number): Value {
+    this.addresses = true;
+    return super.effectiveAddress(index);
   }
 
   override markOp(): void {
@@ -124,5 +137,6 @@ function probe({ form, description }: FormInfo): Effects {
     writesFlags: x.writes,
     observes: x.observes,
     needsCount: x.needsCount,
+    addresses: x.addresses,
   };
 }

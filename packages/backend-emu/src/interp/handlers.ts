@@ -4,6 +4,7 @@
  * functions behind a table.
  */
 import { type FormInfo, formOf, variantsOf } from '../decode/variant.js';
+import type { Addressing } from '../isa/emitter.js';
 import type { FlagUse } from '../isa/flag-emitter.js';
 import { allRows } from '../isa/table/index.js';
 import { row } from '../isa/table/row.js';
@@ -27,6 +28,7 @@ export interface CaseItem {
   /** Number of the form's own handler: what its record says. */
   readonly plain: number;
   readonly flagUse: FlagUse;
+  readonly addressing: Addressing;
   /** Emitted for an immediate count that is not zero. */
   readonly countIsSet: boolean;
 }
@@ -43,22 +45,25 @@ export interface HandlerSet {
 /** Rows that no opcode map holds. */
 const EXTRA_ROWS = [row('UD'), row('TOOLONG'), row('NOP'), row('PAUSE')];
 
-/** Instructions that compilers give a destination in memory. */
-const UPDATES = new Set(['ADD', 'SUB', 'AND', 'OR', 'XOR', 'INC', 'DEC', 'XCHG', 'CMPXCHG']);
+/** Forms that compilers hardly emit, of instructions that are hot in others. */
+const RARE: readonly RegExp[] = [
+  /^(?!MOV|CMP|NOP)\w+\.16 /,
+  // Destinations in memory of these; bytes there at all, but for comparisons and stores.
+  /^(ADC|SBB|NEG|NOT|BT\w?|SHL|SHR|SAR|ROL|ROR|MUL|DIV)\.\d+ m/,
+  /^(?!CMP|TEST|MOV)\w+\.8 m/,
+  /^(SHL|SHR|SAR|ROL|ROR|MUL|DIV|NEG|NOT|INC|DEC|XCHG|CMPXCHG|ADC|SBB)\.8 /,
+  /^(CMPXCHG|XCHG)\.\d+ r/,
+  /^(CMOV\w+|ADC|SBB|IMUL3|BSF|BSR)\.\d+ r\d+,m/,
+  /^(CMOVN?O|JN?O|CMOVN?P)\./,
+  /^SHRD\.\d+ m/,
+  // MMX.
+  /^(P\w+|MOVD|MOVQ)\.\d+ ([rm]\d+,x64|x64,([rm]\d+|x64))$/,
+];
 
-/**
- * Whether a form is worth a case: hot in 64-bit mode, in the sizes and kinds of operands that
- * compilers emit. Every case costs time when the module is compiled.
- */
-function isHot({ form, description }: FormInfo): boolean {
+/** Whether a form is worth a case, which costs time when the module is compiled. */
+function isHot({ form, description, key }: FormInfo): boolean {
   if (description.hot !== true || form.legacy || form.rep !== 0) return false;
-  const { mnemonic, size } = form;
-  const [first, second] = form.operands;
-  if (first === undefined) return true;
-  if (size === 16) return ['MOV', 'CMP'].includes(mnemonic);
-  const updates = first.kind === 'm' && (description.access ?? 'rw') === 'rw';
-  if (updates && (size === 8 || !UPDATES.has(mnemonic))) return false;
-  return !(mnemonic.startsWith('CMOV') && second.kind === 'm');
+  return !RARE.some((pattern) => pattern.test(key));
 }
 
 /** Every form that the decoder can produce, numbered. */
@@ -84,18 +89,30 @@ export function enumerateHandlers(): HandlerSet {
 
 function casesOf(hot: readonly FormInfo[]): CaseItem[][] {
   const items = hot.map((info, index): CaseItem => {
-    return { info, plain: FIRST_FORM + index, flagUse: 'store', countIsSet: false };
+    const plain = FIRST_FORM + index;
+    return { info, plain, flagUse: 'store', addressing: 'any', countIsSet: false };
   });
   const byKey = new Map(items.map((item) => [item.info.key.trim(), item]));
   const known = (keys: string[]): CaseItem[] =>
     keys.map((key) => byKey.get(key)).filter((item) => item !== undefined);
   const single = items.map((item) => [item]);
-  const fused = sequences().map(known);
+  const fused = sequences().map(known).flatMap(withAddressing);
   // Where the last flags can be dropped depends on what follows: a case for either.
   const dropping = [...single, ...fused]
     .map((sequence) => withFlagUses(sequence, true))
     .filter((sequence) => sequence.at(-1)?.flagUse === 'drop');
   return [...single, ...fused.map((sequence) => withFlagUses(sequence, false)), ...dropping];
+}
+
+/** Sequences for the usual kinds of addresses; they leave out what the others need. */
+function withAddressing(items: readonly CaseItem[]): CaseItem[][] {
+  const count = items.filter(({ info }) => effectsOf(info).addresses).length;
+  const kinds: readonly Addressing[] = count === 0 ? ['any'] : ['base', 'index'];
+  return kinds
+    .slice(0, count > 1 ? 1 : 2)
+    .map((addressing) =>
+      items.map((item) => (effectsOf(item.info).addresses ? { ...item, addressing } : item)),
+    );
 }
 
 function withFlagUses(items: readonly CaseItem[], dropLast: boolean): CaseItem[] {

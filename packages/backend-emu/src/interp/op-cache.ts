@@ -84,7 +84,7 @@ export class OpCache {
     this.#bytes = memory;
     this.#halves = new Uint16Array(memory.buffer);
     this.#words = new Int32Array(memory.buffer);
-    this.#fusion = new BlockFusion(options.handlers, this.#halves, this.#words);
+    this.#fusion = new BlockFusion(options.handlers, memory, this.#halves, this.#words);
     this.#next = options.base;
     options.physical.onCodeWrite = (frame, offset, length) =>
       this.#codeWritten(frame, offset, length);

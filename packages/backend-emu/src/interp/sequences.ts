@@ -111,11 +111,17 @@ const PAIRS: Readonly<Record<string, readonly string[]>> = {
   'AND.32 r32,r32': ['CALL.64 j64'],
 };
 
+/** What is worth a handler for each of the usual kinds of addresses, alone as well. */
+const ADDRESSED = [
+  ...['MOV.64 r64,m64', 'MOV.64 m64,r64', 'MOV.32 r32,m32', 'MOV.32 m32,r32', 'LEA.64 r64,m8'],
+  ...['MOVZX.32 r32,m8', 'MOVZX.32 r32,m16', 'ADD.64 r64,m64', 'ADD.64 m64,r64'],
+];
+
 /** Every sequence, as keys of forms. */
 export function sequences(): string[][] {
   const comparisons = COMPARISONS.flatMap(([branches, forms]) =>
     forms.flatMap((form) => branches.map((name) => [form, `${name}.64 j64`])),
   );
   const pairs = Object.entries(PAIRS).flatMap(([first, all]) => all.map((next) => [first, next]));
-  return [...comparisons, ...pairs];
+  return [...comparisons, ...pairs, ...ADDRESSED.map((form) => [form])];
 }

@@ -21,6 +21,9 @@ import { loadName, MemoryEmitter, storeName } from './memory-emitter.js';
 import * as R from './op-record.js';
 import { segmentSuspect } from './segment-suspect.js';
 
+/** The whole address is base + displacement, or an index is added; or whatever the record says. */
+export type Addressing = 'base' | 'index' | 'any';
+
 interface PendingWrite {
   readonly host: Value;
 }
@@ -29,6 +32,8 @@ export class Emitter extends MemoryEmitter {
   readonly #registers: (Value | undefined)[] = [];
   readonly #addresses: (Value | undefined)[] = [];
   #pending: PendingWrite | null = null;
+  /** How the address of the memory operand is formed, where that is known. */
+  addressing: Addressing = 'any';
   /** An immediate count is known not to be zero. */
   countIsSet = false;
   /** True when the description has ended the instruction itself on every path. */
@@ -166,27 +171,34 @@ export class Emitter extends MemoryEmitter {
   address(index: number, bytes = Math.max(1, this.sizeOf(index) >> 3)): Value {
     const known = this.#addresses[index];
     if (known !== undefined) return known;
-    const base = this.code.load('i32.load16_u', this.op, R.OP_BASE);
     const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
-    const register = this.code.load('i64.load', this.add(this.cpu, base));
-    const address = this.code.variable(this.add(register, displacement));
-    const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
-    this.if(kind, () => {
-      this.code.scope(() => this.#complexAddress(index, address, kind, bytes));
-    });
+    const address = this.code.variable(this.add(this.#register(R.OP_BASE), displacement));
+    if (this.addressing === 'index') {
+      this.code.set(address, this.add(address, this.#scaledIndex()));
+    } else if (this.addressing === 'any') {
+      const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
+      this.if(kind, () => {
+        this.code.scope(() => this.#complexAddress(index, address, kind, bytes));
+      });
+    }
     this.#addresses[index] = address;
     return address;
+  }
+
+  /** The register that a field of the op record names. */
+  #register(field: number): Value {
+    const register = this.code.load('i32.load16_u', this.op, field);
+    return this.code.load('i64.load', this.add(this.cpu, register));
+  }
+
+  #scaledIndex(): Value {
+    return this.shl(this.#register(R.OP_INDEX), this.code.load('i64.load8_u', this.op, R.OP_SCALE));
   }
 
   #complexAddress(index: number, address: Value, kind: Value, size: number): void {
     this.if(
       this.eq(kind, this.i32(R.EA_INDEX)),
-      () => {
-        const field = this.code.load('i32.load16_u', this.op, R.OP_INDEX);
-        const value = this.code.load('i64.load', this.add(this.cpu, field));
-        const scale = this.code.load('i64.load8_u', this.op, R.OP_SCALE);
-        this.code.set(address, this.add(address, this.shl(value, scale)));
-      },
+      () => this.code.set(address, this.add(address, this.#scaledIndex())),
       () => {
         this.markOp();
         const bytes = this.i32(size);
@@ -203,14 +215,11 @@ export class Emitter extends MemoryEmitter {
 
   /** Offset of memory operand `index` without its segment: LEA. */
   effectiveAddress(_index: number): Value {
-    const field = (offset: number): Value => {
-      const register = this.code.load('i32.load16_u', this.op, offset);
-      return this.code.load('i64.load', this.add(this.cpu, register));
-    };
-    const scale = this.code.load('i64.load8_u', this.op, R.OP_SCALE);
     const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
-    const sum = this.add(field(R.OP_BASE), this.shl(field(R.OP_INDEX), scale));
-    const address = this.code.variable(this.add(sum, displacement));
+    const base = this.add(this.#register(R.OP_BASE), displacement);
+    if (this.addressing === 'base') return base;
+    const address = this.code.variable(this.add(base, this.#scaledIndex()));
+    if (this.addressing === 'index') return address;
     const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
     this.if(this.and(kind, this.i32(R.EA_32 | R.EA_16)), () => {
       const is32 = this.and(kind, this.i32(R.EA_32));
