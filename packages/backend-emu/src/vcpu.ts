@@ -29,7 +29,7 @@ export class EmulatedVcpu implements Vcpu {
   ) {
     this.index = processor.index;
     processor.onStopRequest = () => interpreter.shorten(0);
-    processor.boundary = () => interpreter.executed + (interpreter.running ? 1 : 0);
+    processor.debug.boundary = () => interpreter.executed + (interpreter.running ? 1 : 0);
   }
 
   get executed(): number {

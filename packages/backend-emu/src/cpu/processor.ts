@@ -24,11 +24,11 @@ import { loadPdptes } from '../mmu/pdptes.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
 import type { MsrCpu } from '../msr/ports.js';
 import type { VcpuServices } from '../msr/vcpu-services.js';
-import { DR6_BS } from '../system/debug-registers.js';
 import { PortData } from '../system/io.js';
 import { FAULT, GUEST_FAULT, LEAVE, type Outcome, REDISPATCH } from '../system/outcome.js';
 import { Stack } from '../system/stack.js';
 import { UndefinedOpcodes } from '../system/undefined-opcodes.js';
+import { DebugState } from './debug-state.js';
 import { ExitPort } from './exits.js';
 import { FLAG_AC, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM } from './flags.js';
 import * as L from './layout.js';
@@ -79,6 +79,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   readonly cpu: CpuSelection;
   readonly random: Random;
   readonly intercept: ReadonlySet<VmExitKind>;
+  readonly debug: DebugState;
   readonly portData = new PortData();
   readonly undefinedOpcodes = new UndefinedOpcodes();
   readonly mmio: MmioRouter;
@@ -96,15 +97,6 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   nmiPending = false;
   /** An INIT waits for the end of the instruction. */
   initPending = false;
-  /** Causes, as DR6 has them, of a debug trap that is due between two instructions. */
-  debugPending = 0;
-  /** The instruction in execution takes no single-step trap. */
-  untraced = false;
-  /** Instruction count at which RFLAGS.RF is set, and at which SS has just been loaded. */
-  private resumeAt = -1;
-  private stackShadowAt = -1;
-  /** Instructions executed by this vCPU when the one in execution, if any, has ended. */
-  boundary: () => number;
   /** Branch single-step (DebugCtl.BTF). */
   branchSteps = false;
   readonly context = 0;
@@ -122,10 +114,10 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.index = index;
     this.cpu = cpu;
     this.random = options.random;
-    this.boundary = options.instructions;
     this.intercept = options.intercept;
     this.record = new CpuRecord(buffer, cpuBase);
     this.words = this.record.words;
+    this.debug = new DebugState(this.record, options.instructions);
     this.physical = physical;
     this.mmu = new Mmu(this.record, physical, {
       physicalBits,
@@ -177,14 +169,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     for (let i = 0; i < 4; i++) record.setPair(L.DR + i * 8, 0, 0);
     this.nmiPending = false;
     this.initPending = false;
-    this.clearDebugState();
+    this.debug.clear();
     this.stateReplaced();
-  }
-
-  private clearDebugState(): void {
-    this.debugPending = 0;
-    this.resumeAt = -1;
-    this.stackShadowAt = -1;
   }
 
   readState(): VcpuState {
@@ -192,7 +178,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     // SYSRET leaves the DPL of SS alone: the state shows the privilege there.
     const attributes = (state.ss.attributes & ~0x60) | (this.cpl << 5);
     const ss = this.isProtected ? { ...state.ss, attributes } : state.ss;
-    return { ...state, ss, rflags: state.rflags | BigInt(this.resumeFlag) };
+    return { ...state, ss, rflags: state.rflags | BigInt(this.debug.resumeFlag) };
   }
 
   writeState(state: VcpuState): void {
@@ -201,10 +187,10 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const ssDpl = (record.segmentAttributes(L.SEG.ss) >>> 5) & 3;
     record.setI32(L.CPL, this.isProtected ? ssDpl : this.isV86 ? 3 : 0);
     record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
-    this.clearDebugState();
+    this.debug.clear();
     if ((record.i32(L.EFLAGS) & FLAG_RF) !== 0) {
       record.setEflags(0, FLAG_RF);
-      this.setResumeFlag();
+      this.debug.setResumeFlag();
     }
     this.stateReplaced();
     const { apic } = this.services;
@@ -216,6 +202,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   }
 
   snapshot(): Snapshot {
+    this.debug.pend(this.mmu.breakpoints.hits);
+    this.mmu.breakpoints.hits = 0;
     return {
       type: 'processor',
       version: 1,
@@ -223,9 +211,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
         record: this.record.bytes.slice(0, L.RECORD_SIZE),
         nmiPending: this.nmiPending,
         initPending: this.initPending,
-        debugPending: this.debugPending | this.mmu.breakpoints.hits,
-        resumeAt: this.resumeAt,
-        stackShadowAt: this.stackShadowAt,
+        debug: [...this.debug.snapshot()],
         branchSteps: this.branchSteps,
         services: { ...this.services.snapshot() },
       },
@@ -237,9 +223,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
       record?: unknown;
       nmiPending?: unknown;
       initPending?: unknown;
-      debugPending?: unknown;
-      resumeAt?: unknown;
-      stackShadowAt?: unknown;
+      debug?: unknown;
       branchSteps?: unknown;
       services?: unknown;
     } | null;
@@ -251,9 +235,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.record.bytes.set(record);
     this.nmiPending = state?.nmiPending === true;
     this.initPending = state?.initPending === true;
-    this.debugPending = Number(state?.debugPending ?? 0);
-    this.resumeAt = Number(state?.resumeAt ?? -1);
-    this.stackShadowAt = Number(state?.stackShadowAt ?? -1);
+    this.debug.restore(state?.debug);
     this.branchSteps = state?.branchSteps === true;
     this.stateReplaced();
     this.services.restore(state?.services as Snapshot);
@@ -392,7 +374,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
 
   /** REDISPATCH; LEAVE if an interrupt or trap may be taken now. RIP has been set. */
   resume(): Outcome {
-    if ((this.words[EFLAGS] & FLAG_TF) !== 0 || this.debugPending !== 0) return LEAVE;
+    if ((this.words[EFLAGS] & FLAG_TF) !== 0 || this.debug.pending !== 0) return LEAVE;
     if (this.words[L.INTERRUPT_PENDING >> 2] === 0) return REDISPATCH;
     return (this.words[EFLAGS] & FLAG_IF) !== 0 || this.nmiPending ? LEAVE : REDISPATCH;
   }
@@ -403,42 +385,6 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   }
 
   // --- Debugging ------------------------------------------------------------------------------
-
-  /** Neither are debug exceptions: SS has been loaded. */
-  inhibitDebug(): void {
-    this.stackShadowAt = this.boundary();
-    this.untraced = true;
-  }
-
-  /** Between instructions: the last one has loaded SS. */
-  get inStackShadow(): boolean {
-    return this.stackShadowAt === this.boundary();
-  }
-
-  /** RFLAGS.RF at this point, in its place. It ends with the instruction. */
-  get resumeFlag(): number {
-    return this.resumeAt === this.boundary() ? FLAG_RF : 0;
-  }
-
-  /** Sets RFLAGS.RF for the next instruction. */
-  setResumeFlag(): void {
-    this.resumeAt = this.boundary();
-  }
-
-  clearResumeFlag(): void {
-    this.resumeAt = -1;
-  }
-
-  /** A debug trap is due after the instruction. */
-  pendDebug(causes: number): void {
-    this.debugPending |= causes;
-  }
-
-  /** A single-step trap is due if TF is set after the instruction rather than before. */
-  traceByNewFlags(): void {
-    this.untraced = true;
-    if ((this.words[EFLAGS] & FLAG_TF) !== 0) this.debugPending |= DR6_BS;
-  }
 
   /** Takes over DR0 to DR3, DR7 and CR4.DE. True if the run must look for breakpoints anew. */
   breakpointsChanged(): boolean {

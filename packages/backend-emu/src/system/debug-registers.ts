@@ -13,7 +13,6 @@ export const DR7 = L.DR + 7 * 8;
 /** Causes in DR6 besides the four breakpoints. */
 export const DR6_BREAKPOINTS = 15;
 export const DR6_BD = 1 << 13;
-export const DR6_BS = 1 << 14;
 export const DR6_BT = 1 << 15;
 export const DR7_GD = 1 << 13;
 /** L0 to L3, LE. */

@@ -8,23 +8,24 @@
  * Known inaccuracy: an interrupt between two iterations of a repeated instruction shows RFLAGS.RF
  * set only while instructions are watched one by one.
  */
+import { DR6_BS } from '../cpu/debug-state.js';
 import { FLAG_TF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_DB } from '../cpu/registers.js';
 import { IMPLICIT } from '../mmu/mmu.js';
-import { DR6_BS, noteCauses } from './debug-registers.js';
+import { noteCauses } from './debug-registers.js';
 import { deliverExternal } from './exceptions.js';
 import { GUEST_FAULT } from './outcome.js';
 
 /** Takes the debug traps that are due at RIP. False if there is none, or not yet. */
 export function takeDebugTrap(cpu: Processor): boolean {
   const { breakpoints } = cpu.mmu;
-  cpu.debugPending |= breakpoints.hits;
+  cpu.debug.pending |= breakpoints.hits;
   breakpoints.hits = 0;
-  if (cpu.debugPending === 0 || cpu.inStackShadow) return false;
-  const causes = cpu.debugPending;
-  cpu.debugPending = 0;
+  if (cpu.debug.pending === 0 || cpu.debug.inStackShadow) return false;
+  const causes = cpu.debug.pending;
+  cpu.debug.pending = 0;
   deliverDebug(cpu, causes);
   return true;
 }
@@ -47,7 +48,7 @@ export function isWatched(cpu: Processor): boolean {
 /** Delivers the fault of a breakpoint on the instruction at RIP. False if there is none. */
 export function breakOnCode(cpu: Processor): boolean {
   const { breakpoints } = cpu.mmu;
-  if (!breakpoints.code || cpu.resumeFlag !== 0 || cpu.inStackShadow) return false;
+  if (!breakpoints.code || cpu.debug.resumeFlag !== 0 || cpu.debug.inStackShadow) return false;
   const causes = breakpoints.codeAt(cpu.linearRipLo, cpu.linearRipHi);
   if (causes === 0) return false;
   deliverDebug(cpu, causes);
@@ -59,12 +60,12 @@ export function stepWatched(cpu: Processor, run: () => boolean): void {
   const traced = (cpu.words[L.EFLAGS >> 2] & FLAG_TF) !== 0;
   const lo = cpu.record.lo(L.RIP);
   const hi = cpu.record.hi(L.RIP);
-  cpu.untraced = false;
+  cpu.debug.untraced = false;
   if (!run()) return;
   const stays = cpu.record.lo(L.RIP) === lo && cpu.record.hi(L.RIP) === hi;
   // RF lasts over all iterations, and the first has passed the breakpoint.
-  if (stays && isRepeated(cpu)) cpu.setResumeFlag();
-  if (traced && !cpu.untraced) cpu.debugPending |= DR6_BS;
+  if (stays && isRepeated(cpu)) cpu.debug.setResumeFlag();
+  if (traced && !cpu.debug.untraced) cpu.debug.pending |= DR6_BS;
 }
 
 const PREFIXES = new Set([0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0]);

@@ -72,7 +72,7 @@ export function deliverLong(
     cpu.setCpl(newCpl);
   }
   const cleared = FLAG_TF | FLAG_NT | FLAG_VM;
-  cpu.clearResumeFlag();
+  cpu.debug.clearResumeFlag();
   cpu.setEflags(0, type === D.TYPE_INTERRUPT ? cleared | FLAG_IF : cleared);
   record.setPair(L.RIP, targetLo, targetHi);
   cpu.modeChanged();

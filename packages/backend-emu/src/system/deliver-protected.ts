@@ -94,7 +94,7 @@ export function deliverProtected(
   }
   stack.commit();
   const interrupt = type === D.TYPE_INTERRUPT || type === D.TYPE_INTERRUPT16;
-  cpu.clearResumeFlag();
+  cpu.debug.clearResumeFlag();
   const cleared = FLAG_TF | FLAG_NT | FLAG_VM;
   cpu.setEflags(0, interrupt ? cleared | FLAG_IF : cleared);
   record.setPair(L.RIP, target, 0);

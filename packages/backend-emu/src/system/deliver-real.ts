@@ -19,7 +19,7 @@ export function deliverReal(cpu: Processor, vector: number, ripLo: number): void
   stack.push(2, record.segmentSelector(L.SEG.cs), 0);
   stack.push(2, ripLo, 0);
   stack.commit();
-  cpu.clearResumeFlag();
+  cpu.debug.clearResumeFlag();
   cpu.setEflags(0, FLAG_IF | FLAG_TF | FLAG_AC);
   loadRealSegment(cpu, L.SEG.cs, pointer >>> 16);
   record.setPair(L.RIP, pointer & 0xffff, 0);

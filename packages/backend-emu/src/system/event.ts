@@ -17,5 +17,5 @@ export const EVENT_SOFTWARE = 2;
 export function savedFlags(cpu: Processor, event: number): number {
   const flags = cpu.record.eflags();
   if (event === EVENT_FAULT) return flags | FLAG_RF;
-  return event === EVENT_EXTERNAL ? flags | cpu.resumeFlag : flags;
+  return event === EVENT_EXTERNAL ? flags | cpu.debug.resumeFlag : flags;
 }

@@ -129,7 +129,7 @@ export function deliverExternal(cpu: Processor, vector: number): Outcome {
 /** Delivers INT n, INT3 or INTO: the frame shows NEXT_RIP. */
 export function deliverSoftware(cpu: Processor, vector: number): Outcome {
   const { record } = cpu;
-  cpu.untraced = true;
+  cpu.debug.untraced = true;
   return deliver(
     cpu,
     vector,

@@ -45,7 +45,7 @@ export function syscall(cpu: Processor): Outcome {
     cpu.setCpl(0);
     cpu.setEflags(0, FLAG_IF | FLAG_RF | FLAG_VM);
   }
-  cpu.traceByNewFlags();
+  cpu.debug.traceByNewFlags();
   cpu.modeChanged();
   return cpu.resume();
 }
@@ -68,7 +68,7 @@ export function sysret(cpu: Processor): Outcome {
   cpu.setCpl(3);
   if (long) cpu.setEflags(record.lo(R11), FLAGS_ALL & ~(FLAG_RF | FLAG_VM));
   else cpu.setEflags(FLAG_IF, FLAG_IF);
-  cpu.traceByNewFlags();
+  cpu.debug.traceByNewFlags();
   cpu.modeChanged();
   return cpu.resume();
 }

@@ -79,7 +79,7 @@ export function into(cpu: Processor): Outcome {
 /** ICEBP: a debug trap without a cause in DR6 and without a check of the gate's DPL. */
 export function icebp(cpu: Processor): Outcome {
   cpu.completed();
-  cpu.untraced = true;
+  cpu.debug.untraced = true;
   cpu.record.setI32(DR7, cpu.record.i32(DR7) & ~DR7_GD);
   return deliverExternal(cpu, VECTOR_DB);
 }

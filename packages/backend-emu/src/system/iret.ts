@@ -73,7 +73,7 @@ function flagMask(cpu: Processor, cpl: number): number {
 /** Takes the flags of `mask`, and RF, from the image, as far as the operand size reaches. */
 function restoreFlags(cpu: Processor, image: number, mask: number, size: number): void {
   cpu.setEflags(image, size === 2 ? mask & ~UPPER : mask);
-  if (size !== 2 && (image & F.FLAG_RF) !== 0) cpu.setResumeFlag();
+  if (size !== 2 && (image & F.FLAG_RF) !== 0) cpu.debug.setResumeFlag();
 }
 
 /** Reads and checks the code segment to return to; its RPL is the new privilege. */

@@ -105,7 +105,7 @@ export function loadSegment(cpu: Processor, index: number, selector: number): vo
 function segmentLoaded(cpu: Processor, index: number): Outcome {
   if (index === L.SEG.ss) {
     cpu.inhibitInterrupts();
-    cpu.inhibitDebug();
+    cpu.debug.inhibit();
   }
   // The mode's key may have changed.
   if (!cpu.is64) cpu.modeChanged();

@@ -174,9 +174,9 @@ function loadRegisters(cpu: Processor, task: Task, by: number): void {
   record.setPair(L.RIP, eip, 0);
   const image = by === BY_CALL ? task.eflags | F.FLAG_NT : task.eflags;
   cpu.setEflags(image, F.FLAGS_ALL & ~F.FLAG_RF);
-  if ((image & F.FLAG_RF) !== 0) cpu.setResumeFlag();
-  else cpu.clearResumeFlag();
-  cpu.untraced = true;
+  if ((image & F.FLAG_RF) !== 0) cpu.debug.setResumeFlag();
+  else cpu.debug.clearResumeFlag();
+  cpu.debug.untraced = true;
   for (let index = 0; index < 6; index++) {
     D.setSegment(cpu, index, selectors[index] ?? 0, 0, 0, 0);
   }
@@ -194,7 +194,7 @@ export function enterTask(cpu: Processor, task: Task, errorCode = -1): void {
     loadLocalTable(cpu, task.ldt);
     if (cpu.isV86) loadSegmentsV86(cpu, task);
     else loadSegments(cpu, task);
-    if (task.traps) cpu.pendDebug(DR6_BT);
+    if (task.traps) cpu.debug.pend(DR6_BT);
     if (errorCode !== -1) {
       cpu.stack.begin(false, cpu.cpl);
       cpu.stack.push(task.layout.bytes, errorCode, 0);
