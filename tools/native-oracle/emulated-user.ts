@@ -4,6 +4,7 @@
  */
 
 import { selectCpu } from '@cloister/core/cpu';
+import { FLAGS_ALL } from '../../packages/backend-emu/src/cpu/flags.js';
 import * as L from '../../packages/backend-emu/src/cpu/layout.js';
 import { EmulatedVm } from '../../packages/backend-emu/src/emulated-vm.js';
 import { abridgedTags, fullTags } from '../../packages/backend-emu/src/system/fxsave.js';
@@ -184,7 +185,7 @@ export class EmulatedUser {
   #load(state: UserState): void {
     const { record } = this.#cpu;
     for (let i = 0; i < 16; i++) record.setU64(L.gprOffset(i), state.gpr(i));
-    record.setEflags(state.rflags);
+    this.#cpu.setEflags(state.rflags, FLAGS_ALL);
     record.setU64(L.RIP, state.rip);
     const { fx, fxBytes } = state;
     const status = fx.getUint16(FX_IMAGE.fsw, true);

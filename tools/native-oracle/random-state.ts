@@ -3,6 +3,7 @@
  * their control words where the instruction uses them.
  */
 import type { NativeForm } from './forms.js';
+import { hostIsAmd } from './host.js';
 import { littleEndian } from './instruction.js';
 import type { RandomSource } from './random.js';
 import { STATUS } from './undefined-flags.js';
@@ -18,6 +19,10 @@ import {
 
 const ALWAYS = 0x202;
 const DF = 0x400;
+/** Alignment is checked: where that comes among the faults of an access the vendors differ. */
+const AC = 0x40000;
+/** Bytes by bytes, where the emulated processor looks at the whole. */
+const UNALIGNED = new Set(['MASKMOV']);
 const MXCSR_MASKS = 0x1f80;
 const MXCSR_FLAGS = 0x3f;
 const FCW_MASKS = 0x3f;
@@ -33,7 +38,9 @@ export function randomState(random: RandomSource, form: NativeForm): UserState {
     const value = random.integer();
     state.setGpr(i, bits === 64 ? value : i < 8 ? value & 0xffffffffn : 0n);
   }
-  state.rflags = (random.u32() & (STATUS | (random.once(2) ? DF : 0))) | ALWAYS;
+  const aligned = hostIsAmd && !UNALIGNED.has(form.encoding.row.mnemonic) && random.once(8);
+  const others = (random.once(2) ? DF : 0) | (aligned ? AC : 0);
+  state.rflags = (random.u32() & (STATUS | others)) | ALWAYS;
   state.rip = BigInt(codeStart(bits));
   state.fx.setUint32(FX_IMAGE.mxcsr, MXCSR_MASKS, true);
   state.fx.setUint16(FX_IMAGE.fcw, 0x300 | FCW_FIXED | FCW_MASKS, true);

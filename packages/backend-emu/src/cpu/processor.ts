@@ -102,6 +102,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   readonly context = 0;
   /** What the last descriptor read by `system/descriptors.ts` holds, and where it lies. */
   readonly descriptor = { lo: 0, hi: 0, upper: 0, atLo: 0, atHi: 0 };
+  /** The stack of an outer privilege that a return has popped. */
+  readonly outer = { lo: 0, hi: 0, selector: 0 };
   /** A descriptor set aside while another is read. */
   readonly saved = { lo: 0, hi: 0, atLo: 0, atHi: 0 };
   /** Mode, code base and limit that the entries of the two jump caches were made for. */

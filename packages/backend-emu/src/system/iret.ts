@@ -136,6 +136,17 @@ export function checkTarget(cpu: Processor, lo: number, hi: number): void {
   if (lo >>> 0 > D.limitOf(descriptor.lo, descriptor.hi) >>> 0) cpu.gp();
 }
 
+/** Pops the outer stack's pointer and segment into `outer`; the segment is read first. */
+export function popStack(cpu: Processor, size: number): void {
+  const { stack, outer } = cpu;
+  stack.move(size);
+  outer.selector = stack.pop(size) & 0xffff;
+  stack.move(-2 * size);
+  outer.lo = stack.pop(size);
+  outer.hi = stack.high;
+  stack.move(size);
+}
+
 function iretLong(cpu: Processor, size: number): void {
   const { record, stack } = cpu;
   if ((record.i32(L.EFLAGS) & F.FLAG_NT) !== 0) cpu.gp();
@@ -145,21 +156,18 @@ function iretLong(cpu: Processor, size: number): void {
   const ripHi = stack.high;
   const selector = stack.pop(size) & 0xffff;
   const flags = stack.pop(size);
-  readReturnCode(cpu, selector);
   const newCpl = selector & 3;
   const outward = newCpl !== cpl;
-  const to64 = (cpu.descriptor.hi & D.DESC_L) !== 0;
-  const { saved } = cpu;
-  saveDescriptor(cpu, saved);
-  let rspLo = 0;
-  let rspHi = 0;
-  let ss = 0;
-  // In 64-bit mode the stack pointer is always popped.
+  // In 64-bit mode the stack pointer is always popped; what is popped, before anything is checked.
   const popsStack = outward || cpu.is64;
+  if (popsStack) popStack(cpu, size);
+  const { outer, saved } = cpu;
+  const { lo: rspLo, hi: rspHi, selector: ss } = outer;
+  readReturnCode(cpu, selector);
+  checkTarget(cpu, ripLo, ripHi);
+  const to64 = (cpu.descriptor.hi & D.DESC_L) !== 0;
+  saveDescriptor(cpu, saved);
   if (popsStack) {
-    rspLo = stack.pop(size);
-    rspHi = stack.high;
-    ss = stack.pop(size) & 0xffff;
     if ((ss & 0xfffc) === 0) {
       if (!to64 || newCpl === 3 || (ss & 3) !== newCpl) cpu.gp();
     } else readStackDescriptor(cpu, ss, newCpl, 13);
@@ -167,7 +175,6 @@ function iretLong(cpu: Processor, size: number): void {
   const stackLo = cpu.descriptor.lo;
   const stackHi = cpu.descriptor.hi;
   restoreDescriptor(cpu, saved);
-  checkTarget(cpu, ripLo, ripHi);
   D.setTypeBits(cpu, D.DESC_ACCESSED);
   // Nothing below faults.
   D.cacheSegment(cpu, L.SEG.cs, selector);
@@ -208,22 +215,20 @@ function iretProtected(cpu: Processor, size: number): void {
     returnToV86(cpu, eip, selector, flags);
     return;
   }
-  readReturnCode(cpu, selector);
   const newCpl = selector & 3;
-  const { saved } = cpu;
+  if (newCpl !== cpl) popStack(cpu, size);
+  const { outer, saved } = cpu;
+  const { lo: esp, selector: ss } = outer;
+  readReturnCode(cpu, selector);
+  checkTarget(cpu, eip, 0);
   saveDescriptor(cpu, saved);
-  let esp = 0;
-  let ss = 0;
   if (newCpl !== cpl) {
-    esp = stack.pop(size);
-    ss = stack.pop(size) & 0xffff;
     if ((ss & 0xfffc) === 0) cpu.gp();
     readStackDescriptor(cpu, ss, newCpl, 13);
   }
   const stackLo = cpu.descriptor.lo;
   const stackHi = cpu.descriptor.hi;
   restoreDescriptor(cpu, saved);
-  checkTarget(cpu, eip, 0);
   D.setTypeBits(cpu, D.DESC_ACCESSED);
   // Nothing below faults.
   D.cacheSegment(cpu, L.SEG.cs, selector);

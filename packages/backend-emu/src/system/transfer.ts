@@ -13,6 +13,7 @@ import { farToTask, namesTask } from './far-task.js';
 import {
   checkTarget,
   dropInnerSegments,
+  popStack,
   readReturnCode,
   restoreDescriptor,
   saveDescriptor,
@@ -245,10 +246,11 @@ export function retFar(cpu: Processor): Outcome {
     stack.commit();
     return enterReal(cpu, selector, lo);
   }
+  stack.move(release);
+  if ((selector & 3) !== cpu.cpl) popStack(cpu, size);
   readReturnCode(cpu, selector);
   checkTarget(cpu, lo, hi);
-  stack.move(release);
-  if ((selector & 3) !== cpu.cpl) return retOuter(cpu, selector, lo, hi, release, size);
+  if ((selector & 3) !== cpu.cpl) return retOuter(cpu, selector, lo, hi, release);
   D.setTypeBits(cpu, D.DESC_ACCESSED);
   stack.commit();
   return enter(cpu, selector, lo, hi);
@@ -260,15 +262,12 @@ function retOuter(
   lo: number,
   hi: number,
   release: number,
-  size: number,
 ): Outcome {
-  const { stack, descriptor, saved } = cpu;
+  const { descriptor, outer, saved } = cpu;
   const newCpl = selector & 3;
   const to64 = cpu.isLong && (descriptor.hi & D.DESC_L) !== 0;
   saveDescriptor(cpu, saved);
-  const rspLo = stack.pop(size);
-  const rspHi = stack.high;
-  const ss = stack.pop(size) & 0xffff;
+  const { lo: rspLo, hi: rspHi, selector: ss } = outer;
   const noStack = (ss & 0xfffc) === 0;
   if (noStack && (!to64 || newCpl === 3 || (ss & 3) !== newCpl)) cpu.gp();
   if (!noStack) readStackDescriptor(cpu, ss, newCpl, 13);

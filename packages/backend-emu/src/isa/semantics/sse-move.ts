@@ -1,7 +1,8 @@
 /**
  * Movement of vectors and their parts. AMD APM vol. 4, chapter 2 (legacy forms); vol. 5 for MMX.
  *
- * MOVNT forms store like any other: nothing here is cached.
+ * MOVNT forms store like any other: nothing here is cached. Known inaccuracy: while alignment is
+ * checked, MASKMOVDQU and MASKMOVQ are checked as a whole, where processors go byte by byte.
  */
 import * as L from '../../cpu/layout.js';
 import { define } from '../define.js';

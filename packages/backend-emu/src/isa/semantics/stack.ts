@@ -1,6 +1,7 @@
 /**
  * The stack. AMD APM vol. 3, chapter 3 (ENTER, LEAVE, POP, POPA, PUSH, PUSHA).
  */
+import * as L from '../../cpu/layout.js';
 import { define } from '../define.js';
 
 define('PUSH', { access: 'r', modal: true, hot: true }, (x) => {
@@ -61,7 +62,11 @@ define('ENTER', { modal: true }, (x) => {
     x.store(x.stackAddress(pointer, true), frame, x.size);
   });
   const moved = x.sub(pointer, allocate);
-  x.setStackPointer(x.legacy ? x.and(moved, x.stackMask()) : moved);
+  const last = x.variable(x.legacy ? x.and(moved, x.stackMask()) : moved);
+  // The new top of the stack must be writable, though nothing is written there.
+  x.update(x.stackAddress(last, true), bytes);
+  x.setState32(L.RMW_PENDING, x.i32(0));
+  x.setStackPointer(last);
   x.setGpr(5, frame, x.size);
 });
 

@@ -162,9 +162,21 @@ function addressAt(x: Emitter, address: Value, offset: Value): Value {
   return x.legacy ? x.zeroExtend(sum, 32) : sum;
 }
 
+/** Images consist of words as wide as the operand: that is what alignment checks ask for. */
+function alignImage(x: Emitter, address: Value, write: boolean): void {
+  const bytes = x.size === 16 ? 2 : 4;
+  if (!write) {
+    x.readable(address, bytes);
+    return;
+  }
+  x.update(address, bytes);
+  x.setState32(L.RMW_PENDING, x.i32(0));
+}
+
 /** Probes the memory from its start, so that a fault comes before the first store. */
 function writeImage(x: Emitter, bytes: number): void {
   const address = x.address(0, bytes);
+  alignImage(x, address, true);
   everyHalf(x, bytes, (offset) => {
     x.update(addressAt(x, address, offset), 2);
     x.setState32(L.RMW_PENDING, x.i32(0));
@@ -178,6 +190,7 @@ function writeImage(x: Emitter, bytes: number): void {
 
 function readImage(x: Emitter, bytes: number): void {
   const address = x.address(0, bytes);
+  alignImage(x, address, false);
   everyHalf(x, bytes, (offset) => {
     const value = x.load(addressAt(x, address, offset), 16, false);
     x.code.store('i64.store16', x.add(x.cpu, offset), value, ENVIRONMENT);
