@@ -11,13 +11,7 @@ export const NOT_IMPLEMENTED: readonly (readonly [reason: string, names: string]
   ['no CPU model has AVX, AVX-512, AMX, XOP, or CMPccXADD', 'VEX EVEX XOP'],
   ['AMD withdrew them: 3DNow!', 'D3NOW Femms'],
   ['AMD only, in no model: SSE4A', 'Extrq Insertq Movntsd Movntss'],
-  [
-    'planned, not done: XSAVE and supervisor states',
-    `
-      Xsave Xsave64 Xsavec Xsavec64 Xsaveopt Xsaveopt64 Xsaves Xsaves64 Xrstor Xrstor64
-      Xrstors Xrstors64
-    `,
-  ],
+  ['supervisor states, in no model', 'Xsaves Xsaves64 Xrstors Xrstors64'],
   ['valid in system management mode only, which no guest reaches', 'Rsm'],
   ['no nested virtualization: SVM', 'Vmrun Vmload Vmsave Stgi Clgi Skinit Invlpga'],
   [

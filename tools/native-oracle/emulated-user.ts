@@ -7,7 +7,7 @@ import { selectCpu } from '@cloister/core/cpu';
 import { FLAGS_ALL } from '../../packages/backend-emu/src/cpu/flags.js';
 import * as L from '../../packages/backend-emu/src/cpu/layout.js';
 import { EmulatedVm } from '../../packages/backend-emu/src/emulated-vm.js';
-import { abridgedTags, fullTags } from '../../packages/backend-emu/src/system/fxsave.js';
+import { abridgedTags, fullTags } from '../../packages/backend-emu/src/system/fpu-image.js';
 import { littleEndian } from './instruction.js';
 import type { NativeCase } from './native-cases.js';
 import {

@@ -108,7 +108,9 @@ describe('Decoder', () => {
         const { length, registers, base, index, segment } = decoder.out;
         expect(length).toBeGreaterThan(0);
         expect(length).toBeLessThanOrEqual(Math.min(MAX_LENGTH, code.length));
-        for (const offset of [...registers, base, index, segment]) {
+        // In the second place x87 instructions have their opcode.
+        const offsets = [registers[0], registers[2], base, index, segment];
+        for (const offset of offsets) {
           expect(offset).toBeLessThan(L.RECORD_SIZE);
         }
       }),

@@ -56,6 +56,8 @@ export class Decoder {
   readonly #prefixes = new Prefixes();
   #modrm = -1;
   #opcode = 0;
+  /** An x87 instruction. */
+  #escape = false;
 
   constructor(has: FeatureTest = () => true) {
     this.#has = has;
@@ -67,6 +69,7 @@ export class Decoder {
     this.#bytes.open(bytes, start, end);
     this.#prefixes.begin(mode);
     this.#modrm = -1;
+    this.#escape = false;
     clearOperands(this.out);
     const found = this.#row();
     this.#finish(found);
@@ -89,7 +92,8 @@ export class Decoder {
       if ((this.#prefixes.rex & 1) === 0) return NOP_ROW;
     }
     // The x87 escapes choose by more than the opcode: ModRM is always there.
-    if ((opcode & 0xf8) === 0xd8) this.#needModrm();
+    this.#escape = (opcode & 0xf8) === 0xd8;
+    if (this.#escape) this.#needModrm();
     return this.#choose(OPCODE_MAPS.primary[opcode]);
   }
 
@@ -194,6 +198,8 @@ export class Decoder {
     }
     this.out.info = info;
     const fine = this.#operands(info.operands);
+    // The x87 unit keeps the opcode of its last instruction.
+    if (this.#escape) this.out.registers[1] = ((this.#opcode & 7) << 8) | this.#modrm;
     this.out.length = this.#bytes.length;
     const lockable = info.description.lockable === true && info.operands[0]?.kind === 'm';
     if (!fine || (this.#prefixes.lock && !lockable)) this.#replace(UNDEFINED_ROW, this.out.length);

@@ -6,7 +6,7 @@
  *
  * Source: AMD APM vol. 1, sections 6.2 (registers) and 6.8 (exceptions); where it is silent on
  * which of several exceptions is reported, the behaviour of processors.
- * Inaccuracies: FOP stays 0; FCS and FDS stay 0, as processors do that deprecate them (CPUID Fn 7).
+ * FDS is 0 in 64-bit mode but for operands in FS and GS.
  */
 import * as L from '../cpu/layout.js';
 import { NEXT, type Outcome } from '../system/outcome.js';

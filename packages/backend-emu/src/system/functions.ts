@@ -16,6 +16,7 @@ import * as keys from './protection-keys.js';
 import * as segments from './segments.js';
 import * as tables from './tables.js';
 import * as transfer from './transfer.js';
+import * as xsave from './xsave.js';
 
 export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   callFar: transfer.callFar,
@@ -83,6 +84,10 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   wideBase: fastCalls.wideBase,
   wrmsr: machine.wrmsr,
   wrpkru: keys.wrpkru,
-  xgetbv: machine.xgetbv,
-  xsetbv: machine.xsetbv,
+  xgetbv: xsave.xgetbv,
+  xrstor: xsave.xrstor,
+  xsave: xsave.xsave,
+  xsavec: xsave.xsavec,
+  xsaveopt: xsave.xsaveopt,
+  xsetbv: xsave.xsetbv,
 };

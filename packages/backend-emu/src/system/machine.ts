@@ -1,13 +1,13 @@
 /**
- * CPUID, MSRs, time-stamp counter, extended control registers, HLT, hypercalls, random numbers and
+ * CPUID, MSRs, time-stamp counter, HLT, hypercalls, random numbers and
  * undefined opcodes.
  *
- * Source: AMD APM vol. 3 for each; vol. 2, 13.2 (TSC), 11.5 (XCR0).
+ * Source: AMD APM vol. 3 for each; vol. 2, 13.2 (TSC).
  */
 import * as F from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
-import { CR4_OSXSAVE, CR4_PCE, CR4_TSD, VECTOR_UD } from '../cpu/registers.js';
+import { CR4_PCE, CR4_TSD, VECTOR_UD } from '../cpu/registers.js';
 import { GUEST_FAULT, LEAVE, NEXT, type Outcome } from './outcome.js';
 
 const RAX = L.gprOffset(0);
@@ -15,8 +15,6 @@ const RCX = L.gprOffset(1);
 const RDX = L.gprOffset(2);
 const RBX = L.gprOffset(3);
 const RSI = L.gprOffset(6);
-/** Components of XCR0 that exist: x87 and SSE. */
-const XCR0_DEFINED = 3;
 
 /** CPUID: EAX, ECX → EAX, EBX, ECX, EDX. */
 export function cpuid(cpu: Processor): Outcome {
@@ -100,32 +98,6 @@ export function rdpmc(cpu: Processor): Outcome {
   const allowed = (cpu.record.i32(L.CR4) & CR4_PCE) !== 0 || cpu.cpl === 0;
   if (!allowed) cpu.gp();
   return cpu.gp();
-}
-
-function requireXsave(cpu: Processor): void {
-  if ((cpu.record.i32(L.CR4) & CR4_OSXSAVE) === 0) cpu.raise(VECTOR_UD);
-}
-
-/** XGETBV: ECX → EDX:EAX. */
-export function xgetbv(cpu: Processor): Outcome {
-  requireXsave(cpu);
-  const { record } = cpu;
-  if (record.i32(RCX) !== 0) cpu.gp();
-  record.setPair(RAX, record.lo(L.XCR0), 0);
-  record.setPair(RDX, record.hi(L.XCR0), 0);
-  return NEXT;
-}
-
-/** XSETBV: ECX, EDX:EAX. */
-export function xsetbv(cpu: Processor): Outcome {
-  requireXsave(cpu);
-  cpu.requireCpl0();
-  const { record } = cpu;
-  const lo = record.i32(RAX);
-  const known = (lo & ~XCR0_DEFINED) === 0 && (lo & 1) !== 0 && record.i32(RDX) === 0;
-  if (record.i32(RCX) !== 0 || !known) cpu.gp();
-  record.setPair(L.XCR0, lo, 0);
-  return NEXT;
 }
 
 /** HLT. */

@@ -67,7 +67,7 @@ const REGISTERS: readonly (readonly [Register, Readonly<Record<string, number>>]
   [
     at(0x80000008, 'ebx'),
     {
-      ibpb: 12, ibrs: 14, stibp: 15, ssbd: 24, ssb_no: 26, btc_no: 29,
+      xsaveerptr: 2, ibpb: 12, ibrs: 14, stibp: 15, ssbd: 24, ssb_no: 26, btc_no: 29,
     },
   ],
   [
@@ -104,6 +104,7 @@ export const REQUIRES: Readonly<Record<string, readonly string[]>> = {
   xsaveopt: ['xsave'],
   xsavec: ['xsave'],
   xgetbv1: ['xsave'],
+  xsaveerptr: ['fxsr'],
   pku: ['lm'],
   pcid: ['lm'],
   invpcid: ['pcid'],

@@ -7,4 +7,4 @@ export { CPU_MODELS, type CpuModel, DEFAULT_CPU_MODEL, OPTIONAL_FEATURES } from 
 export * as msr from './msr-indices.js';
 export { type CpuSelection, selectCpu, selectionText } from './selection.js';
 export { type CpuidOptions, type CpuidState, CpuidTable } from './table.js';
-export { xcr0Mask } from './xsave-layout.js';
+export { PKRU_COMPONENT, PKRU_OFFSET, PKRU_SIZE, xcr0Mask } from './xsave-layout.js';

@@ -56,7 +56,7 @@ const CLOISTER_V1: CpuModel = {
     fpu de pse tsc msr pae cx8 apic sep pge cmov pat pse36 clflush mmx mmxext fxsr
     sse sse2 sse3 ssse3
     sse4_1 sse4_2 movbe aes pclmulqdq sha_ni bmi1 bmi2 abm adx
-    clflushopt clwb 3dnowprefetch erms fsrm
+    clflushopt clwb 3dnowprefetch erms fsrm xsave xsaveopt xsavec xgetbv1 xsaveerptr
     x2apic tsc_deadline tsc_adjust rdrand rdseed rdpid arat hypervisor
     cx16 popcnt fsgsbase smep smap umip pcid invpcid pdpe1gb
     syscall nx rdtscp lm lahf_lm topoext constant_tsc

@@ -43,8 +43,16 @@ ofAddress('INVLPG', 'invlpg', 'r', 1, () => 0);
 define('INVPCID', { access: 'r', ends: true }, (x) => {
   x.system('invpcid', [x.address(1), x.operandU(0)]);
 });
-ofAddress('FXSAVE', 'fxsave', 'w', 512, (x) => (x.size === 64 ? 1 : 0));
-ofAddress('FXRSTOR', 'fxrstor', 'r', 512, (x) => (x.size === 64 ? 1 : 0));
+for (const [name, access, bytes] of [
+  ['FXSAVE', 'w', 512],
+  ['FXRSTOR', 'r', 512],
+  ['XSAVE', 'w', 576],
+  ['XSAVEOPT', 'w', 576],
+  ['XSAVEC', 'w', 576],
+  ['XRSTOR', 'r', 576],
+] as const) {
+  ofAddress(name, name.toLowerCase(), access, bytes, (x) => (x.size === 64 ? 1 : 0));
+}
 
 /**
  * A function of one 16-bit selector or word operand; the privilege is checked before it is read.

@@ -8,6 +8,7 @@ import { ENVIRONMENT, environmentSize } from '../../fpu/x87-environment.js';
 import { OPERAND } from '../../fpu/x87-operand.js';
 import { define } from '../define.js';
 import type { Emitter, Value } from '../emitter.js';
+import * as R from '../op-record.js';
 import { enterMmx } from '../vector-emitter.js';
 import { x87Ready } from './x87-control.js';
 
@@ -28,15 +29,37 @@ function kindOf(x: Emitter, integer: boolean): number {
   }
 }
 
+/**
+ * Notes opcode and selectors of the instruction, as the functions do its addresses: the decoder
+ * leaves the opcode in the place of a second register. In 64-bit mode only FS and GS are named.
+ */
+function notePointers(x: Emitter): void {
+  const field = (offset: number): Value => x.code.load('i32.load16_u', x.op, offset);
+  const store = (value: Value, offset: number): void =>
+    x.code.store('i32.store16', x.cpu, value, offset);
+  store(field(R.OP_REG[1]), L.FOP);
+  store(x.stateAs('i32.load16_u', L.segmentOffset(L.SEG.cs) + L.SEG_SELECTOR), L.FCS);
+  if (x.form.operands[0]?.kind !== 'm') return;
+  const segment = field(R.OP_SEGMENT);
+  const selector = x.code.load('i32.load16_u', x.add(x.cpu, segment), L.SEG_SELECTOR);
+  store(x.select(x.eq(segment, x.i32(L.ZERO)), x.i32(0), selector), L.FDS);
+}
+
+/** Calls an x87 function. */
+function perform(x: Emitter, name: string, args: readonly Value[]): void {
+  x.system(`x87${name}`, args);
+  notePointers(x);
+}
+
 /** Hands operand 0 to a function: a register's number, or the bits in memory. */
 function call(x: Emitter, name: string, integer = false): void {
   x87Ready(x, true);
   if (x.form.operands.length === 0) {
-    x.system(`x87${name}`, []);
+    perform(x, name, []);
     return;
   }
   if (x.kindOf(0) !== 'm') {
-    x.system(`x87${name}`, [x.i32(OPERAND.register), x.operandU(0)]);
+    perform(x, name, [x.i32(OPERAND.register), x.operandU(0)]);
     return;
   }
   const address = x.address(0);
@@ -45,10 +68,10 @@ function call(x: Emitter, name: string, integer = false): void {
     const host = x.readable(address, 10);
     const low = x.code.load('i64.load', host);
     const high = x.code.load('i64.load16_u', host, 8);
-    x.system(`x87${name}`, [kind, low, high, address]);
+    perform(x, name, [kind, low, high, address]);
     return;
   }
-  x.system(`x87${name}`, [kind, x.load(address, x.sizeOf(0)), x.i64(0), address]);
+  perform(x, name, [kind, x.load(address, x.sizeOf(0)), x.i64(0), address]);
 }
 
 /** The same under its own name. */
@@ -77,7 +100,7 @@ function store(x: Emitter, name: string, integer: boolean): void {
   const size = x.sizeOf(0);
   const address = x.address(0);
   const host = x.update(address, size >> 3);
-  x.system(`x87${name}`, [x.i32(kindOf(x, integer)), x.i64(0), x.i64(0), address]);
+  perform(x, name, [x.i32(kindOf(x, integer)), x.i64(0), x.i64(0), address]);
   x.if(
     x.wrap(x.systemResult(2)),
     () => {
@@ -127,7 +150,7 @@ for (const [name, cc] of [
 ] as const) {
   define(`FCMOV${name}`, READ, (x) => {
     x87Ready(x, true);
-    x.system('x87FCMOV', [x.condition(cc), x.operandU(0)]);
+    perform(x, 'FCMOV', [x.condition(cc), x.operandU(0)]);
   });
 }
 

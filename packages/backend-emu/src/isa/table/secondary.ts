@@ -55,7 +55,9 @@ const group8 = byReg(...nulls(4), ...BIT_TESTS.map((name) => row(`${name} Ev,Ib`
 const group9 = byReg(
   null,
   byMod(byWide(row('CMPXCHG8B Mq', 'any'), row('CMPXCHG16B Mo', 'any', 'cx16')), null),
-  ...nulls(4),
+  ...nulls(2),
+  byMod(plain(row('XSAVEC Mp', 'w32', 'xsavec')), null),
+  null,
   byMod(null, withSize(row('RDRAND Rv'))),
   byMod(null, byPrefix(row('RDSEED Rv'), row('RDSEED Rv'), row('RDPID Rn', 'any', 'rdpid'), null)),
 );
@@ -77,10 +79,10 @@ const group15 = byReg(
     plain(row('STMXCSR Md', 'w32')),
     byPrefix(null, null, row('WRGSBASE Ry', 'w32 o64', 'fsgsbase'), null),
   ),
-  byMod(plain(row('XSAVE Mp', 'w32')), null),
-  byMod(plain(row('XRSTOR Mp', 'w32')), plain(row('LFENCE'))),
+  byMod(plain(row('XSAVE Mp', 'w32', 'xsave')), null),
+  byMod(plain(row('XRSTOR Mp', 'w32', 'xsave')), plain(row('LFENCE'))),
   byMod(
-    byPrefix(row('XSAVEOPT Mp', 'w32'), row('CLWB Mb', 'byte', 'clwb'), null, null),
+    byPrefix(row('XSAVEOPT Mp', 'w32', 'xsaveopt'), row('CLWB Mb', 'byte', 'clwb'), null, null),
     plain(row('MFENCE')),
   ),
   byMod(
