@@ -4,11 +4,14 @@
 
 import { settleApproximations } from './approximations.js';
 import type { Outcome } from './emulated-user.js';
+import { hostIsAmd } from './host.js';
 import type { NativeCase } from './native-cases.js';
 import type { OracleAnswer } from './oracle.js';
 import { STATUS } from './undefined-flags.js';
 import { DATA_SIZE, FX_IMAGE, FX_ST, FX_XMM, UserState } from './user-state.js';
 
+/** An exception is pending: with AMD the signal's frame has the pointers then, else zeros. */
+const SUMMARY = 0x80;
 const BREAKPOINT = 3;
 const PAGE_FAULT = 14;
 const FETCH = 0x10;
@@ -93,6 +96,13 @@ function compareX87(found: Differences, n: UserState, e: UserState): void {
     found.add(name, n.fx.getUint16(at, true), e.fx.getUint16(at, true));
   }
   found.add('tags', n.fxBytes[FX_IMAGE.tags], e.fxBytes[FX_IMAGE.tags]);
+  if (hostIsAmd && (n.fx.getUint16(FX_IMAGE.fsw, true) & SUMMARY) !== 0) {
+    found.add('fop', n.fx.getUint16(FX_IMAGE.fop, true), e.fx.getUint16(FX_IMAGE.fop, true));
+    for (const name of ['fip', 'fdp'] as const) {
+      const at = FX_IMAGE[name];
+      found.add(name, n.fx.getBigUint64(at, true), e.fx.getBigUint64(at, true));
+    }
+  }
   for (let i = 0; i < 8; i++) {
     const from = FX_ST + i * 16;
     found.bytes(`st${i}`, n.fxBytes.subarray(from, from + 10), e.fxBytes.subarray(from, from + 10));

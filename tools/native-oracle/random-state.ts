@@ -97,6 +97,8 @@ function fillX87(random: RandomSource, { fx, fxBytes }: UserState): void {
   fx.setUint16(FX_IMAGE.fcw, FCW_FIXED | masks | modes, true);
   const flags = random.once(4) ? random.below(64) : 0;
   const summary = (flags & ~masks) === 0 ? 0 : FSW_SUMMARY;
+  fx.setUint16(FX_IMAGE.fop, random.below(0x800), true);
+  for (const at of [FX_IMAGE.fip, FX_IMAGE.fdp]) fx.setBigUint64(at, random.u64() >> 17n, true);
   const top = random.below(8) << 11;
   fx.setUint16(FX_IMAGE.fsw, (random.u32() & FSW_CODES) | top | flags | summary, true);
   fxBytes[FX_IMAGE.tags] = random.once(3) ? random.below(256) : 0xff;

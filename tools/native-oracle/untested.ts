@@ -49,6 +49,7 @@ export const UNTESTED: Readonly<Record<string, readonly string[]>> = {
     'FXSAVE Mp (0f ae /0)',
     'XRSTOR Mp (0f ae /5)',
     'XSAVE Mp (0f ae /4)',
+    'XSAVEC Mp (0f c7 /4)',
     'XSAVEOPT Mp (0f ae /6)',
   ],
   'the result is undefined': [

@@ -39,7 +39,6 @@ import {
   noteDenormals,
   OPERAND,
   operandKind,
-  operandPointer,
   operandRegister,
 } from './x87-operand.js';
 import { X87 } from './x87-state.js';
@@ -94,7 +93,7 @@ function binary(view: DataView, operation: Binary, to: boolean, pops: boolean): 
       if (pops) x.pop();
     }
   }
-  return x.finish(operandPointer(x));
+  return x.finish();
 }
 
 /** An operation on ST(0) alone, rounded to the precision in force. */

@@ -12,7 +12,6 @@ import {
   noteDenormals,
   OPERAND,
   operandKind,
-  operandPointer,
   operandRegister,
 } from './x87-operand.js';
 import { X87 } from './x87-state.js';
@@ -24,7 +23,7 @@ function compare(view: DataView, quietly: boolean, pops: number): Outcome {
   const register = isRegister ? operandRegister(x) : 0;
   x.setRelation(relate(x, isRegister ? register : -1, quietly));
   if (!x.stops(IE | DE)) for (let i = 0; i < pops; i++) x.pop();
-  return x.finish(operandPointer(x));
+  return x.finish();
 }
 
 /** 0 greater, 1 less, 2 equal, 3 unordered: unmasked exceptions do not withhold it. */

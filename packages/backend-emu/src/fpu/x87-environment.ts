@@ -98,7 +98,7 @@ function takeEnvironment(view: DataView, wide: boolean): X87 {
   if (isProtected(view)) {
     view.setBigUint64(L.FIP, BigInt(get(3)), true);
     view.setUint16(L.FCS, get(4) & 0xffff, true);
-    if (wide) view.setUint16(L.FOP, (get(4) >>> 16) & 0x7ff, true);
+    view.setUint16(L.FOP, wide ? (get(4) >>> 16) & 0x7ff : 0, true);
     view.setBigUint64(L.FDP, BigInt(get(5)), true);
     view.setUint16(L.FDS, get(6) & 0xffff, true);
   } else {

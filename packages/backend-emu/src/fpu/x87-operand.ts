@@ -1,6 +1,6 @@
 /**
  * Operands of x87 instructions as descriptions hand them over: ARG0 says what it is, ARG1 and ARG2
- * hold the stack register's number or the bits from memory, ARG3 the address they came from.
+ * hold the stack register's number or the bits from memory.
  */
 import * as L from '../cpu/layout.js';
 import { fromInteger } from './arithmetic.js';
@@ -19,10 +19,6 @@ export function operandKind(x: X87): number {
 /** Number of the stack register. */
 export function operandRegister(x: X87): number {
   return x.view.getUint32(L.ARG1, true) & 7;
-}
-
-export function operandPointer(x: X87): bigint | null {
-  return operandKind(x) === OPERAND.register ? null : x.view.getBigUint64(L.ARG3, true);
 }
 
 const DECIMAL_DIGITS = 18;

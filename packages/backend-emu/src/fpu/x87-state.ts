@@ -197,14 +197,13 @@ export class X87 {
     this.status = value ? this.status | C2 : this.status & ~C2;
   }
 
-  /** Stores status and pointers; `pointer` is the linear address of a memory operand. */
-  finish(pointer: bigint | null = null): Outcome {
+  /** Stores the status; the other pointers are the description's. */
+  finish(): Outcome {
     const { view, rounding } = this;
     const flags = this.flags;
     const up = this.#c1 || ((rounding.flags & PE) !== 0 && rounding.roundedUp);
     this.status = (this.status & ~C1) | (up ? C1 : 0) | (flags & (SF | 0x3f));
     view.setBigUint64(L.FIP, view.getBigUint64(L.RIP, true), true);
-    if (pointer !== null) view.setBigUint64(L.FDP, pointer, true);
     return this.finishControl();
   }
 

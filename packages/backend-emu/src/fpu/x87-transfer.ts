@@ -35,7 +35,6 @@ import {
   noteDenormals,
   OPERAND,
   operandKind,
-  operandPointer,
   operandRegister,
 } from './x87-operand.js';
 import { X87 } from './x87-state.js';
@@ -44,13 +43,13 @@ import { X87 } from './x87-state.js';
 function load(view: DataView): Outcome {
   const x = new X87(view);
   const kind = operandKind(x);
-  if (!x.pushable()) return x.finish(operandPointer(x));
+  if (!x.pushable()) return x.finish();
   let value = memoryOperand(x);
   if (kind === OPERAND.extended) {
     // Any bits are loaded as they are.
     x.top = x.top - 1;
     x.setBits(0, view.getBigUint64(L.ARG1, true), view.getUint16(L.ARG2, true));
-    return x.finish(operandPointer(x));
+    return x.finish();
   }
   if (isSignaling(value)) {
     x.raise(IE);
@@ -59,7 +58,7 @@ function load(view: DataView): Outcome {
   noteDenormals(x, value);
   // An unmasked denormal operand is reported, and loaded nevertheless.
   if (!x.stops(IE)) x.push(value);
-  return x.finish(operandPointer(x));
+  return x.finish();
 }
 
 /** FLD ST(i). */
@@ -81,7 +80,7 @@ function loadRegister(view: DataView): Outcome {
 /** Hands the bits to the description, pops, and ends. */
 function stored(x: X87, low: bigint, high: bigint, pops: boolean): Outcome {
   if (pops) x.pop();
-  const outcome = x.finish(operandPointer(x));
+  const outcome = x.finish();
   x.view.setBigUint64(L.ARG0, low, true);
   x.view.setBigUint64(L.ARG1, high, true);
   x.view.setBigUint64(L.ARG2, 1n, true);
@@ -89,7 +88,7 @@ function stored(x: X87, low: bigint, high: bigint, pops: boolean): Outcome {
 }
 
 function notStored(x: X87): Outcome {
-  const outcome = x.finish(operandPointer(x));
+  const outcome = x.finish();
   x.view.setBigUint64(L.ARG2, 0n, true);
   return outcome;
 }

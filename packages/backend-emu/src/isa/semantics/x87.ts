@@ -30,8 +30,9 @@ function kindOf(x: Emitter, integer: boolean): number {
 }
 
 /**
- * Notes opcode and selectors of the instruction, as the functions do its addresses: the decoder
- * leaves the opcode in the place of a second register. In 64-bit mode only FS and GS are named.
+ * Notes opcode, selectors and the offset of the operand, as the functions do the instruction's: the
+ * decoder leaves the opcode in the place of a second register. In 64-bit mode only FS and GS are
+ * named.
  */
 function notePointers(x: Emitter): void {
   const field = (offset: number): Value => x.code.load('i32.load16_u', x.op, offset);
@@ -40,6 +41,7 @@ function notePointers(x: Emitter): void {
   store(field(R.OP_REG[1]), L.FOP);
   store(x.stateAs('i32.load16_u', L.segmentOffset(L.SEG.cs) + L.SEG_SELECTOR), L.FCS);
   if (x.form.operands[0]?.kind !== 'm') return;
+  x.setState64(L.FDP, x.effectiveAddress(0));
   const segment = field(R.OP_SEGMENT);
   const selector = x.code.load('i32.load16_u', x.add(x.cpu, segment), L.SEG_SELECTOR);
   store(x.select(x.eq(segment, x.i32(L.ZERO)), x.i32(0), selector), L.FDS);
@@ -68,10 +70,10 @@ function call(x: Emitter, name: string, integer = false): void {
     const host = x.readable(address, 10);
     const low = x.code.load('i64.load', host);
     const high = x.code.load('i64.load16_u', host, 8);
-    perform(x, name, [kind, low, high, address]);
+    perform(x, name, [kind, low, high]);
     return;
   }
-  perform(x, name, [kind, x.load(address, x.sizeOf(0)), x.i64(0), address]);
+  perform(x, name, [kind, x.load(address, x.sizeOf(0))]);
 }
 
 /** The same under its own name. */
@@ -100,7 +102,7 @@ function store(x: Emitter, name: string, integer: boolean): void {
   const size = x.sizeOf(0);
   const address = x.address(0);
   const host = x.update(address, size >> 3);
-  perform(x, name, [x.i32(kindOf(x, integer)), x.i64(0), x.i64(0), address]);
+  perform(x, name, [x.i32(kindOf(x, integer))]);
   x.if(
     x.wrap(x.systemResult(2)),
     () => {
