@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { cacheDirectory, image, initramfs, publishFile, sha256 } from '../guest-image/index.mjs';
 import { BOOT_OK } from '../guest-image/init-scripts.mjs';
 import { root } from '../lib/workspace.mjs';
+import { judged } from './goals.mjs';
 import { canMeasure, cpuSeconds } from './process-time.mjs';
 import { median, spreadPercent } from './statistics.mjs';
 
@@ -37,10 +38,13 @@ export async function run(report) {
       report.progress(`${title} ${pair} of ${PAIRS}: ${seconds.at(-1).toFixed(2)} s`);
     }
   }
-  for (const { title, seconds } of machines) report.row(row(title, seconds));
   const [ours, theirs] = machines.map(({ seconds }) => median(seconds));
+  const cost = ours / theirs;
+  for (const [index, { title, seconds }] of machines.entries()) {
+    const compared = index === 0 ? { 'x of tcg': cost, goal: judged('boot', cost) } : {};
+    report.row({ ...row(title, seconds), ...compared });
+  }
   const version = execFileSync(QEMU, ['--version'], { encoding: 'utf8' }).split('\n')[0];
-  report.note(`ratio of medians: ${(ours / theirs).toFixed(2)}`);
   report.note(`kernel ${guest.version}; ${version}`);
 }
 
