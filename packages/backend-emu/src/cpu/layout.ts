@@ -45,7 +45,7 @@ export const FAULT_ADDRESS = 0x0d0;
 /** Offsets from cpuBase of the TLB and the jump cache in use (`Processor.selectTlb`). u32. */
 export const TLB = 0x0d8;
 export const JUMP_CACHE = 0x0dc;
-/** Generation of jump-cache entries; a bump empties it. u32. */
+/** Generation of entries in the jump cache in use; another voids them. u32. */
 export const GENERATION = 0x0e0;
 /** 1 while a slow read-modify-write waits for its commit. u32. */
 export const RMW_PENDING = 0x0e4;

@@ -298,6 +298,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     words[MODE] = mode;
     this.selectTlb();
     words[L.JUMP_CACHE >> 2] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;
+    this.mmu.tlb.selectCode(user);
     const limit = words[CS_LIMIT];
     const same = this.cacheMode[user] === mode && this.cacheBase[user] === base;
     if (same && (this.cacheLimit[user] === limit || long64)) return;
@@ -305,7 +306,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.cacheMode[user] = mode;
     this.cacheBase[user] = base;
     this.cacheLimit[user] = limit;
-    words[L.GENERATION >> 2]++;
+    this.mmu.tlb.nextGeneration(user);
   }
 
   /** After a change of CR0, CR4 or the x87 status word. */

@@ -183,6 +183,61 @@ describe('the TLB', () => {
     );
   });
 
+  it('leaves global code, and no other, in the jump cache over a write to CR3', () => {
+    const t = page(P | W | 0x100n);
+    const { tlb } = t.cpu.mmu;
+    const generation = () => t.record.i32(L.GENERATION);
+    const run = (va: number, who: number) => {
+      t.cpu.mmu.translate(va, 0, EXECUTE, who);
+      tlb.noteCode(va, 0);
+    };
+    const kept = () => {
+      const before = generation();
+      t.call('movToCr', 3, AT.tables);
+      return generation() === before;
+    };
+    tlb.flushAll();
+    expect(kept()).toBe(false); // what is executing is not known
+    run(PAGE, 0);
+    expect(kept()).toBe(true);
+    expect(kept()).toBe(true);
+    run(PAGE + 0x1000, 0); // not global
+    expect(kept()).toBe(false);
+    run(PAGE, 0);
+    tlb.flushPage(PAGE, 0);
+    expect(kept()).toBe(false);
+    // A page that is dropped and global again, and one that the TLB does not hold.
+    run(PAGE, 0);
+    tlb.noteCode(PAGE + 0x2000, 0);
+    expect(kept()).toBe(false);
+
+    t.setU64(t.pte(PAGE), BigInt(PAGE) | P | W | U | 0x100n);
+    t.userMode();
+    run(PAGE, 3);
+    const before = generation();
+    t.cpu.mmu.switchTables();
+    expect(generation()).toBe(before);
+    run(PAGE + 0x1000, 3);
+    t.cpu.mmu.switchTables();
+    expect(generation()).not.toBe(before);
+  });
+
+  it('counts the generations of supervisor and user code apart', () => {
+    const t = page(P | W | U);
+    const { tlb } = t.cpu.mmu;
+    const supervisor = t.record.i32(L.GENERATION);
+    tlb.nextGeneration(1);
+    expect(t.record.i32(L.GENERATION)).toBe(supervisor);
+    tlb.nextGeneration(1);
+    t.userMode();
+    const user = t.record.i32(L.GENERATION);
+    tlb.nextGeneration(0);
+    expect(t.record.i32(L.GENERATION)).toBe(user);
+    t.cpu.setCpl(0);
+    t.cpu.modeChanged();
+    expect(t.record.i32(L.GENERATION)).not.toBe(supervisor);
+  });
+
   it('agrees with the walk under SMAP, RFLAGS.AC and protection keys, whoever accesses', () => {
     const t = new TestProcessor(',+pku').longMode();
     t.call('movToCr', 4, 0x6a0 | (1 << 21) | (1 << 22));

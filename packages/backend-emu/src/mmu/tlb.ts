@@ -45,6 +45,15 @@ export const RIGHT_READ = 1;
 export const RIGHT_WRITE = 2;
 export const RIGHT_EXECUTE = 4;
 
+/** What is known of the code that a jump cache leads to. */
+class CodeNotes {
+  generation = 0;
+  /** Its regions in this generation; empty: not known. */
+  readonly regions = new RegionSet();
+  /** All of it lies in global pages. */
+  allGlobal = true;
+}
+
 export class Tlb {
   private readonly words: Int32Array;
   /** Word index of the entries filled since the table was last empty. */
@@ -53,8 +62,9 @@ export class Tlb {
   private readonly counts = TABLES.map(() => 0);
   /** Regions that hold parts of large pages. */
   private readonly largeRegions = new RegionSet();
-  /** Regions of what the jump cache leads to in this generation; empty: not known. */
-  private readonly codeRegions = new RegionSet();
+  /** Of supervisor and user code: see `selectCode`. */
+  private readonly code = [new CodeNotes(), new CodeNotes()];
+  private current = 0;
   fills = 0;
 
   constructor(record: CpuRecord) {
@@ -116,13 +126,18 @@ export class Tlb {
   flushAll(): void {
     for (let table = 0; table < TABLES.length; table++) this.clear(table, false);
     this.largeRegions.clear();
-    this.nextGeneration();
+    this.nextGeneration(0);
+    this.nextGeneration(1);
   }
 
   /** Drops every translation but global ones (a write to CR3). */
   flushNonGlobal(): void {
     for (let table = 0; table < TABLES.length; table++) this.clear(table, true);
-    this.nextGeneration();
+    // A kernel's code is global as a rule: it stays reachable.
+    for (const user of [0, 1]) {
+      const { regions, allGlobal } = this.code[user];
+      if (regions.isEmpty || !allGlobal) this.nextGeneration(user);
+    }
   }
 
   /** Drops the translation of one virtual page, all of a large one. */
@@ -136,7 +151,19 @@ export class Tlb {
       if (large) this.flushLarge(lo, hi, table);
     }
     // Most pages dropped hold data: decoded code stays reachable.
-    if (this.codeRegions.isEmpty || this.codeRegions.has(lo, hi)) this.nextGeneration();
+    for (const user of [0, 1]) {
+      const { regions } = this.code[user];
+      if (regions.isEmpty || regions.has(lo, hi)) this.nextGeneration(user);
+    }
+  }
+
+  /**
+   * Makes GENERATION that of supervisor (0) or user code (1), whose jump cache goes into use: each
+   * has its own. Processors call it with every change of privilege.
+   */
+  selectCode(user: number): void {
+    this.current = user;
+    this.words[GENERATION] = this.code[user].generation;
   }
 
   /**
@@ -144,13 +171,22 @@ export class Tlb {
    * with a look-up, so that once anything is noted, the code in execution is.
    */
   noteCode(lo: number, hi: number): void {
-    this.codeRegions.add(lo, hi);
+    const { words } = this;
+    const notes = this.code[this.current];
+    notes.regions.add(lo, hi);
+    const entry = (words[L.TLB >> 2] >> 2) + tlbIndex(lo) * STRIDE;
+    const page = entry + TAG_EXECUTE;
+    const found = words[page] === (lo & PAGE_MASK) && words[page + 1] === hi;
+    if (!found || (words[entry + SPARE] & 1) === 0) notes.allGlobal = false;
   }
 
-  /** Makes the jump cache void. */
-  private nextGeneration(): void {
-    this.words[GENERATION]++;
-    this.codeRegions.clear();
+  /** Makes the jump cache of supervisor (0) or user code (1) void. */
+  nextGeneration(user: number): void {
+    const notes = this.code[user];
+    notes.generation = (notes.generation + 1) | 0;
+    notes.regions.clear();
+    notes.allGlobal = true;
+    if (user === this.current) this.words[GENERATION] = notes.generation;
   }
 
   /** Drops the write tags that lead to the frame at `host`. */
