@@ -203,10 +203,11 @@ class CoreModuleBuilder {
     const hash = x.xor(low, x.shrU(low, x.i32(12)));
     const offset = x.shl(x.and(hash, x.i32(L.JUMP_ENTRIES - 1)), x.i32(4));
     const entry = x.add(x.add(cpu, x.state32(L.JUMP_CACHE)), offset);
-    const same = x.eq(code.load('i64.load', entry), target);
-    const current = x.eq(code.load('i32.load', entry, 8), x.state32(L.GENERATION));
+    const other = x.xor(code.load('i64.load', entry), target);
+    const current = x.stateAs('i64.load32_u', L.GENERATION);
+    const old = x.xor(code.load('i64.load32_u', entry, 8), current);
     x.if(
-      x.and(same, current),
+      x.eqz(x.or(other, old)),
       () => code.set(op, code.load('i32.load', entry, 12)),
       () => {
         this.#lookUp(loop);

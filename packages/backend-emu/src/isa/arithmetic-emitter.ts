@@ -119,6 +119,14 @@ export class ArithmeticEmitter {
     return this.#binary('lt_u', a, b);
   }
 
+  leS(a: Value, b: Value): Value {
+    return this.#binary('le_s', a, b);
+  }
+
+  leU(a: Value, b: Value): Value {
+    return this.#binary('le_u', a, b);
+  }
+
   geS(a: Value, b: Value): Value {
     return this.#binary('ge_s', a, b);
   }

@@ -31,6 +31,8 @@ interface FlagWords {
   readonly result: Value;
   readonly carries: Value;
   readonly adjust: Value;
+  /** What was compared, if the result is a difference: conditions are comparisons then. */
+  readonly compared?: readonly [a: Value, b: Value];
 }
 
 export class FlagEmitter extends ArithmeticEmitter {
@@ -95,15 +97,14 @@ export class FlagEmitter extends ArithmeticEmitter {
     return size === 64 ? carries : this.shl(carries, this.i64(64 - size));
   }
 
-  /** Carry vector of a + b (+ carry) = result. */
+  /** Carry vector of a + b (+ carry) = result: carries are a's bits where b's are the same. */
   #addCarries(a: Value, b: Value, result: Value): Value {
-    return this.or(this.and(a, b), this.andNot(this.or(a, b), result));
+    return this.xor(a, this.and(this.xor(a, this.not(result)), this.xor(a, b)));
   }
 
-  /** Borrow vector of a - b (- borrow) = result. */
+  /** Borrow vector of a - b (- borrow) = result: b's bits where a's differ, else the result's. */
   #subCarries(a: Value, b: Value, result: Value): Value {
-    const different = this.xor(a, b);
-    return this.or(this.and(different, b), this.andNot(result, different));
+    return this.xor(result, this.and(this.xor(result, b), this.xor(a, b)));
   }
 
   /** Flags of `result` = a + b, with or without carry in; all sign-extended from `size`. */
@@ -112,10 +113,12 @@ export class FlagEmitter extends ArithmeticEmitter {
     this.setFlagWords(result, carries, this.#auxiliary(a, b, result));
   }
 
-  /** Flags of `result` = a - b, with or without borrow in. */
-  flagsOfSub(a: Value, b: Value, result: Value, size: number): void {
+  /** Flags of `result` = a - b - `borrow`. */
+  flagsOfSub(a: Value, b: Value, result: Value, size: number, borrow?: Value): void {
     const carries = this.#aligned(this.#subCarries(a, b, result), size);
     this.setFlagWords(result, carries, this.#auxiliary(a, b, result));
+    if (this.#words !== null && borrow === undefined)
+      this.#words = { ...this.#words, compared: [a, b] };
   }
 
   /** Flags of AND, OR, XOR, TEST: CF, OF and AF are cleared. */
@@ -200,8 +203,28 @@ export class FlagEmitter extends ArithmeticEmitter {
 
   /** Condition `cc` (0 to 15, as in Jcc's opcode) as i32 0 or 1. */
   condition(cc: number): Value {
-    const positive = this.#condition(cc >> 1);
+    const compared = this.#words?.compared;
+    const positive =
+      (compared && this.#comparison(cc >> 1, ...compared)) ?? this.#condition(cc >> 1);
     return cc & 1 ? this.eqz(positive) : positive;
+  }
+
+  /** A condition of the operands of a comparison, where it is one; they are sign-extended. */
+  #comparison(pair: number, a: Value, b: Value): Value | undefined {
+    switch (pair) {
+      case 1:
+        return this.ltU(a, b);
+      case 2:
+        return this.eq(a, b);
+      case 3:
+        return this.leU(a, b);
+      case 6:
+        return this.ltS(a, b);
+      case 7:
+        return this.leS(a, b);
+      default:
+        return undefined;
+    }
   }
 
   #condition(pair: number): Value {

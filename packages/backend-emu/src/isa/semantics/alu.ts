@@ -45,7 +45,7 @@ define('SBB', HOT, (x) => {
   const borrow = x.widen(x.flag('CF'));
   const result = difference(x, x.sub(a, b), borrow);
   x.setOperand(0, result);
-  x.flagsOfSub(a, b, result, x.sizeOf(0));
+  x.flagsOfSub(a, b, result, x.sizeOf(0), borrow);
 });
 
 define('CMP', { access: 'r', hot: true }, (x) => {
