@@ -109,16 +109,26 @@ describe.skipIf(typeof cloud === 'string')('Debian’s cloud kernel', () => {
     expect(lines.join('\n')).not.toMatch(costly);
     const flags = /^flags\s+:(.*)$/m.exec(text)?.[1]?.trim().split(' ') ?? [];
     expect(flags).toEqual(
-      expect.arrayContaining(['smep', 'smap', 'umip', 'pcid', 'invpcid', 'pdpe1gb', 'fsgsbase']),
+      expect.arrayContaining([
+        'smep',
+        'smap',
+        'umip',
+        'pku',
+        'ospke',
+        'pcid',
+        'invpcid',
+        'pdpe1gb',
+        'fsgsbase',
+      ]),
     );
   });
 
   test.skipIf(!full).each([
     ['cloister-v1-rome', ''],
     ['cloister-v1-genoa', ''],
-    [',+la57,+pku', 'la57'],
+    [',+la57', 'la57'],
     [',-x2apic,-tsc_deadline,-pcid,-invpcid', ''],
-    [',-smap,-smep,-umip,-pdpe1gb,-nx', ''],
+    [',-smap,-smep,-umip,-pku,-pdpe1gb,-nx', ''],
     [',-kvmclock,-kvmclock2,-kvm_pv_eoi,-hypervisor', ''],
   ])(`boots four CPUs of the model %s${full ? '' : ' (in the full run)'}`, async (cpu, flag) => {
     const name = `model${cpu}`;

@@ -239,7 +239,7 @@ describe('the TLB', () => {
   });
 
   it('agrees with the walk under SMAP, RFLAGS.AC and protection keys, whoever accesses', () => {
-    const t = new TestProcessor(',+pku').longMode();
+    const t = new TestProcessor().longMode();
     t.call('movToCr', 4, 0x6a0 | (1 << 21) | (1 << 22));
     const { mmu } = t.cpu;
     const step = fc.record({

@@ -42,7 +42,7 @@ function uncovered(dimensions: Dimensions, chosen: readonly number[]): string[] 
 }
 
 describe('guest accesses and the reference walk', () => {
-  const backend = emulatedBackend({ cpu: ',+la57,+pku' });
+  const backend = emulatedBackend({ cpu: ',+la57' });
   for (const structure of PAGING_STRUCTURES) {
     it(
       `agree on ${structure.name}`,

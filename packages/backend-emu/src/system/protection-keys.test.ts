@@ -7,7 +7,7 @@ import { FAULT, NEXT } from './outcome.js';
 const PKE = 0x6a0 | (1 << 22);
 
 function machine(): TestProcessor {
-  const t = new TestProcessor(',+pku').longMode();
+  const t = new TestProcessor().longMode();
   t.call('movToCr', 4, PKE);
   return t;
 }

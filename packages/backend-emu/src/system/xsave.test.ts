@@ -17,7 +17,7 @@ const COMPACTED = 1n << 63n;
 const POISON = 0xccccccccccccccccn;
 
 function machine(xcr0 = ALL): TestProcessor {
-  const t = new TestProcessor(',+pku').longMode();
+  const t = new TestProcessor().longMode();
   t.call('movToCr', 4, OSXSAVE);
   components(t, xcr0);
   t.record.setPair(L.gprOffset(1), 0, 0);

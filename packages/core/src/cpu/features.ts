@@ -105,7 +105,7 @@ export const REQUIRES: Readonly<Record<string, readonly string[]>> = {
   xsavec: ['xsave'],
   xgetbv1: ['xsave'],
   xsaveerptr: ['fxsr'],
-  pku: ['lm'],
+  pku: ['xsave', 'lm'],
   pcid: ['lm'],
   invpcid: ['pcid'],
   lm: ['pae', 'msr'],

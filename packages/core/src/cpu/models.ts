@@ -58,7 +58,7 @@ const CLOISTER_V1: CpuModel = {
     sse4_1 sse4_2 movbe aes pclmulqdq sha_ni bmi1 bmi2 abm adx
     clflushopt clwb 3dnowprefetch erms fsrm xsave xsaveopt xsavec xgetbv1 xsaveerptr
     x2apic tsc_deadline tsc_adjust rdrand rdseed rdpid arat hypervisor
-    cx16 popcnt fsgsbase smep smap umip pcid invpcid pdpe1gb
+    cx16 popcnt fsgsbase smep smap umip pku pcid invpcid pdpe1gb
     syscall nx rdtscp lm lahf_lm topoext constant_tsc
     lfence_rdtsc null_seg_base auto_ibrs ssb_no btc_no srso_no tsa_sq_no tsa_l1_no
     kvmclock kvmclock2 kvmclock_stable kvm_nopiodelay kvm_pv_eoi
@@ -87,6 +87,4 @@ export const CPU_MODELS: ReadonlyMap<string, CpuModel> = new Map(
 export const DEFAULT_CPU_MODEL = CLOISTER_V1.name;
 
 /** Features that are implemented but that a VM must ask for: `--cpu MODEL,+feature`. */
-export const OPTIONAL_FEATURES: ReadonlySet<string> = new Set(
-  words('pku la57 ibpb ibrs stibp ssbd'),
-);
+export const OPTIONAL_FEATURES: ReadonlySet<string> = new Set(words('la57 ibpb ibrs stibp ssbd'));
