@@ -3,10 +3,11 @@
  * data and port breakpoints and task switches.
  *
  * Source: AMD APM vol. 2, 13.1.2 (breakpoints), 13.1.4 (single step), 8.5 (priorities), 8.2.2;
- * vol. 3, MOV and POP (no trap is taken before the instruction after a load of SS has ended).
+ * vol. 3, MOV and POP (no trap is taken before the instruction after a load of SS has ended;
+ * AMD's processors take breakpoints on its code). tools/native-oracle compares it with the host.
  *
- * Known inaccuracy: an interrupt between two iterations of a repeated instruction shows RFLAGS.RF
- * set only while instructions are watched one by one.
+ * Known inaccuracy: RFLAGS.RF, where it is set at a repeated instruction, lasts longer than the
+ * first iteration only while instructions are watched one by one.
  */
 import { DR6_BS } from '../cpu/debug-state.js';
 import { FLAG_TF } from '../cpu/flags.js';
@@ -48,9 +49,11 @@ export function isWatched(cpu: Processor): boolean {
 /** Delivers the fault of a breakpoint on the instruction at RIP. False if there is none. */
 export function breakOnCode(cpu: Processor): boolean {
   const { breakpoints } = cpu.mmu;
-  if (!breakpoints.code || cpu.debug.resumeFlag !== 0 || cpu.debug.inStackShadow) return false;
+  if (!breakpoints.code || cpu.debug.resumeFlag !== 0) return false;
   const causes = breakpoints.codeAt(cpu.linearRipLo, cpu.linearRipHi);
   if (causes === 0) return false;
+  // A trap held back by a load of SS is lost.
+  cpu.debug.pending = 0;
   deliverDebug(cpu, causes);
   return true;
 }
@@ -60,11 +63,12 @@ export function stepWatched(cpu: Processor, run: () => boolean): void {
   const traced = (cpu.words[L.EFLAGS >> 2] & FLAG_TF) !== 0;
   const lo = cpu.record.lo(L.RIP);
   const hi = cpu.record.hi(L.RIP);
+  const resumed = cpu.debug.resumeFlag !== 0;
   cpu.debug.untraced = false;
   if (!run()) return;
   const stays = cpu.record.lo(L.RIP) === lo && cpu.record.hi(L.RIP) === hi;
-  // RF lasts over all iterations, and the first has passed the breakpoint.
-  if (stays && isRepeated(cpu)) cpu.debug.setResumeFlag();
+  // RF lasts over all iterations.
+  if (resumed && stays && isRepeated(cpu)) cpu.debug.setResumeFlag();
   if (traced && !cpu.debug.untraced) cpu.debug.pending |= DR6_BS;
 }
 
