@@ -40,6 +40,11 @@ test.skipIf(!kvm.available).each([
     0,
   ],
   [
+    '--assist --kernel long-mode.bin --flat-mode long',
+    'long mode, rdi = 0, its square root = 0\r\n',
+    0,
+  ],
+  [
     '--kernel multiboot.elf --append quiet --initrd real-mode.s',
     /^multiboot, command line: kernel quiet\r\nmodule: # A boot sector: /,
     0,

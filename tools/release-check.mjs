@@ -1,7 +1,8 @@
 // What a release would publish, looked at from outside: the changesets are in order, every package
 // packs, its tarball holds what it must and nothing else, publint and are-the-types-wrong are
-// content, and all tarballs install together into an empty project, where they can be imported and
-// the README's monitor boots Linux. Publishes nothing.
+// content, and all tarballs install together into an empty project without running any script,
+// where they can be imported and the README's monitor boots Linux, and a flat guest on KVM.
+// Publishes nothing.
 //
 //   node tools/release-check.mjs [--no-install]
 import { spawnSync } from 'node:child_process';
@@ -12,6 +13,7 @@ import { buildStale } from './build.mjs';
 import { image, initramfs, NoImageError } from './guest-image/index.mjs';
 import { BOOT_OK } from './guest-image/init-scripts.mjs';
 import { packages, root } from './lib/workspace.mjs';
+import { tryKvm } from './release-kvm.mjs';
 
 const REQUIRED = ['LICENSE', 'README.md', 'package.json'];
 const FORBIDDEN = /\.test\.|(^|\/)(src|node_modules|\.build)\/|tsconfig|\.tgz$/;
@@ -64,7 +66,7 @@ function pack({ dir, manifest }, destination) {
 function tryInstalled(tarballs, all, directory) {
   const manifest = { name: 'empty', version: '0.0.0', private: true, type: 'module' };
   writeFileSync(join(directory, 'package.json'), JSON.stringify(manifest));
-  const args = ['install', '--no-audit', '--no-fund', ...tarballs];
+  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund', ...tarballs];
   const where = { cwd: directory, quiet: true };
   if (run('install into an empty project', 'npm', args, where) === undefined) return;
   const names = all.flatMap(({ manifest: { name, exports, bin } }) =>
@@ -115,6 +117,7 @@ try {
   if (tarballs.length === all.length && !process.argv.includes('--no-install')) {
     tryInstalled(tarballs, all, destination);
     await tryMonitor(destination);
+    tryKvm(destination, run, (title) => void failures.push(title));
   }
 } catch (error) {
   failures.push(error.message);

@@ -167,6 +167,28 @@ export class EmulatedVm implements BackendVm {
     this.#physical.removeSlot(id);
   }
 
+  /** All system-physical memory; for an assist, over which another VM's is laid. */
+  get systemMemory(): Uint8Array {
+    return this.#physical.bytes;
+  }
+
+  /** As `addSlot`, with the slot's frames from byte `spa` of system memory on. */
+  addSlotAt(slot: MemorySlot, spa: number): void {
+    this.memory.addSlot(slot);
+    this.#physical.addSlotAt(slot, spa);
+  }
+
+  /** As `removeSlot`, but leaves the memory's contents. */
+  forgetSlot(id: number): void {
+    this.memory.removeSlot(id);
+    this.#physical.forgetSlot(id);
+  }
+
+  /** Drops all decoded code and translations: memory may have changed unseen. */
+  forgetCode(): void {
+    this.#opCache.reset();
+  }
+
   remap(gpa: number, spa: number): void {
     this.#physical.remap(gpa, spa);
   }

@@ -2,7 +2,7 @@
  * The backend against the scripted kernel: exits that no small guest can cause, errors of every
  * call, and that nothing stays open whatever fails.
  */
-import { copyExit, type VmExit } from '@cloister/core';
+import { copyExit, type InstructionAssist, type VmExit } from '@cloister/core';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CAP, EXIT, INTERNAL_ERROR, MP, MSR_EXIT_REASON, SYSTEM_EVENT } from './abi/constants.js';
 import { ERRNO } from './abi/linux.js';
@@ -284,6 +284,15 @@ describe('native control', () => {
       expect.arrayContaining(['protection.sev', 'protection.sev-es', 'protection.sev-snp']),
     );
     await vm.dispose();
+  });
+
+  test('an assist is refused: it would see what the protection hides', async () => {
+    sys.capabilities.set(CAP.VM_TYPES, 0b11101);
+    const assist = { name: 'assist' } as InstructionAssist;
+    await expect(makeVm({ sys }, { vmType: 4, assist })).rejects.toMatchObject({
+      code: 'unsupported',
+    });
+    expect(sys.open).toEqual({ files: 0, mappings: 0 });
   });
 
   test('a command carries its struct, attachments and /dev/sev; the firmware answers', async () => {

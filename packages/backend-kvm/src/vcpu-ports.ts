@@ -1,8 +1,9 @@
 /**
  * What a vCPU has from its VM.
  */
-import type { Clock, GuestMemory, InstructionAssist } from '@cloister/core';
+import type { Clock } from '@cloister/core';
 import type { KvmInterrupts } from './interrupts.js';
+import type { KvmAssist } from './kvm-assist.js';
 import type { Sys } from './sys/sys.js';
 import type { ThreadSignals } from './thread-signals.js';
 
@@ -18,8 +19,8 @@ export interface VcpuPorts {
   readonly xsave: boolean;
   /** Whether the kernel can keep registers in the shared page. */
   readonly syncRegs: boolean;
-  readonly assist: InstructionAssist | undefined;
-  memory(): GuestMemory;
+  /** What runs instructions that KVM cannot, if anything. */
+  readonly assist: KvmAssist | null;
   /** Takes what the dirty rings hold: one is full. */
   ringFull(): void;
   /** Throws `VmmError('unsupported')` where a protection hides the registers. */

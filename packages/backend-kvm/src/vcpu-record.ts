@@ -136,3 +136,11 @@ export function readMsr(sys: Sys, fd: number, index: number): bigint {
   const entry = new StructView(S.MSR_ENTRY, bytes, S.MSRS.size).set('index', index);
   return tryIoctl(sys, fd, 'GET_MSRS', bytes) === 1 ? entry.get64('data') : 0n;
 }
+
+/** Writes one MSR; a value that the vCPU refuses changes nothing. */
+export function writeMsr(sys: Sys, fd: number, index: number, value: bigint): void {
+  const bytes = new Uint8Array(S.MSRS.size + S.MSR_ENTRY.size);
+  new StructView(S.MSRS, bytes).set('nmsrs', 1);
+  new StructView(S.MSR_ENTRY, bytes, S.MSRS.size).set('index', index).set('data', value);
+  tryIoctl(sys, fd, 'SET_MSRS', bytes);
+}

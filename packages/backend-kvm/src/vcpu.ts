@@ -8,7 +8,6 @@
  */
 import {
   type ExitSink,
-  type InstructionAssist,
   type RunEnd,
   type Timer,
   type Vcpu,
@@ -22,6 +21,7 @@ import { make, offsetOf, type Struct, StructView } from './abi/struct.js';
 import { INTERRUPT, MP_STATE, REGS, RUN, SREGS, SYNC_REGS } from './abi/structs.js';
 import { type DebugRequest, guestDebug } from './debug.js';
 import { type KickHandle, KickRequest } from './kick.js';
+import type { KvmAssist } from './kvm-assist.js';
 import { untilLapicTimer } from './lapic-timer.js';
 import { Mapping } from './mapping.js';
 import { fromState, registerStructs, toState } from './registers.js';
@@ -177,8 +177,7 @@ export class KvmVcpu implements Vcpu {
 
   /** As after a change of state from outside: not asleep, nothing under way. */
   setRunnable(): void {
-    const mp = make(MP_STATE, { mp_state: MP.RUNNABLE });
-    tryIoctl(this.ports.sys, this.fd, 'SET_MP_STATE', mp.bytes);
+    this.setMpState(MP.RUNNABLE);
     this.asleep = null;
     this.cancelWake();
   }
@@ -312,7 +311,9 @@ export class KvmVcpu implements Vcpu {
         page.deliverMemoryFault(sink);
         return 'error';
       case EXIT.INTERNAL_ERROR:
-        if (page.failedInstruction() !== null && this.assisted(sink)) return null;
+        if (this.ports.assist !== null && page.failedInstruction() !== null) {
+          return this.assisted(this.ports.assist, sink);
+        }
         page.deliverInternalError(sink);
         return 'error';
       case EXIT.FAIL_ENTRY:
@@ -324,20 +325,23 @@ export class KvmVcpu implements Vcpu {
     }
   }
 
+  private setMpState(mp_state: number): void {
+    const mp = make(MP_STATE, { mp_state });
+    tryIoctl(this.ports.sys, this.fd, 'SET_MP_STATE', mp.bytes);
+  }
+
   private awake(): null {
     this.asleep = null;
     this.nmiPending = false;
     return null;
   }
 
-  /** Another processor executes the instruction that KVM could not. */
-  private assisted(sink: ExitSink): boolean {
-    const assist: InstructionAssist | undefined = this.ports.assist;
-    if (assist === undefined) return false;
-    const state = this.readState();
-    if (!assist.step(state, this.ports.memory(), sink)) return false;
-    this.writeState(state);
-    return true;
+  /** Another processor executes the instruction that KVM could not; what the run comes to. */
+  private assisted(assist: KvmAssist, sink: ExitSink): RunEnd | null {
+    const end = assist.step(this, sink);
+    if (end === 'shutdown') return 'shutdown';
+    if (end === 'halted') this.setMpState(MP.HALTED);
+    return null;
   }
 
   /**

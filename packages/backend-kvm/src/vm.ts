@@ -7,6 +7,7 @@
 import {
   type BackendVm,
   type BackendVmOptions,
+  type InstructionAssist,
   type MemorySlot,
   type NativeVmControl,
   packPages,
@@ -27,6 +28,7 @@ import { EventFds } from './event-fds.js';
 import { KvmGuestMemory, type RingPage } from './guest-memory.js';
 import type { KvmHost } from './host.js';
 import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
+import { KvmAssist } from './kvm-assist.js';
 import { KvmNativeControl } from './native-control.js';
 import { closeWithThread } from './open-vms.js';
 import { ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
@@ -63,6 +65,7 @@ export class KvmVm implements BackendVm {
   private readonly sys: Sys;
   private readonly fd: number;
   private readonly guest: KvmGuestMemory;
+  private readonly assist: KvmAssist | null = null;
   private readonly rings: DirtyRing[] = [];
   private readonly ringPages: RingPage[] = [];
   private readonly records: VcpuRecords[] = [];
@@ -102,6 +105,7 @@ export class KvmVm implements BackendVm {
       const native = new KvmNativeControl(sys, this.fd, vmType, host.vmTypes(), this.guest);
       this.native = native;
       this.undo.push(() => native.dispose());
+      if (options.assist !== undefined) this.assist = this.connectAssist(options.assist, vmType);
       this.vcpus = this.createVcpus(options, vmType);
       this.fresh = this.records.map((record) => record.take());
       this.undo.push(closeWithThread(() => this.close()));
@@ -146,6 +150,7 @@ export class KvmVm implements BackendVm {
     return [
       ['KVM entries', sum((vcpu) => vcpu.entries)],
       ['runs ended by a signal', sum((vcpu) => vcpu.interruptions)],
+      ['instructions assisted', this.assist?.steps ?? 0],
     ];
   }
 
@@ -263,8 +268,7 @@ export class KvmVm implements BackendVm {
       events: this.events,
       xsave,
       syncRegs: (host.capability(CAP.SYNC_REGS) & SYNC.REGS) !== 0,
-      assist: options.assist,
-      memory: () => this.memory,
+      assist: this.assist,
       ringFull: () => this.collectRings(),
       requireReadable: () => requireReadable(vmType),
     };
@@ -281,6 +285,18 @@ export class KvmVm implements BackendVm {
       this.setSignature(fd, signatureOf(choices.cpu, supported));
       return vcpu;
     });
+  }
+
+  private connectAssist(assist: InstructionAssist, vmType: number): KvmAssist {
+    if (vmType !== VM_TYPE.DEFAULT_VM) {
+      throw new VmmError('unsupported', 'an assist would have to see what a protection hides', {
+        remedy: 'use the protection without the assist',
+      });
+    }
+    const made = new KvmAssist(this.sys, assist, this.guest);
+    this.guest.assistDirty = () => made.takeDirty();
+    this.undo.push(() => made.dispose());
+    return made;
   }
 
   private openVcpu(fd: number, index: number, runSize: number, ports: VcpuPorts): KvmVcpu {

@@ -120,6 +120,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
   run
     .optionsGroup('Machine:')
     .addOption(choice('--backend', 'what runs instructions (default: emu)', BACKENDS))
+    .option('--assist', 'with kvm: emulate instructions that the host’s KVM lacks')
     .option('--cpu <model>', 'MODEL[,+feature,-feature]; "cloister probe" lists them')
     .option('--memory <size>', 'guest RAM in bytes, or with K, M, G (default: 256M)')
     .option('--cpus <n>', 'number of virtual CPUs (default: 1)')

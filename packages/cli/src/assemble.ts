@@ -12,7 +12,7 @@ import {
   type SerialInputPort,
   serial,
 } from '@cloister/core/devices';
-import { backendPlugin } from './backends.js';
+import { assistPlugin, backendPlugin } from './backends.js';
 import { fileError } from './error-report.js';
 import type { Machine } from './machine.js';
 import { loadPlugin } from './module-loader.js';
@@ -97,6 +97,7 @@ async function choosePlugins(
     serial({ output, input }),
     debugExit(),
     bootTimer(),
+    ...(options.assist ? [await assistPlugin()] : []),
     ...virtioPlugins(options),
     ...(options.kernel === undefined ? [] : [bootPlugin(options, options.kernel)]),
     ...(await Promise.all(options.plugins.map(loadPlugin))),

@@ -44,3 +44,8 @@ export async function backendPlugin(name: BackendName, choice: CpuChoice = {}): 
     });
   }
 }
+
+/** The plugin that runs what KVM cannot on the emulated processor. */
+export async function assistPlugin(): Promise<VmPlugin> {
+  return (await import('@cloister/backend-emu')).assist();
+}

@@ -47,6 +47,7 @@ export interface RawOptions {
   readonly virtio?: VirtioTransport;
   readonly disks?: readonly (string | RawDisk)[];
   readonly rng?: boolean;
+  readonly assist?: boolean;
   readonly clock?: ClockMode;
   readonly seed?: string | number;
   readonly timeout?: string | number;
@@ -88,6 +89,7 @@ export interface RunOptions {
   readonly virtio: VirtioTransport;
   readonly disks: readonly DiskChoice[];
   readonly rng: boolean;
+  readonly assist: boolean;
   readonly clock: ClockMode | undefined;
   readonly seed: bigint | undefined;
   readonly timeout: number | undefined;
@@ -115,6 +117,7 @@ export const DEFAULTS: RunOptions = {
   virtio: 'mmio',
   disks: [],
   rng: false,
+  assist: false,
   clock: undefined,
   seed: undefined,
   timeout: undefined,
@@ -186,6 +189,7 @@ function readLayer(source: OptionSource): Layer {
       readDisk(disk, { ...source, name: source.nameOf(`disks[${index}]`) }),
     ),
     rng: raw.rng,
+    assist: raw.assist,
     clock: raw.clock,
     seed: read('seed', raw.seed, parseSeed, 'a whole number of at most 64 bits'),
     timeout: read('timeout', raw.timeout, parseSeconds, 'a number of seconds above 0'),
@@ -213,6 +217,11 @@ function refuseContradictions(options: RunOptions): void {
   }
   if (options.saveAt !== undefined && options.save === undefined) {
     refuse('--save-at needs --save FILE');
+  }
+  if (options.assist && options.backend !== 'kvm') {
+    throw new VmmError('invalid-argument', `--assist is of no use to backend ${options.backend}`, {
+      remedy: 'leave it out, or give --backend kvm',
+    });
   }
   if (options.kernel === undefined && options.restore === undefined) {
     throw new VmmError('invalid-argument', 'no kernel', {

@@ -94,6 +94,13 @@ export class PhysicalMemory implements MemoryBacking {
         remedy: 'give the VM more system memory',
       });
     }
+    this.addSlotAt(slot, first * PAGE_SIZE);
+  }
+
+  /** Maps a slot to the frames from `spa` on, which are free and lie in memory. */
+  addSlotAt(slot: MemorySlot, spa: number): void {
+    const count = slot.size / PAGE_SIZE;
+    const first = spa / PAGE_SIZE;
     this.used.fill(1, first, first + count);
     this.slots.set(slot.id, { slot, frame: first });
     const readOnly = slot.readOnly ? READ_ONLY : 0;
@@ -104,6 +111,12 @@ export class PhysicalMemory implements MemoryBacking {
 
   /** Unmaps a slot; its frames read as zeros when they are used again. */
   removeSlot(id: number): void {
+    const { slot, frame } = this.forgetSlot(id);
+    this.bytes.fill(0, frame * PAGE_SIZE, frame * PAGE_SIZE + slot.size);
+  }
+
+  /** Unmaps a slot and leaves what its frames hold; returns where it lay. */
+  forgetSlot(id: number): { readonly slot: MemorySlot; readonly frame: number } {
     const entry = this.slots.get(id);
     if (entry === undefined) {
       throw new VmmError('invalid-argument', `there is no memory slot ${id}`);
@@ -115,9 +128,9 @@ export class PhysicalMemory implements MemoryBacking {
       this.setEntry(slot.gpa / PAGE_SIZE + i, 0);
       this.dropCode(frame + i, 0, PAGE_SIZE);
     }
-    this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
     this.used.fill(0, frame, frame + count);
     this.flushAll();
+    return entry;
   }
 
   /** Maps the page of `gpa` to the system-physical page `spa`; read-only stays read-only. */

@@ -121,6 +121,22 @@ export function loadVectors(cpu: Processor): void {
   cpu.record.bytes.set(image.subarray(XMM_AT, XMM_AT + vectorBytes(cpu)), L.XMM);
 }
 
+/** All of it, with 64-bit pointers and sixteen registers whatever the mode: what is not memory. */
+export function readFxImage(cpu: Processor, target: Uint8Array): void {
+  storeX87(cpu, true);
+  storeMxcsr(cpu);
+  target.set(image.subarray(0, XMM_AT));
+  target.set(cpu.record.bytes.subarray(L.XMM, L.XMM + 256), XMM_AT);
+}
+
+/** Takes an image of that form; MXCSR bits that do not exist are dropped. */
+export function writeFxImage(cpu: Processor, source: Uint8Array): void {
+  image.set(source.subarray(0, LEGACY_SIZE));
+  loadX87(cpu, true);
+  cpu.record.setI32(L.MXCSR, view.getUint32(24, true) & MXCSR_MASK);
+  cpu.record.bytes.set(image.subarray(XMM_AT), L.XMM);
+}
+
 /** The initial configurations, AMD APM vol. 2, 11.5.5. */
 export function initialiseX87(cpu: Processor): void {
   const { record } = cpu;

