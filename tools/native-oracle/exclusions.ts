@@ -2,7 +2,7 @@
  * Rows of the table that a user program cannot ask the host's processor about, with the reason.
  */
 import type { Encoding } from './encodings.js';
-import { hostHas, hostIsAmd } from './host.js';
+import type { Host } from './host.js';
 import type { Bits } from './user-state.js';
 
 /** Mnemonics by reason. */
@@ -33,7 +33,7 @@ export const LACKING = "the host's processor lacks ";
 export const VENDOR = 'the vendors differ';
 
 /** Why an encoding is not tested at all; null if it is. */
-export function exclusion({ row }: Encoding, bits: Bits): string | null {
+export function exclusion({ row }: Encoding, bits: Bits, host: Host): string | null {
   if (bits === 64 && row.flags.has('i64')) return null;
   const loads = /^(POPSEG|LOADFAR)$/.test(row.mnemonic);
   if (loads && row.operands.some((code) => code === 'fs' || code === 'gs')) {
@@ -41,14 +41,19 @@ export function exclusion({ row }: Encoding, bits: Bits): string | null {
   }
   const reason = BY_MNEMONIC.get(row.mnemonic);
   if (reason !== undefined) return reason;
-  return hostHas(row.feature) ? null : LACKING + row.feature;
+  return host.has(row.feature) ? null : LACKING + row.feature;
 }
 
 /**
  * Why an operand size of an encoding is not tested; null if it is. What the vendors do differently
  * only a host of the model's vendor can be asked.
  */
-export function sizeExclusion({ row }: Encoding, bits: Bits, size: number): string | null {
+export function sizeExclusion(
+  { row }: Encoding,
+  bits: Bits,
+  size: number,
+  host: Host,
+): string | null {
   // AMD APM vol. 3, BSWAP.
   if (row.mnemonic === 'BSWAP' && size === 16) return 'the result is undefined';
   // AMD's processors have no far pointers of 64 bits; see `isa/vendor-differences.ts`.
@@ -56,5 +61,5 @@ export function sizeExclusion({ row }: Encoding, bits: Bits, size: number): stri
   // AMD's processors cut the target to 16 bits.
   const near = row.operands[0]?.[0] === 'J' || /^(CALLI|JMPI|RETI?)$/.test(row.mnemonic);
   const differs = (near && bits === 64 && size === 16) || (far && size === 64);
-  return differs && !hostIsAmd ? VENDOR : null;
+  return differs && !host.amd ? VENDOR : null;
 }

@@ -4,6 +4,7 @@
  */
 import { type Encoding, encodings, isImplied } from './encodings.js';
 import { exclusion, sizeExclusion } from './exclusions.js';
+import { HOST, type Host } from './host.js';
 import type { Bits } from './user-state.js';
 
 export interface NativeForm {
@@ -22,7 +23,7 @@ export interface Exclusion {
 }
 
 /** Effective operand sizes that prefixes can give to a row. */
-function sizes({ row, prefix, selected }: Encoding, bits: Bits): number[] {
+export function sizes({ row, prefix, selected }: Encoding, bits: Bits): number[] {
   const { flags } = row;
   const long = bits === 64;
   if (flags.has('byte')) return [8];
@@ -37,7 +38,7 @@ function sizes({ row, prefix, selected }: Encoding, bits: Bits): number[] {
 }
 
 /** Whether ModRM may name memory, a register, or both. */
-function kinds({ row, mod }: Encoding): boolean[] {
+export function kinds({ row, mod }: Encoding): boolean[] {
   if (mod === 'memory') return [true];
   const codes = row.operands.filter((code) => !isImplied(code));
   if (codes.some((code) => code[0] === 'M')) return [true];
@@ -47,7 +48,7 @@ function kinds({ row, mod }: Encoding): boolean[] {
 
 const hex = (byte: number): string => byte.toString(16).padStart(2, '0');
 
-function nameOf({ row, opcode, vex, reg, rm, prefix }: Encoding): string {
+export function nameOf({ row, opcode, vex, reg, rm, prefix }: Encoding): string {
   const selector = prefix === 0 ? [] : [prefix];
   const map = vex === 0 ? [] : [`vex.${vex}`];
   const bytes = [...map, ...[...selector, ...opcode].map(hex)].join(' ');
@@ -57,18 +58,21 @@ function nameOf({ row, opcode, vex, reg, rm, prefix }: Encoding): string {
 }
 
 /** The forms of a mode, and the rows left out with the reason. */
-export function nativeForms(bits: Bits): { forms: NativeForm[]; excluded: Exclusion[] } {
+export function nativeForms(
+  bits: Bits,
+  host: Host = HOST,
+): { forms: NativeForm[]; excluded: Exclusion[] } {
   const forms: NativeForm[] = [];
   const excluded: Exclusion[] = [];
   for (const encoding of encodings(bits)) {
     const name = nameOf(encoding);
-    const reason = exclusion(encoding, bits);
+    const reason = exclusion(encoding, bits, host);
     if (reason !== null) {
       excluded.push({ name, reason });
       continue;
     }
     for (const size of sizes(encoding, bits)) {
-      const without = sizeExclusion(encoding, bits, size);
+      const without = sizeExclusion(encoding, bits, size, host);
       if (without !== null) {
         excluded.push({ name: `${name} ${size}`, reason: without });
         continue;

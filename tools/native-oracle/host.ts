@@ -13,12 +13,22 @@ function field(name: string): string {
 /** Features that Linux names otherwise than the instruction table. */
 const RENAMED: Readonly<Record<string, string>> = { sse3: 'pni' };
 
-const flags = new Set(field('flags').split(' '));
-
-/** Whether the host's processor has a feature of the instruction table. */
-export function hostHas(feature: string): boolean {
-  return feature === '' || flags.has(RENAMED[feature] ?? feature);
+/** What decides whether a processor can be asked about a form. */
+export interface Host {
+  readonly amd: boolean;
+  /** Whether it has a feature of the instruction table. */
+  has(feature: string): boolean;
 }
+
+const flags = new Set(field('flags').split(' '));
 
 /** Whether it decodes as the emulated model's vendor does; see `isa/vendor-differences.ts`. */
 export const hostIsAmd = field('vendor_id') === 'AuthenticAMD';
+
+export const HOST: Host = {
+  amd: hostIsAmd,
+  has: (feature) => feature === '' || flags.has(RENAMED[feature] ?? feature),
+};
+
+/** A processor of the model's vendor that has everything: what can be compared at all. */
+export const FULL_HOST: Host = { amd: true, has: () => true };

@@ -17,6 +17,7 @@ import { CPU_MODELS, type CpuSelection, selectionText } from '@cloister/core/cpu
 import { ApicBus } from './apic/bus.js';
 import * as L from './cpu/layout.js';
 import { Processor } from './cpu/processor.js';
+import type { Decoded } from './decode/decoded.js';
 import { Decoder } from './decode/decoder.js';
 import { coreModule } from './interp/core-cache.js';
 import { Interpreter } from './interp/interpreter.js';
@@ -77,7 +78,11 @@ export class EmulatedVm implements BackendVm {
   readonly #cpu: string;
   #userModeAt: number | null = null;
 
-  constructor(options: BackendVmOptions, cpu: CpuSelection) {
+  constructor(
+    options: BackendVmOptions,
+    cpu: CpuSelection,
+    onDecoded?: (decoded: Decoded) => void,
+  ) {
     const cpuBytes = roundUp(FIRST_CPU + options.cpus * L.CPU_STRIDE, WASM_PAGE);
     const ramBase = cpuBytes + OP_CACHE_SIZE;
     const size = roundUp(options.memorySize, 4096);
@@ -98,6 +103,7 @@ export class EmulatedVm implements BackendVm {
       decoder: new Decoder((feature) => cpu.has(feature)),
       base: cpuBytes,
       size: OP_CACHE_SIZE,
+      ...(onDecoded === undefined ? {} : { onDecoded }),
       onReset: () => {
         for (const { processor } of this.vcpus) processor.mmu.tlb.flushAll();
       },

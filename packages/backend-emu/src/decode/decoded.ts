@@ -2,11 +2,14 @@
  * What the decoder makes of an instruction.
  */
 import * as L from '../cpu/layout.js';
+import type { Row } from '../isa/table/row.js';
 import type { FormInfo } from './variant.js';
 
 /** One decoded instruction; reused by the decoder. */
 export interface Decoded {
   info: FormInfo;
+  /** The row of the table that it is of. */
+  row: Row;
   /** Bytes. */
   length: number;
   /** Offsets into the vCPU record, or numbers, per operand. */
@@ -26,9 +29,10 @@ export interface Decoded {
 /** The "register" of an absent base, index or segment: it is always zero. */
 export const NONE = L.ZERO;
 
-export function newDecoded(info: FormInfo): Decoded {
+export function newDecoded(info: FormInfo, row: Row): Decoded {
   return {
     info,
+    row,
     length: 0,
     registers: new Uint16Array(4),
     base: NONE,

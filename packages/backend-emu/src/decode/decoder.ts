@@ -61,7 +61,7 @@ export class Decoder {
 
   constructor(has: FeatureTest = () => true) {
     this.#has = has;
-    this.out = newDecoded(this.#formInfo(UNDEFINED_ROW) as FormInfo);
+    this.out = newDecoded(this.#formInfo(UNDEFINED_ROW) as FormInfo, UNDEFINED_ROW);
   }
 
   /** Decodes the instruction at `start`; bytes from `end` on are not there. */
@@ -197,6 +197,7 @@ export class Decoder {
       return;
     }
     this.out.info = info;
+    this.out.row = found;
     const fine = this.#operands(info.operands);
     // The x87 unit keeps the opcode of its last instruction.
     if (this.#escape) this.out.registers[1] = ((this.#opcode & 7) << 8) | this.#modrm;
@@ -219,6 +220,7 @@ export class Decoder {
     this.#modrm = -1;
     clearOperands(this.out);
     this.out.info = this.#formInfo(by) as FormInfo;
+    this.out.row = by;
     this.out.length = Math.max(1, length);
   }
 

@@ -10,6 +10,7 @@
  */
 
 import { MODE_16, MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
+import type { Decoded } from '../decode/decoded.js';
 import { DECODED, type Decoder } from '../decode/decoder.js';
 import { MAX_LENGTH } from '../decode/instruction-bytes.js';
 import * as R from '../isa/op-record.js';
@@ -54,6 +55,11 @@ export interface OpCacheOptions {
   readonly size: number;
   /** Called when everything was dropped: record addresses held elsewhere are void. */
   readonly onReset: () => void;
+  /**
+   * Called with each instruction decoded. Blocks then end at every branch, so that what is decoded
+   * is executed, unless the instruction before it in its block faults.
+   */
+  readonly onDecoded?: (decoded: Decoded) => void;
 }
 
 export class OpCache {
@@ -144,6 +150,7 @@ export class OpCache {
       this.#write(first + count * R.OP_SIZE, at - pageStart, mode);
       count++;
       if (alone || info.description.ends === true) break;
+      if (this.#options.onDecoded !== undefined && info.operands.at(-1)?.kind === 'j') break;
     }
     this.#close(first, count, at - pageStart, mode);
     this.#fusion.fuse(first, count);
@@ -218,6 +225,7 @@ export class OpCache {
       halves[half + (R.OP_REG[2] >> 1)] = out.registers[2];
     }
     this.decoded++;
+    this.#options.onDecoded?.(out);
   }
 
   /** Ends a block of `count` instructions and numbers them. */
