@@ -29,12 +29,12 @@ export function sizes({ row, prefix, selected }: Encoding, bits: Bits): number[]
   if (flags.has('byte')) return [8];
   if (flags.has('any')) return [32];
   if (flags.has('w32')) return long ? [32, 64] : [32];
+  const natural = bits === 16 ? 16 : 32;
   // Where prefixes choose the row, 66 is not free to choose the size.
-  const small = selected && prefix === 0 ? [] : [16];
-  if (selected && prefix === 0x66) return [16];
-  if (flags.has('d64') && long) return [...small, 64];
-  if (flags.has('z') || !long) return [...small, 32];
-  return [...small, 32, 64];
+  const fixed = prefix === 0 ? natural : prefix === 0x66 ? 48 - natural : 0;
+  const narrow = selected && fixed !== 0 ? [fixed] : [16, 32];
+  if (flags.has('z') || !long) return narrow;
+  return [...narrow, 64].filter((size) => size !== 32 || !flags.has('d64'));
 }
 
 /** Whether ModRM may name memory, a register, or both. */
