@@ -30,7 +30,7 @@ const programs = await executedByPrograms(table);
 const kernel = `Debian's ${version.exec(boot.console)?.[1] ?? 'kernel'}`;
 const executed = { kernel, programs, boot: boot.forms };
 const data = join(root, 'tools', 'coverage-table', 'executed.json');
-writeFileSync(data, `${JSON.stringify(executed, null, 1)}\n`);
+writeFileSync(data, `${JSON.stringify(executed, null, 2)}\n`);
 writeFileSync(join(root, 'docs', 'instruction-coverage.md'), renderCoverage(table, executed));
 process.stdout.write(`${table.forms.size} forms, ${programs.length} executed by programs,`);
 process.stdout.write(` ${boot.forms.length} in the boot of ${kernel}\n`);
