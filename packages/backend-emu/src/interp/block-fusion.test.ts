@@ -151,7 +151,7 @@ describe('fused blocks', () => {
         ...[0x48, 0x89, 0xc8, 0x48, 0xc1, 0xe0, 0x0d, 0x48, 0x31, 0xc8],
         ...[0x48, 0x39, 0xc8, 0x75, 0, 0xf4],
       ]),
-    ).toEqual(['MOV store', 'SHL defer, XOR drop', 'CMP store, JNZ store']);
+    ).toEqual(['MOV store, SHL defer, XOR drop', 'CMP store, JNZ store']);
     // The same with a count of zero, which leaves the flags alone.
     expect(handlersOf([0x48, 0x89, 0xc8, 0x48, 0xc1, 0xe0, 0, 0x48, 0x31, 0xc8, 0xf4])).toEqual([
       'MOV store',

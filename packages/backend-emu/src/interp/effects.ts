@@ -101,6 +101,7 @@ function probe({ form, description }: FormInfo): Effects {
     fault: observed,
     jump: observed,
     enter: observed,
+    follow: observed,
     redispatch: observed,
     leave: observed,
   };

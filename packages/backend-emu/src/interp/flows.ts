@@ -32,6 +32,10 @@ export class FunctionFlow implements Flow {
     this.code.return(record);
   }
 
+  follow(record: Value): void {
+    this.enter(record);
+  }
+
   redispatch(): void {
     this.code.return(this.code.i32(OUTCOME.redispatch));
   }
@@ -58,10 +62,14 @@ export interface LoopContext {
 }
 
 /** Ends a case: charges the block at `op` and goes on there. */
-export function enterBlock({ code, cpu, op, refund, late, next }: LoopContext): void {
-  const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
-  const left = code.op('i32.add', code.load('i32.load', cpu, L.BUDGET), refund);
-  const budget = code.op('i32.sub', left, remaining);
+export function enterBlock(loop: LoopContext): void {
+  const { code, op, refund } = loop;
+  chargeBudget(loop, code.op('i32.sub', refund, code.load('i32.load8_u', op, R.OP_REMAINING)));
+}
+
+/** Adds `change` to the budget and goes on at `op`, at whose block the run may have to stop. */
+function chargeBudget({ code, cpu, late, next }: LoopContext, change: Value): void {
+  const budget = code.op('i32.add', code.load('i32.load', cpu, L.BUDGET), change);
   code.store('i32.store', cpu, budget, L.BUDGET);
   code.brIf(code.op('i32.lt_s', budget, code.i32(0)), late);
   code.br(next);
@@ -94,6 +102,13 @@ export class CaseFlow implements Flow {
     this.#refund();
     code.set(this.loop.op, record);
     enterBlock(this.loop);
+  }
+
+  follow(record: Value): void {
+    const { code, op } = this.loop;
+    const change = code.load('i32.load16_s', op, R.OP_REFUND);
+    code.set(op, record);
+    chargeBudget(this.loop, change);
   }
 
   redispatch(): void {

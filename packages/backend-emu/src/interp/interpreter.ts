@@ -313,7 +313,10 @@ export class Interpreter {
     if (host < 0) return 0;
     const record = opCache.block(host, this.#words[MODE], () => -1);
     // A crossing target, or a branch that its own target's decoding made stale, stays unlinked.
-    if (record !== 0) this.#allWords[(op + R.OP_LINK) >> 2] = record;
+    if (record === 0) return 0;
+    this.#allWords[(op + R.OP_LINK) >> 2] = record;
+    const left = this.#bytes[op + R.OP_REMAINING] - 1;
+    this.#halves[(op + R.OP_REFUND) >> 1] = left - this.#bytes[record + R.OP_REMAINING];
     return record;
   }
 

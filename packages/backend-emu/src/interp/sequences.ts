@@ -111,6 +111,14 @@ const PAIRS: Readonly<Record<string, readonly string[]>> = {
   'AND.32 r32,r32': ['CALL.64 j64'],
 };
 
+/** Mixing of bits, as in hashes and random numbers: x ^= x << n. */
+const MIXES = [
+  ['MOV.64 r64,r64', 'SHL.64 r64,i8', 'XOR.64 r64,r64'],
+  ['MOV.64 r64,r64', 'SHR.64 r64,i8', 'XOR.64 r64,r64'],
+  ['MOV.32 r32,r32', 'SHL.32 r32,i8', 'XOR.32 r32,r32'],
+  ['MOV.32 r32,r32', 'SHR.32 r32,i8', 'XOR.32 r32,r32'],
+];
+
 /** What is worth a handler for each of the usual kinds of addresses, alone as well. */
 const ADDRESSED = [
   ...['MOV.64 r64,m64', 'MOV.64 m64,r64', 'MOV.32 r32,m32', 'MOV.32 m32,r32', 'LEA.64 r64,m8'],
@@ -123,5 +131,5 @@ export function sequences(): string[][] {
     forms.flatMap((form) => branches.map((name) => [form, `${name}.64 j64`])),
   );
   const pairs = Object.entries(PAIRS).flatMap(([first, all]) => all.map((next) => [first, next]));
-  return [...comparisons, ...pairs, ...ADDRESSED.map((form) => [form])];
+  return [...comparisons, ...pairs, ...MIXES, ...ADDRESSED.map((form) => [form])];
 }

@@ -330,14 +330,14 @@ export class Emitter extends MemoryEmitter {
   /** Goes to the relative target of the instruction. Overridden by a translator. */
   branchRelative(): void {
     const link = this.code.load('i32.load', this.op, R.OP_LINK);
-    this.if(this.gtU(link, this.i32(R.LINK_UNRESOLVED)), () => this.flow.enter(link));
+    this.if(this.gtU(link, this.i32(R.LINK_UNRESOLVED)), () => this.flow.follow(link));
     const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
     const target = this.cutRip(this.add(this.state64(L.RIP_PAGE), displacement));
     this.if(link, () => {
       this.markOp();
       this.code.store('i64.store', this.cpu, target, L.RIP);
       const record = this.code.call(this.core.link, 'i32', this.op);
-      this.if(record, () => this.flow.enter(record));
+      this.if(record, () => this.flow.follow(record));
     });
     this.flow.jump(target);
   }

@@ -37,6 +37,8 @@ export interface Flow {
   jump(target: Value): void;
   /** Go on at the record in `record` (start of a block in the same page). */
   enter(record: Value): void;
+  /** The same, where `record` is what the instruction is linked to. */
+  follow(record: Value): void;
   /** RIP has been stored: look it up. */
   redispatch(): void;
   /** Leave the run loop; the instruction is complete, RIP has been stored. */

@@ -28,6 +28,11 @@ export const OP_EA = 20;
 export const OP_SCALE = 21;
 /** u32, in branches instead of the above: address of the target's record; `LINK_*`. */
 export const OP_LINK = 20;
+/**
+ * i16, in linked branches instead of the first register: instructions of this block that do not
+ * run, less those of the target's. What the budget gains.
+ */
+export const OP_REFUND = 6;
 /** i64: displacement; relative to RIP_PAGE for RIP-relative operands and for branches. */
 export const OP_DISPLACEMENT = 24;
 
