@@ -5,7 +5,6 @@
  * A KVM that runs without hardware virtualization (kvm_pvm) knows long mode's tables only, and
  * refuses to execute what SMAP keeps it from reading.
  */
-import { existsSync } from 'node:fs';
 import {
   isLong,
   PAGING_STRUCTURES,
@@ -16,11 +15,12 @@ import {
 import { describe, expect, it } from 'vitest';
 import { kvmBackend } from './backend.js';
 import { whyNoKvm } from './testing/index.js';
+import { isWeakHost } from './testing/weak-host.js';
 
 const SAMPLE = process.env['CLOISTER_FULL'] === '1' ? 6000 : 300;
 const PHYSICAL_BITS = 46;
 const reason = whyNoKvm();
-const weak = existsSync('/sys/module/kvm_pvm');
+const weak = isWeakHost();
 const backend = kvmBackend({ cpu: ',+la57' });
 const details = reason === null ? (await backend.probe()).details : [];
 const lacking = details.find(([name]) => name.startsWith('features that'))?.[1].split(' ') ?? [];

@@ -76,6 +76,13 @@ export const CORPUS: readonly CorpusProgram[] = [
   },
   { name: 'umip', mode: 'long', about: 'CR4.UMIP', needs: ['cpuid:umip', 'user-mode'] },
   {
+    name: 'smap',
+    mode: 'long',
+    about: 'SMAP, STAC and CLAC, SMEP',
+    needs: ['cpuid:smap', 'cpuid:smep', 'user-mode'],
+  },
+  { name: 'pcid', mode: 'long', about: 'PCIDs', needs: ['cpuid:pcid', 'cpuid:invpcid'] },
+  {
     name: 'fpu-switch',
     mode: 'long',
     about: 'CR0.TS, FXSAVE, unmasked exceptions',
