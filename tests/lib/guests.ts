@@ -13,7 +13,9 @@ import { BOOT_OK, CPU_REPORT, SHELL } from '../../tools/guest-image/init-scripts
 export type Guest = Awaited<ReturnType<typeof image>>;
 
 /** A kernel of Debian's, or why there is none here. */
-export async function debian(kernel: 'cloud' | 'generic' = 'cloud'): Promise<Guest | string> {
+export async function debian(
+  kernel: 'cloud' | 'generic' | '686-pae' = 'cloud',
+): Promise<Guest | string> {
   try {
     return await image({ kernel });
   } catch (error) {

@@ -30,10 +30,12 @@ export async function aptIsPresent() {
 
 /**
  * Runs `work(source)` with a source that finds and downloads packages; a second time, on freshly
- * fetched lists, when the first fails.
+ * fetched lists, when the first fails. The system's lists are those of amd64 alone.
  */
-export async function withApt({ suite, scratch, log }, work) {
+export async function withApt({ suite, architecture, scratch, log }, work) {
   try {
+    if (architecture !== 'amd64')
+      throw new Error(`the lists here are not those of ${architecture}`);
     return await withLists({ suite, scratch, options: [] }, work);
   } catch (error) {
     log(`apt: ${error.message}; fetching fresh package lists`);
@@ -43,11 +45,20 @@ export async function withApt({ suite, scratch, log }, work) {
     const cache = join(folder, 'cache');
     mkdirSync(join(lists, 'partial'), { recursive: true });
     mkdirSync(join(cache, 'archives', 'partial'), { recursive: true });
-    // The guest is an amd64 machine, whatever this one is.
-    const architecture = ['APT::Architecture=amd64', 'APT::Architectures=amd64'];
-    const options = [`Dir::State::lists=${lists}`, `Dir::Cache=${cache}`, ...architecture];
-    await apt('apt-get', [...options, 'APT::Update::Error-Mode=any'], ['update']);
-    return withLists({ suite, scratch, options }, work);
+    // The guest is what it is, whatever this machine is.
+    const guest = [`APT::Architecture=${architecture}`, `APT::Architectures=${architecture}`];
+    const options = [`Dir::State::lists=${lists}`, `Dir::Cache=${cache}`, ...guest];
+    // One archive that fails (a mirror in the middle of its update) need not be the one that counts.
+    let failure;
+    await apt('apt-get', [...options, 'APT::Update::Error-Mode=any'], ['update']).catch((error) => {
+      failure = error;
+      log(`apt: ${error.message}; going on with the lists that came`);
+    });
+    try {
+      return await withLists({ suite, scratch, options }, work);
+    } catch (error) {
+      throw failure ?? error;
+    }
   });
 }
 

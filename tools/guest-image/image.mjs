@@ -8,7 +8,12 @@ import { aptIsPresent, withApt } from './apt-source.mjs';
 import { unpackDeb } from './archive.mjs';
 import { cacheDirectory, publishFile, publishFolder, readRecord, sha256 } from './cache.mjs';
 import { withMirror } from './mirror-source.mjs';
-import { BUSYBOX_PACKAGE, KERNEL_METAPACKAGES, kernelDependency } from './package-index.mjs';
+import {
+  BUSYBOX_PACKAGE,
+  KERNEL_ARCHITECTURES,
+  KERNEL_METAPACKAGES,
+  kernelDependency,
+} from './package-index.mjs';
 import { extractVmlinux } from './vmlinux.mjs';
 
 export const SUITE = 'bookworm';
@@ -21,7 +26,8 @@ export class NoImageError extends Error {
 
 /**
  * @typedef {object} ImageOptions
- * @property {'cloud'|'generic'} [kernel] which of Debian's kernels; the cloud one unless told
+ * @property {'cloud'|'generic'|'686-pae'} [kernel] which of Debian's kernels; the cloud one
+ *   unless told; 686-pae is i386's, with a busybox of that architecture
  * @property {string} [suite] Debian's release by code name
  * @property {string} [mirror] take packages from this mirror even where apt is present
  * @property {boolean} [offline] use the cache only
@@ -50,7 +56,7 @@ export async function image(options = {}) {
   const { kernel = 'cloud', suite = SUITE, update = false, offline = false } = options;
   const { cache = cacheDirectory(), log = () => {} } = options;
   if (KERNEL_METAPACKAGES[kernel] === undefined) {
-    throw new RangeError(`kernel must be cloud or generic, not "${kernel}"`);
+    throw new RangeError(`kernel must be cloud, generic or 686-pae, not "${kernel}"`);
   }
   if (!/^[a-z][a-z0-9.-]*$/.test(suite)) throw new RangeError(`not a suite's name: "${suite}"`);
   const folder = join(cache, 'debian', suite);
@@ -111,15 +117,19 @@ async function obtain(options) {
 }
 
 /** A mirror named by an option is meant; one in the environment stands in where apt can't. */
-async function ways({ mirror, suite, folder: scratch, keyring, log }) {
+async function ways({ kernel, mirror, suite, folder: scratch, keyring, log }) {
+  const architecture = KERNEL_ARCHITECTURES[kernel];
   const fromMirror = (url) => ({
     name: 'mirror',
-    open: (work) => withMirror({ mirror: url, suite, scratch, keyring, log }, work),
+    open: (work) => withMirror({ mirror: url, suite, architecture, scratch, keyring, log }, work),
   });
   if (mirror !== undefined) return [fromMirror(mirror)];
   const found = [];
   if (await aptIsPresent()) {
-    found.push({ name: 'apt', open: (work) => withApt({ suite, scratch, log }, work) });
+    found.push({
+      name: 'apt',
+      open: (work) => withApt({ suite, architecture, scratch, log }, work),
+    });
   }
   const named = process.env[MIRROR_VARIABLE];
   return named ? [...found, fromMirror(named)] : found;

@@ -24,7 +24,7 @@ Commands
   initramfs           build an initial root file system (cpio)
 
 Which image (all commands)
-  --kernel KIND       cloud (default) or generic
+  --kernel KIND       cloud (default), generic, or 686-pae (i386)
   --suite NAME        Debian's release by code name (default ${SUITE})
   --mirror URL        take packages from this mirror, by https, even where apt is present
   --offline           use what is cached, never the network

@@ -16,7 +16,6 @@ import {
 } from './package-index.mjs';
 import { checkSignature } from './signature.mjs';
 
-const PACKAGES = 'main/binary-amd64/Packages.gz';
 const RELEASE_BYTES_MAX = 1024 * 1024;
 const PACKAGES_TEXT_BYTES_MAX = 512 * 1024 * 1024;
 const DEB_BYTES_MAX = 1024 * 1024 * 1024;
@@ -29,13 +28,14 @@ const LOOPBACK = ['localhost', '127.0.0.1', '[::1]'];
  * @param {object} options
  * @param {string} options.mirror the archive's root, e.g. what an apt source names as its URI
  * @param {string} options.suite
+ * @param {string} options.architecture in Debian's words
  * @param {string} options.scratch a folder for temporary files
  * @param {string} [options.keyring] in place of Debian's
  * @param {(line: string) => void} options.log
  */
-export async function withMirror({ mirror, suite, scratch, keyring, log }, work) {
+export async function withMirror({ mirror, suite, architecture, scratch, keyring, log }, work) {
   const base = mirrorUrl(mirror);
-  const { entries, signature } = await readIndex({ base, suite, scratch, keyring });
+  const { entries, signature } = await readIndex({ base, suite, architecture, scratch, keyring });
   log(`mirror: the index's signature was ${signature}`);
   return work({
     signature,
@@ -58,7 +58,8 @@ function mirrorUrl(mirror) {
   return base;
 }
 
-async function readIndex({ base, suite, scratch, keyring }) {
+async function readIndex({ base, suite, architecture, scratch, keyring }) {
+  const path = `main/binary-${architecture}/Packages.gz`;
   const root = new URL(`dists/${suite}/`, base);
   const releaseBytes = await get(new URL('Release', root), RELEASE_BYTES_MAX);
   const signatureBytes = await get(new URL('Release.gpg', root), RELEASE_BYTES_MAX);
@@ -69,10 +70,10 @@ async function readIndex({ base, suite, scratch, keyring }) {
   if (![release.get('codename'), release.get('suite')].includes(suite)) {
     throw new Error(`the mirror's index is of ${release.get('codename')}, not of ${suite}`);
   }
-  const expected = releaseChecksum(release, PACKAGES);
-  if (expected === undefined) throw new Error(`the mirror's index lists no ${PACKAGES}`);
-  const packed = await get(new URL(PACKAGES, root), bounded(expected.size, DEB_BYTES_MAX));
-  if (sha256(packed) !== expected.sha256) throw new Error(`${PACKAGES} has the wrong SHA-256`);
+  const expected = releaseChecksum(release, path);
+  if (expected === undefined) throw new Error(`the mirror's index lists no ${path}`);
+  const packed = await get(new URL(path, root), bounded(expected.size, DEB_BYTES_MAX));
+  if (sha256(packed) !== expected.sha256) throw new Error(`${path} has the wrong SHA-256`);
   const text = gunzipSync(packed, { maxOutputLength: PACKAGES_TEXT_BYTES_MAX }).toString();
   const isOurs = (name) => name.startsWith('linux-image-') || name === 'busybox-static';
   return { entries: parsePackages(text, isOurs), signature: how };

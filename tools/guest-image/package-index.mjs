@@ -8,7 +8,10 @@
 export const KERNEL_METAPACKAGES = {
   cloud: 'linux-image-cloud-amd64',
   generic: 'linux-image-amd64',
+  '686-pae': 'linux-image-686-pae',
 };
+/** The architecture of each flavour's packages, in Debian's words. */
+export const KERNEL_ARCHITECTURES = { cloud: 'amd64', generic: 'amd64', '686-pae': 'i386' };
 export const BUSYBOX_PACKAGE = 'busybox-static';
 
 /**

@@ -39,6 +39,12 @@ export const CORPUS: readonly CorpusProgram[] = [
     about: 'limits, expand-down, addresses that wrap',
     needs: ['lar'],
   },
+  {
+    name: 'task-switch',
+    mode: 'protected',
+    about: 'task switching in hardware',
+    needs: ['task-switch', 'int-protected'],
+  },
   { name: 'segment-info', mode: 'protected', about: 'LAR, LSL, VERR, VERW, ARPL', needs: ['lar'] },
   { name: 'call-gates', mode: 'protected', about: 'far calls and returns between levels' },
   {
@@ -90,6 +96,13 @@ export const CORPUS: readonly CorpusProgram[] = [
   },
   { name: 'alignment-check', mode: 'long', about: '#AC', needs: ['user-mode'] },
 
+  {
+    name: 'debug-traps',
+    mode: 'long',
+    about: 'single step, breakpoints, general detect',
+    needs: ['debug-registers', 'single-step', 'icebp'],
+  },
+
   // Memory and code.
   { name: 'self-modifying', mode: 'long', about: 'code that changes itself' },
   {
@@ -136,6 +149,14 @@ export const CORPUS: readonly CorpusProgram[] = [
 
   // Input and output.
   { name: 'ports', mode: 'real', about: 'IN, OUT, INS and OUTS of every size' },
+  {
+    name: 'boot-sector',
+    mode: 'real',
+    about: 'a boot sector with serial port, CMOS, PIT and PIC',
+    pc: true,
+    limit: 5_000_000,
+    console: 'serial, CMOS, PIT, PIC\r\n',
+  },
   { name: 'port-permission', mode: 'long', about: 'IOPL and bitmap', needs: ['user-mode'] },
   { name: 'mmio', mode: 'long', about: 'accesses outside memory, of every size and across pages' },
 ];
