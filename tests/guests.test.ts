@@ -1,7 +1,11 @@
 // The small guests by the command: every entry that is not Linux's, and the exit status; the same
 // on KVM where there is one.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { kvmBackend } from '@cloister/backend-kvm';
+import { CORPUS, CORPUS_IMAGES, decodeImage } from '@cloister/core/testing';
 import { expect, test } from 'vitest';
 import { cloister } from './lib/command.js';
 
@@ -28,6 +32,21 @@ test.each([
   if (typeof output === 'string') expect(run.stdout.toString('latin1')).toBe(output);
   else expect(run.stdout.toString('latin1')).toMatch(output);
   expect(run.status).toBe(status);
+});
+
+test('cloister run --entry flat runs the corpus’ boot sector, which needs no BIOS', async () => {
+  const cwd = mkdtempSync(join(tmpdir(), 'cloister-boot-sector-'));
+  try {
+    const program = CORPUS.find(({ name }) => name === 'boot-sector')!;
+    const image = decodeImage(CORPUS_IMAGES['boot-sector']!);
+    expect([image.length, image[510], image[511]]).toEqual([512, 0x55, 0xaa]);
+    writeFileSync(join(cwd, 'sector.bin'), image);
+    const words = ['run', '--quiet', '--timeout', '60', '--entry', 'flat'];
+    const run = await cloister([...words, '--kernel', 'sector.bin'], { cwd });
+    expect([run.stdout.toString('latin1'), run.status]).toEqual([program.console, 1]);
+  } finally {
+    rmSync(cwd, { recursive: true });
+  }
 });
 
 const kvm = await kvmBackend().probe();

@@ -31,8 +31,12 @@ async function boot(
 ) {
   const exits = join(folder, name);
   const files = ['--kernel', kernel, '--initrd', await initrd(guest, init)];
-  const words = ['run', '--memory', '256M', ...files, '--append', COMMAND_LINE, '--exits', exits];
-  const finished = await cloister([...words, '--timeout', '280', ...options.split(' ')]);
+  const words = ['run', ...files, '--append', COMMAND_LINE, '--exits', exits];
+  const defaults = ['--memory 256M', '--timeout 280'].filter((each) => {
+    return !options.includes(each.split(' ')[0] as string);
+  });
+  const given = [...defaults, options].join(' ').split(' ');
+  const finished = await cloister([...words, ...given]);
   return { ...finished, exits: readFileSync(exits) };
 }
 
@@ -164,8 +168,36 @@ describe.skipIf(typeof cloud === 'string')('Debian’s cloud kernel', () => {
   });
 });
 
-const generic = full ? await debian('generic') : 'only in the full run';
+const WHY = 'only in the full run';
+const generic = full ? await debian('generic') : WHY;
+const i386 = full ? await debian('686-pae') : WHY;
+/** Two boots of a large kernel at a time, on machines of two cores. */
+const LONG = 900;
 
-test.skipIf(typeof generic === 'string')('Debian’s generic kernel boots', async () => {
-  expectBooted(await boot(generic as Guest, 'generic', '--seed 1'));
-});
+/** Boots on one CPU and on four; `memory` as `--memory` has it. */
+async function bootsOnOneAndFour(guest: Guest, name: string, memory: string) {
+  const options = `--seed 1 --memory ${memory} --timeout ${LONG}`;
+  const [one, four] = await Promise.all([
+    boot(guest, `${name}-1`, options),
+    boot(guest, `${name}-4`, `${options} --cpus 4`),
+  ]);
+  expectBooted(one);
+  expectBooted(four);
+  expect(four.stdout.toString('latin1')).toMatch(/smp: Brought up 1 node, 4 CPUs/);
+  return one.stdout.toString('latin1');
+}
+
+test.skipIf(typeof generic === 'string')(
+  'Debian’s generic kernel boots on one CPU and on four',
+  () => bootsOnOneAndFour(generic as Guest, 'generic', '256M'),
+  LONG * 1000,
+);
+
+test.skipIf(typeof i386 === 'string')(
+  'Debian’s i386 kernel, with PAE, boots on one CPU and on four',
+  async () => {
+    const text = await bootsOnOneAndFour(i386 as Guest, 'i386', '512M');
+    expect(text).toMatch(/^Hello from user space: Linux \S+-686-pae i686\r?$/m);
+  },
+  LONG * 1000,
+);

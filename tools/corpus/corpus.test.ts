@@ -1,11 +1,11 @@
 // The committed corpus of guest programs is what its sources give, and its table is whole.
-import { CORPUS, CORPUS_IMAGES, DRIVEN, PROBES } from '@cloister/core/testing';
+import { CORPUS, CORPUS_IMAGES, DRIVEN, HOSTILE, PROBES } from '@cloister/core/testing';
 import { expect, test } from 'vitest';
 import { whyNoTools } from '../../examples/guests/build.mjs';
 import { committed, generate, programNames } from './build.mjs';
 
 test('every source is in the table, every program has a source', () => {
-  const listed = [...CORPUS, ...DRIVEN, ...PROBES].map(({ name }) => name).sort();
+  const listed = [...CORPUS, ...DRIVEN, ...HOSTILE, ...PROBES].map(({ name }) => name).sort();
   expect(programNames()).toEqual(listed);
   expect(Object.keys(CORPUS_IMAGES)).toEqual(listed);
 });

@@ -2,10 +2,17 @@
 
 export * from './backend-kit.js';
 export * from './canonical.js';
+export { corpusEntry } from './corpus/entry.js';
+export { corpusHost } from './corpus/host.js';
 export { CORPUS_IMAGES } from './corpus/images.js';
 export * from './corpus/program.js';
-export { CORPUS, DRIVEN, PROBES } from './corpus/programs.js';
-export { type ProgramOptions, type ProgramOutcome, runProgram } from './corpus/run-program.js';
+export { CORPUS, DRIVEN, HOSTILE, PROBES, RANDOM_AT, RANDOM_SIZE } from './corpus/programs.js';
+export {
+  decodeImage,
+  type ProgramOptions,
+  type ProgramOutcome,
+  runProgram,
+} from './corpus/run-program.js';
 export * from './device-kit.js';
 export { KitPorts } from './device-kit-ports.js';
 export * from './fake-backend.js';

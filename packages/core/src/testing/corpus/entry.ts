@@ -122,12 +122,17 @@ function entryState(mode: CorpusMode): VcpuState {
   return state;
 }
 
-/** The boot source of a program with this image. */
-export function corpusEntry(image: Uint8Array, mode: CorpusMode): BootSource {
+/** The boot source of a program with this image, and of what else is to lie in memory. */
+export function corpusEntry(
+  image: Uint8Array,
+  mode: CorpusMode,
+  more: readonly LaunchRegion[] = [],
+): BootSource {
   const regions: readonly LaunchRegion[] = [
     gdt(),
     ...(mode === 'long' ? [pageTables()] : []),
     { name: 'image', gpa: IMAGE, bytes: image, type: 'normal' },
+    ...more,
   ];
   const vcpus = new Map([[0, entryState(mode)]]);
   return { name: 'corpus', plan: () => ({ regions, vcpus, e820: [], entry: mode }) };

@@ -189,3 +189,13 @@ export const DRIVEN: readonly CorpusProgram[] = [
   { name: 'paging-legacy', mode: 'protected', about: 'accesses through 32-bit and PAE tables' },
   { name: 'paging-long', mode: 'long', about: 'accesses through tables of 4 and 5 levels' },
 ];
+
+/** Where random bytes run that the host puts at `RANDOM_AT`; they end when their host says so. */
+export const HOSTILE: readonly CorpusProgram[] = [
+  { name: 'random-real', mode: 'real', about: 'random bytes in real mode' },
+  { name: 'random-v86', mode: 'protected', about: 'random bytes in virtual-8086 mode' },
+  { name: 'random-protected', mode: 'protected', about: 'random bytes in protected mode' },
+  { name: 'random-long', mode: 'long', about: 'random bytes in long mode, on every CPU' },
+];
+export const RANDOM_AT = 0x20000;
+export const RANDOM_SIZE = 0x10000;
