@@ -48,7 +48,7 @@ export async function withApt({ suite, architecture, scratch, log }, work) {
     // The guest is what it is, whatever this machine is.
     const guest = [`APT::Architecture=${architecture}`, `APT::Architectures=${architecture}`];
     const options = [`Dir::State::lists=${lists}`, `Dir::Cache=${cache}`, ...guest];
-    // One archive that fails (a mirror in the middle of its update) need not be the one that counts.
+    // One archive that fails (a mirror that is being updated) need not be the one that counts.
     let failure;
     await apt('apt-get', [...options, 'APT::Update::Error-Mode=any'], ['update']).catch((error) => {
       failure = error;
