@@ -57,9 +57,9 @@ _start: cli
         out     0x61, al
         mov     al, 0xb0
         out     0x43, al
-        mov     al, 0x80
-        out     0x42, al
         mov     al, 0
+        out     0x42, al
+        mov     al, 8
         out     0x42, al
         in      al, 0x61
         test    al, 0x20
