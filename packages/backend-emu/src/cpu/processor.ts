@@ -336,7 +336,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const { words } = this;
     if (words[L.PKRU >> 2] === value) return;
     words[L.PKRU >> 2] = value;
-    if ((words[L.CR4 >> 2] & CR4_PKE) !== 0) this.mmu.tlb.flushAll();
+    if ((words[L.CR4 >> 2] & CR4_PKE) !== 0) this.mmu.tlb.forgetRights();
   }
 
   // --- System functions -----------------------------------------------------------------------

@@ -124,10 +124,15 @@ export class Tlb {
 
   /** Drops every translation. */
   flushAll(): void {
-    for (let table = 0; table < TABLES.length; table++) this.clear(table, false);
-    this.largeRegions.clear();
+    this.forgetRights();
     this.nextGeneration(0);
     this.nextGeneration(1);
+  }
+
+  /** After a change of rights to data alone: code is still where it was, and may be executed. */
+  forgetRights(): void {
+    for (let table = 0; table < TABLES.length; table++) this.clear(table, false);
+    this.largeRegions.clear();
   }
 
   /** Drops every translation but global ones (a write to CR3). */

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import * as L from '../cpu/layout.js';
 import { TestProcessor } from '../cpu/test-processor.js';
+import { EXECUTE, READ, WRITE } from '../mmu/walk.js';
 import { FAULT, NEXT } from './outcome.js';
 
 const PKE = 0x6a0 | (1 << 22);
@@ -48,6 +49,26 @@ describe('PKRU', () => {
     expect([t.call('wrpkru'), t.fault]).toEqual([FAULT, [6, -1]]);
     const without = new TestProcessor(',-pku').longMode();
     expect([without.call('movToCr', 4, PKE), without.fault]).toEqual([FAULT, [13, 0]]);
+  });
+
+  it('decides about data at once, and leaves decoded code reachable', () => {
+    const t = machine();
+    const page = 0x20000;
+    t.setU64(t.pte(page), BigInt(page) | 7n | (3n << 59n));
+    const can = (access: number) => t.cpu.mmu.translate(page, 0, access, 3) >= 0;
+    const generation = t.record.i32(L.GENERATION);
+    const rights = [0, 0x80, 0x40, 0].map((pkru) => {
+      set(t, pkru, 0, 0);
+      t.call('wrpkru');
+      return [can(READ), can(WRITE), can(EXECUTE)];
+    });
+    expect(rights).toEqual([
+      [true, true, true],
+      [true, false, true],
+      [false, false, true],
+      [true, true, true],
+    ]);
+    expect(t.record.i32(L.GENERATION)).toBe(generation);
   });
 
   it('is cleared by RESET and kept by INIT', () => {
