@@ -64,7 +64,8 @@ describe('run', () => {
       '--backend kvm --memory 1G --cpus 2 --kernel k --initrd /i --entry flat --clock wall ' +
       '--seed 0x10 --record r --timeout 2.5 --exits e.jsonl --on-reset reboot --save s ' +
       '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b ' +
-      '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci --assist';
+      '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci ' +
+      '--assist --balloon 64M --console virtio';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
       memory: 2 ** 30,
@@ -97,6 +98,8 @@ describe('run', () => {
       rng: true,
       virtio: 'pci',
       assist: true,
+      balloon: 64 << 20,
+      console: 'virtio',
     });
   });
 

@@ -10,6 +10,7 @@ import { addMeasure, type MeasureInvocation } from './measure-arguments.js';
 import {
   BACKENDS,
   CLOCKS,
+  CONSOLES,
   ENTRIES,
   FLAT_MODES,
   ON_RESET,
@@ -143,7 +144,9 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .optionsGroup('Devices (virtio):')
     .addOption(choice('--virtio', 'how a guest finds them (default: mmio)', VIRTIO))
     .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
-    .option('--rng', 'a source of random numbers');
+    .option('--rng', 'a source of random numbers')
+    .option('--balloon [size]', 'give back free memory; ask the guest for so much at the start')
+    .addOption(choice('--console', 'where the terminal is (default: serial)', CONSOLES));
 
   run
     .optionsGroup('Run:')

@@ -2,7 +2,7 @@
  * From the options of a run to a machine: which plugins, in which order, with which files.
  */
 import { readFileSync } from 'node:fs';
-import { createVm, decodeRecording, type VmOptions, type VmPlugin } from '@cloister/core';
+import { createVm, decodeRecording, type Vm, type VmOptions, type VmPlugin } from '@cloister/core';
 import { boot, kernelSource } from '@cloister/core/boot';
 import {
   bootTimer,
@@ -12,6 +12,7 @@ import {
   type SerialInputPort,
   serial,
 } from '@cloister/core/devices';
+import { VIRTIO_CONSOLE } from '@cloister/virtio';
 import { assistPlugin, backendPlugin } from './backends.js';
 import { fileError } from './error-report.js';
 import type { Machine } from './machine.js';
@@ -51,11 +52,18 @@ async function assemble(
     // What was queued before would be lost: the saved VM brings its own queue.
     if (saved !== undefined) await vm.restore(saved.snapshot);
     input.attach();
+    if (options.console === 'virtio') followSize(vm, ports);
     return new VmMachine(vm, options, ports);
   } catch (error) {
     await vm.dispose();
     throw error;
   }
+}
+
+/** Tells the guest's console the size of the terminal, now and whenever it changes. */
+function followSize(vm: Vm, { terminalSize }: MachinePorts): void {
+  const { resize } = vm.get(VIRTIO_CONSOLE);
+  terminalSize?.(({ columns, rows }) => resize(columns, rows));
 }
 
 /** Connects the terminal to the serial port when both are there and `attach` was called. */
@@ -94,11 +102,11 @@ async function choosePlugins(
 ): Promise<VmPlugin[]> {
   return [
     pc(),
-    serial({ output, input }),
+    serial(options.console === 'serial' ? { output, input } : {}),
     debugExit(),
     bootTimer(),
     ...(options.assist ? [await assistPlugin()] : []),
-    ...virtioPlugins(options),
+    ...virtioPlugins(options, { output, input }),
     ...(options.kernel === undefined ? [] : [bootPlugin(options, options.kernel)]),
     ...(await Promise.all(options.plugins.map(loadPlugin))),
   ];

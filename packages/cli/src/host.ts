@@ -10,7 +10,9 @@ export type HostSignal = EndingSignal | 'SIGUSR1';
 export interface HostOutput extends ChunkWriter {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
+  readonly rows?: number | undefined;
   on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'resize', listener: () => void): unknown;
 }
 
 export interface Host {

@@ -25,6 +25,9 @@ export type BackendName = (typeof BACKENDS)[number];
 export const VIRTIO = ['mmio', 'pci'] as const;
 export type VirtioTransport = (typeof VIRTIO)[number];
 
+export const CONSOLES = ['serial', 'virtio'] as const;
+export type ConsoleChoice = (typeof CONSOLES)[number];
+
 export interface PluginChoice {
   /** A path or package name. */
   readonly module: string;
@@ -48,6 +51,8 @@ export interface RawOptions {
   readonly disks?: readonly (string | RawDisk)[];
   readonly rng?: boolean;
   readonly assist?: boolean;
+  readonly balloon?: boolean | string | number;
+  readonly console?: ConsoleChoice;
   readonly clock?: ClockMode;
   readonly seed?: string | number;
   readonly timeout?: string | number;
@@ -90,6 +95,9 @@ export interface RunOptions {
   readonly disks: readonly DiskChoice[];
   readonly rng: boolean;
   readonly assist: boolean;
+  /** Bytes that the balloon asks for; without it there is no balloon. */
+  readonly balloon: number | undefined;
+  readonly console: ConsoleChoice;
   readonly clock: ClockMode | undefined;
   readonly seed: bigint | undefined;
   readonly timeout: number | undefined;
@@ -118,6 +126,8 @@ export const DEFAULTS: RunOptions = {
   disks: [],
   rng: false,
   assist: false,
+  balloon: undefined,
+  console: 'serial',
   clock: undefined,
   seed: undefined,
   timeout: undefined,
@@ -190,6 +200,8 @@ function readLayer(source: OptionSource): Layer {
     ),
     rng: raw.rng,
     assist: raw.assist,
+    balloon: balloonSize(raw.balloon, read),
+    console: raw.console,
     clock: raw.clock,
     seed: read('seed', raw.seed, parseSeed, 'a whole number of at most 64 bits'),
     timeout: read('timeout', raw.timeout, parseSeconds, 'a number of seconds above 0'),
@@ -206,6 +218,20 @@ function readLayer(source: OptionSource): Layer {
       from: source.folder,
     })),
   });
+}
+
+/** `--balloon` alone is a balloon that asks for nothing. */
+function balloonSize(
+  value: RawOptions['balloon'],
+  read: (
+    field: string,
+    value: string | number,
+    parse: (value: string | number) => number | undefined,
+    expected: string,
+  ) => number | undefined,
+): number | undefined {
+  if (value === undefined || value === false) return undefined;
+  return value === true ? 0 : read('balloon', value, parseSize, 'a size such as 64M');
 }
 
 function refuseContradictions(options: RunOptions): void {

@@ -29,6 +29,10 @@ export interface MachinePorts {
   readonly output: ConsoleOutput;
   /** Feeds the serial port. Absent in a replay. */
   readonly input: SerialInput | undefined;
+  /** Calls back with the size of the terminal, now and at each change, where there is one. */
+  readonly terminalSize?: (
+    listener: (size: { readonly columns: number; readonly rows: number }) => void,
+  ) => void;
   /** Called when `--save-at` is reached, between two instructions. */
   readonly reachedSavePoint: () => void;
 }
@@ -106,6 +110,7 @@ class Session {
     const machine = await assemble(options, {
       output: this.#output,
       input,
+      terminalSize: (listener) => this.#followSize(listener),
       reachedSavePoint: () => this.#end('reached --save-at', EXIT.ok),
     });
     this.#machine = machine;
@@ -181,6 +186,16 @@ class Session {
     });
     this.#undo.push(() => log.close());
     this.#undo.push(machine.exits((exit) => log.add(exit)));
+  }
+
+  #followSize(listener: (size: { columns: number; rows: number }) => void): void {
+    const { stdout } = this.#context.host;
+    const tell = () => {
+      const { columns, rows } = stdout;
+      if (columns !== undefined && rows !== undefined) listener({ columns, rows });
+    };
+    stdout.on('resize', tell);
+    tell();
   }
 
   #listenForSignals(): void {

@@ -1,9 +1,32 @@
 /**
  * @cloister/virtio: virtio devices, and the transports that put them in front of a guest.
  */
+export { BALLOON, type BalloonControl, virtioBalloon } from './balloon/balloon.js';
+export {
+  BALLOON_DEVICE_ID,
+  type BalloonCounters,
+  type BalloonModel,
+  type BalloonPorts,
+  balloonModel,
+} from './balloon/balloon-model.js';
 export { type VirtioBlkOptions, virtioBlk } from './blk/blk.js';
 export { BLK_DEVICE_ID, type BlkOptions, type BlkPorts, blkModel } from './blk/blk-model.js';
 export * from './blk/disk.js';
+export {
+  type ConsoleControl,
+  type ConsoleEnd,
+  type ConsoleOptions,
+  type NamedConsoleEnd,
+  VIRTIO_CONSOLE,
+  virtioConsole,
+} from './console/console.js';
+export {
+  CONSOLE_DEVICE_ID,
+  type ConsoleModel,
+  type ConsolePortEnd,
+  type ConsolePorts,
+  consoleModel,
+} from './console/console-model.js';
 export * from './device/index.js';
 export * from './queue/index.js';
 export { virtioRng } from './rng/rng.js';

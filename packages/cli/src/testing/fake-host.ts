@@ -31,8 +31,8 @@ export class FakeHost implements Host {
       this.output += Buffer.from(chunk).toString();
       setImmediate(done);
     },
-    on: (_event: 'error', listener: (error: Error) => void) => {
-      this.stdoutError = listener;
+    on: (event: 'error' | 'resize', listener: (error: Error) => void) => {
+      if (event === 'error') this.stdoutError = listener;
     },
   };
   warn(line: string) {

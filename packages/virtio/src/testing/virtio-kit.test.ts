@@ -1,8 +1,10 @@
 // The virtio kit against the devices of this package.
-import { FakeRandom } from '@cloister/core/testing';
+import { FakeRandom, FakeSink } from '@cloister/core/testing';
 import { describe, it } from 'vitest';
+import { balloonModel } from '../balloon/balloon-model.js';
 import { blkModel } from '../blk/blk-model.js';
 import { memoryDisk } from '../blk/disk.js';
+import { consoleModel } from '../console/console-model.js';
 import { rngModel } from '../rng/rng-model.js';
 import { DirectInput } from './direct-input.js';
 import { EchoModel } from './echo-model.js';
@@ -27,6 +29,28 @@ virtioKit(
     name: 'rng',
     make: () => rngModel(new FakeRandom()) as never,
     request: () => ({ queue: 0, out: [], room: [16, 20] }),
+  },
+);
+
+virtioKit(
+  { describe, it },
+  {
+    name: 'balloon',
+    make: ({ ram }) => balloonModel({ discard: (gpa, length) => ram.covers(gpa, length) }) as never,
+    // Page 3.
+    request: () => ({ queue: 0, out: [Uint8Array.of(3, 0, 0, 0)], room: [] }),
+  },
+);
+
+virtioKit(
+  { describe, it },
+  {
+    name: 'console',
+    make: ({ clock }) => {
+      const end = { name: 'port', output: new FakeSink(), room() {} };
+      return consoleModel({ clock, ends: [end, end] }) as never;
+    },
+    request: () => ({ queue: 5, out: [new TextEncoder().encode('hello')], room: [] }),
   },
 );
 
