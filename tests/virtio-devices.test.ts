@@ -26,8 +26,8 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in ${MODULES.join(' ')}; do modprobe $module || echo NO-MODULE $module; done
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cp /bin/busybox /tmp/x$i; done
-rm /tmp/x*
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do cp /bin/busybox /run/x$i; done
+rm /run/x*
 exec < /dev/hvc0 > /dev/hvc0 2>&1
 stty -echo
 echo "ready"
