@@ -392,9 +392,14 @@ export class KvmVcpu implements Vcpu {
       return true;
     }
     this.cancelWake();
-    if (this.asleep === 'halted') this.poll();
+    if (this.asleep === 'halted') {
+      // The first look makes an interrupt of a timer that fired, the second one takes it.
+      for (let looks = 0; looks < 2 && this.asleep !== null && !this.undelivered; looks++) {
+        this.poll();
+        this.asleep = this.sleepState();
+      }
+    } else this.asleep = this.sleepState();
     this.seen = ports.events.count;
-    this.asleep = this.sleepState();
     if (this.asleep !== null) this.planWake();
     return this.asleep === null;
   }
