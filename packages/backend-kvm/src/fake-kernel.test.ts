@@ -184,6 +184,14 @@ describe('interruptions', () => {
     await vm.dispose();
   });
 
+  test('the timer first looks whether the guest halts, then ends the run', async () => {
+    const vm = await scripted();
+    // 0.25, 0.5, 1, 2 and 4 ms, and the rest of ten.
+    expect(runOnce(vm, 10e6)).toEqual({ end: 'slice', exits: [] });
+    expect(sys.calls('RUN').length).toBe(6);
+    await vm.dispose();
+  });
+
   test('a guest that halts in the kernel is reported once and sleeps', async () => {
     const vm = await scripted((page) => {
       for (const file of sys.files.values()) file.mpState = MP.HALTED;

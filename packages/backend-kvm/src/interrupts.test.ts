@@ -56,8 +56,8 @@ function realGuest(vm: KvmVm, vector: number, before: readonly number[] = []): v
 const HALT = [0xfb, 0xf4, 0xeb, 0xfd];
 
 /**
- * Protected mode with the APIC on; the handler writes to port 0x80, ends the interrupt and halts: it
- * does not return, since a weak host's KVM has no IRET there.
+ * Protected mode with the APIC on; the handler writes to port 0x80, ends the interrupt and halts:
+ * it does not return, since a weak host's KVM has no IRET there.
  */
 function apicGuest(vm: KvmVm, before: readonly number[] = []): void {
   const code = [

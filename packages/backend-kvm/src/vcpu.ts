@@ -33,6 +33,10 @@ import type { VcpuPorts } from './vcpu-ports.js';
 const COMPLETIONS_MAX = 65536;
 /** Exits without a look at the registers after which they are no longer kept in the page. */
 const SYNC_PATIENCE = 256;
+/** The first look whether the guest halts: outside of KVM_RUN the event loop goes on meanwhile. */
+const DOZE_NS = 250_000;
+/** A guest that its APIC's timer wakes sooner stays in KVM_RUN: the host's timers are coarser. */
+const NAP_NS = 2_000_000;
 const SYNC_ALL = SYNC.REGS | SYNC.SREGS | SYNC.EVENTS;
 const SYNC_AT = offsetOf(RUN, 's');
 
@@ -50,6 +54,9 @@ export class KvmVcpu implements Vcpu {
   /** Whether KVM still has to complete the instruction of the last exit. */
   private incomplete = false;
   private deadline = 0;
+  /** Nanoseconds from the timer that is set to the deadline, and between two looks. */
+  private left = 0;
+  private interval = DOZE_NS;
   private asleep: 'halted' | 'waiting' | null = null;
   /** What the VM's count of events was when this vCPU was found asleep. */
   private seen = -1;
@@ -104,7 +111,8 @@ export class KvmVcpu implements Vcpu {
     this.stopping = false;
     this.deadline = clock.now() + slice;
     this.kicks.enter(signals.tid);
-    signals.arm(slice);
+    this.interval = DOZE_NS;
+    this.arm(slice);
     try {
       return this.loop(sink);
     } finally {
@@ -126,7 +134,30 @@ export class KvmVcpu implements Vcpu {
     const at = this.ports.clock.now() + ns;
     if (at >= this.deadline) return;
     this.deadline = at;
-    this.ports.signals.arm(ns);
+    this.arm(ns);
+  }
+
+  /** Sets the run's deadline, and before it a look whether the guest halts. */
+  private arm(ns: number): void {
+    const first = Math.min(ns, this.interval);
+    this.left = ns - first;
+    this.ports.signals.arm(first);
+  }
+
+  /** The timer fired: whether the run is to end, be it that the guest halts for longer. */
+  private isOver(): boolean {
+    if (this.left <= 0 || this.dozes()) return true;
+    this.interval *= 2;
+    this.arm(this.left);
+    return false;
+  }
+
+  private dozes(): boolean {
+    const { sys, interrupts, tscKhz } = this.ports;
+    if (interrupts.kind === 'none') return false;
+    const state = this.sleepState();
+    if (state !== 'halted') return state !== null;
+    return untilLapicTimer(sys, this.fd, tscKhz) > NAP_NS;
   }
 
   kick(): void {
@@ -225,7 +256,7 @@ export class KvmVcpu implements Vcpu {
       if (result === -ERRNO.EINTR) {
         this.interruptions++;
         // Without a deadline or request it was some other signal: go on.
-        if (signals.drain()) return this.stop('slice', sink);
+        if (signals.drain() && this.isOver()) return this.stop('slice', sink);
       } else if (result === -ERRNO.EAGAIN) {
         // A CPU that waits for SIPI was told something.
         if (this.sleepState() === 'waiting') return this.stop('slice', sink);
