@@ -42,6 +42,16 @@ function uncovered(dimensions: Dimensions, chosen: readonly number[]): string[] 
 }
 
 describe('guest accesses and the reference walk', () => {
+  it('agree without 1 GiB pages, which are then reserved', async () => {
+    const structure = PAGING_STRUCTURES.find(({ name }) => name === '4 levels, 1G pages')!;
+    const cases = pagingCases(structure, PROCESSOR.physicalBits, 200);
+    const processor = { ...PROCESSOR, gigabytePages: false };
+    const report = await runPaging(emulatedBackend({ cpu: ',-pdpe1gb' }), structure, cases, {
+      processor,
+    });
+    expect(report).toEqual({ cases: 600, faults: 600, differences: [] });
+  });
+
   const backend = emulatedBackend({ cpu: ',+la57' });
   for (const structure of PAGING_STRUCTURES) {
     it(

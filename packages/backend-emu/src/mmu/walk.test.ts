@@ -27,7 +27,7 @@ interface Setting {
 
 const ALL_ON: Setting = { wp: true, nxe: true, smep: false, smap: false };
 
-function machine(physicalBits = 46) {
+function machine(physicalBits = 46, pse36 = true) {
   const buffer = new ArrayBuffer(RAM + SIZE);
   const record = new CpuRecord(buffer, 0);
   const physical = new PhysicalMemory({ buffer, ramBase: RAM, size: SIZE });
@@ -36,7 +36,7 @@ function machine(physicalBits = 46) {
   const walker = new PageWalker(record, physical, {
     physicalBits,
     gigabytePages: true,
-    pse36: true,
+    pse36,
     linearBits: 57,
   });
   const view = new DataView(buffer, RAM, SIZE);
@@ -239,6 +239,23 @@ describe('the page walk', () => {
     m.view.setUint32(ROOT + 4, 0x00e00087, true);
     expect(m.walker.walk(0x723456, 0, READ, true, false)).toBe(false);
     expect(m.walker.error).toBe(13);
+  });
+
+  it.each([
+    [46, true, [21]],
+    [40, true, [21]],
+    [38, true, [21, 20, 19]],
+    [36, true, [21, 20, 19, 18, 17]],
+    [46, false, [21, 20, 19, 18, 17, 16, 15, 14, 13]],
+  ])('reserves bits of a 4 MiB entry with %i bits and PSE-36 %s', (bits, pse36, reserved) => {
+    const m = machine(bits, pse36);
+    configure(m, { wp: false, nxe: false, smep: false, smap: false }, 'legacy');
+    const refused = [];
+    for (let bit = 21; bit >= 13; bit--) {
+      m.view.setUint32(ROOT + 4, 0x87 | (1 << bit), true);
+      if (!m.walker.walk(0x400000, 0, READ, false, false)) refused.push(bit);
+    }
+    expect(refused).toEqual(reserved);
   });
 
   it('maps everything to itself without paging', () => {
