@@ -1,102 +1,212 @@
-/** The emulated processor as an assist: one instruction at a time, over memory of somebody else. */
-import { type AssistedCpu, resetState, type VmExit } from '@cloister/core';
+/** Single instructions for a vCPU that runs elsewhere. */
+import {
+  type AssistState,
+  copyExit,
+  resetState,
+  type VcpuState,
+  type VmExit,
+} from '@cloister/core';
 import { msr } from '@cloister/core/cpu';
-import { describe, expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { emulatedAssist } from './assist.js';
 
-const SIZE = 1 << 20;
-const slot = (gpa: number, size: number, readOnly = false) => ({
-  id: gpa,
-  gpa,
-  size,
-  readOnly,
-  name: 'ram',
-  encryptable: false,
-});
+const SIZE = 0x10000;
+const CODE = 0x1000;
+const random = { fill: (target: Uint8Array) => void target.fill(7), u32: () => 7 };
+const ram = { id: 0, gpa: 0, readOnly: false, name: 'ram', encryptable: false };
 
-/** An assist whose guest has 64 KiB at 0, kept at 0x80000 of its memory, with `code` at 0x1000. */
-function assistWith(code: readonly number[]) {
-  const assist = emulatedAssist();
-  const memory = assist.connect(SIZE);
-  assist.place([slot(0, 0x10000)], (gpa) => (gpa < 0x10000 ? 0x80000 + gpa : -1));
-  const guest = memory.subarray(0x80000, 0x90000);
-  guest.set(code, 0x1000);
-  const state = resetState();
-  for (const name of ['cs', 'ds', 'es', 'ss'] as const) {
-    state[name] = { selector: 0, base: 0n, limit: 0xffff, attributes: name === 'cs' ? 0x9b : 0x93 };
-  }
-  state.rip = 0x1000n;
-  state.gpr.rsp = 0x8000n;
-  state.cr4 = 0x200n;
-  const fxsave = new Uint8Array(512);
-  new DataView(fxsave.buffer).setUint16(0, 0x37f, true);
-  new DataView(fxsave.buffer).setUint32(24, 0x1f80, true);
-  const cpu: AssistedCpu = { state, fxsave, msrs: new Map([[msr.LSTAR, 0x1234_5678_9abcn]]) };
+function open(cpu = 'cloister-v1') {
+  const written: number[] = [];
+  const session = emulatedAssist().open({
+    memorySize: SIZE,
+    cpus: 2,
+    cpu,
+    random,
+    written: (offset) => void written.push(offset),
+  });
+  // System memory in another order than the guest's.
+  session.addSlot({ ...ram, size: SIZE / 2 }, SIZE / 2);
+  session.addSlot({ ...ram, id: 1, gpa: 0x100000, size: SIZE / 2 }, 0);
+  const guest = session.memory.subarray(SIZE / 2);
   const exits: VmExit[] = [];
-  const step = () => assist.step(cpu, (exit) => void exits.push({ ...exit }));
-  return { assist, cpu, guest, exits, step };
+  const step = (bytes: readonly number[], state = fresh(), index = 0) => {
+    guest.set(bytes, CODE);
+    const end = session.step(index, state, (exit) => {
+      if (exit.kind === 'io' && exit.direction === 'in') exit.data.fill(0x5a);
+      exits.push(copyExit(exit));
+    });
+    return { end, state };
+  };
+  return { session, guest, written, exits, step };
 }
 
-describe('an assisted instruction', () => {
-  it('computes, and leaves the next one alone', () => {
-    const { cpu, step } = assistWith([0xf3, 0x0f, 0xb8, 0xc1, 0x40]); // popcnt ax, cx; inc ax
-    cpu.state.gpr.rcx = 0xf0f1n;
-    expect(step()).toBe('done');
-    expect(cpu.state.gpr.rax).toBe(9n);
-    expect(cpu.state.rip).toBe(0x1004n);
-    expect(cpu.msrs.get(msr.LSTAR)).toBe(0x1234_5678_9abcn);
-  });
+/** Protected mode, flat, without paging, at CODE. */
+function protectedState(): VcpuState {
+  const state = resetState();
+  for (const name of ['cs', 'ds', 'es', 'ss', 'fs', 'gs'] as const) {
+    const attributes = name === 'cs' ? 0xc9b : 0xc93;
+    state[name] = { selector: name === 'cs' ? 8 : 16, attributes, limit: 0xffffffff, base: 0n };
+  }
+  state.cr0 = 0x11n;
+  state.cr4 = 0x600n;
+  state.rip = BigInt(CODE);
+  state.gpr.rsp = 0x7000n;
+  return state;
+}
 
-  it('has x87 and SSE state, and gives it back', () => {
-    // fild word [0x2000]; movd xmm15's lower sibling: movd xmm1, eax
-    const { cpu, guest, step } = assistWith([0xdf, 0x06, 0x00, 0x20, 0x66, 0x0f, 0x6e, 0xc8]);
-    guest[0x2000] = 3;
-    cpu.fxsave[160 + 15 * 16] = 0x5a;
-    expect([step(), (cpu.state.gpr.rax = 0x01020304n) && step()]).toEqual(['done', 'done']);
-    // 3.0 is 0x4000_c000…; the tag of its register says that it is there.
-    expect([...cpu.fxsave.subarray(32, 42)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0xc0, 0, 0x40]);
-    expect(cpu.fxsave[4]).toBe(0x80);
-    expect([...cpu.fxsave.subarray(176, 180)]).toEqual([4, 3, 2, 1]);
-    expect(cpu.fxsave[160 + 15 * 16]).toBe(0x5a);
-  });
+function fresh(): AssistState {
+  const fpu = new Uint8Array(512);
+  fpu.set([0x7f, 0x03]);
+  fpu.set([0x80, 0x1f], 24);
+  return {
+    registers: protectedState(),
+    breakpoints: [0n, 0n, 0n, 0n],
+    fpu,
+    pkru: 0,
+    msrs: new Array<bigint>(9).fill(0n),
+    tsc: 0n,
+    shadow: false,
+    nmiBlocked: false,
+  };
+}
 
-  it('sees memory change between steps, and tells what it wrote', () => {
-    const { assist, cpu, guest, step } = assistWith([0xf3, 0xa4]); // rep movsb
-    guest.set([1, 2, 3], 0x3000);
-    Object.assign(cpu.state.gpr, { rcx: 1n, rsi: 0x3000n, rdi: 0x5000n });
-    assist.takeDirty();
-    step();
-    expect(guest[0x5000]).toBe(1);
-    expect([...assist.takeDirty()]).toEqual([5]);
-    guest.set([0x90], 0x1000);
-    cpu.state.rip = 0x1000n;
-    step();
-    expect(cpu.state.rip).toBe(0x1001n);
-  });
+const XMM0 = 160;
 
-  it('delivers what it raises, and exits', () => {
-    const { cpu, guest, exits, step } = assistWith([0xcc]);
-    guest.set([0x00, 0x20, 0x00, 0x00], 3 * 4);
-    step();
-    expect(cpu.state.rip).toBe(0x2000n);
-    expect(cpu.state.gpr.rsp).toBe(0x7ffan);
-    guest.set([0xe4, 0x60], 0x2000); // in al, 0x60
-    step();
-    expect(exits).toMatchObject([{ kind: 'io', direction: 'in', port: 0x60 }]);
-  });
+test('an SSE instruction changes its register and RIP, and nothing else', () => {
+  const { step } = open();
+  const state = fresh();
+  state.fpu.fill(3, XMM0, XMM0 + 32);
+  const before = structuredClone(state);
+  // PADDB XMM0, XMM1
+  expect(step([0x66, 0x0f, 0xfc, 0xc1], state).end).toBe('done');
+  before.fpu.fill(6, XMM0, XMM0 + 16);
+  // What FXSAVE stores of a processor, not of its state.
+  before.fpu.set(state.fpu.subarray(28, 32), 28);
+  before.registers.rip += 4n;
+  expect(state).toEqual(before);
+});
 
-  it('follows slots that move', () => {
-    const { assist, cpu, guest, step } = assistWith([0xa0, 0x00, 0x40]); // mov al, [0x4000]
-    assist.place([slot(0, 0x4000), slot(0x4000, 0x1000)], (gpa) =>
-      gpa < 0x4000 ? 0x80000 + gpa : 0x85000 + gpa - 0x4000,
-    );
-    guest[0x5000] = 0x77;
-    step();
-    expect(cpu.state.gpr.rax & 0xffn).toBe(0x77n);
-  });
+test('x87 goes there and back', () => {
+  const { step } = open();
+  const { state } = step([0xd9, 0xe8]);
+  // FLD1: one register in use, TOP 7, 1.0 in ST0.
+  expect(state.fpu[4]).toBe(0x80);
+  expect((state.fpu[3]! >> 3) & 7).toBe(7);
+  expect([...state.fpu.subarray(32, 42)]).toEqual([0, 0, 0, 0, 0, 0, 0, 0x80, 0xff, 0x3f]);
+  state.registers.rip = BigInt(CODE);
+  step([0xdc, 0xc0], state);
+  expect([...state.fpu.subarray(40, 42)]).toEqual([0x00, 0x40]);
+});
 
-  it('belongs to one VM', () => {
-    const { assist } = assistWith([]);
-    expect(() => assist.connect(SIZE)).toThrow('belongs to another VM');
-  });
+test('changed code and page tables are seen', () => {
+  const { step } = open();
+  expect(step([0xb0, 0x11]).state.registers.gpr.rax).toBe(0x11n);
+  expect(step([0xb0, 0x22]).state.registers.gpr.rax).toBe(0x22n);
+});
+
+test('writes are told, once a step, by their place in system memory', () => {
+  const { step, written, guest, session } = open();
+  // MOV [0x3000], EAX
+  const store = [0xa3, 0x00, 0x30, 0x00, 0x00];
+  step(store);
+  expect(written).toEqual([SIZE / 2 + 0x3000]);
+  step(store);
+  expect(written).toHaveLength(2);
+  // MOV BYTE [0x100000], 1: the first byte of system memory.
+  step([0xc6, 0x05, 0x00, 0x00, 0x10, 0x00, 0x01]);
+  expect(written.at(-1)).toBe(0);
+  expect([session.memory[0], guest[0]]).toEqual([1, 0]);
+});
+
+test("a fault is delivered through the guest's IDT", () => {
+  const { step, guest } = open();
+  const state = fresh();
+  state.registers.idtr = { base: 0x2000n, limit: 0xff };
+  state.registers.gdtr = { base: 0x2800n, limit: 0x1f };
+  guest.set([0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0], 0x2808);
+  // #UD: interrupt gate to 8:0x4000.
+  guest.set([0x00, 0x40, 8, 0, 0, 0x8e, 0, 0], 0x2000 + 6 * 8);
+  expect(step([0x0f, 0x0b], state).end).toBe('done');
+  expect(state.registers.rip).toBe(0x4000n);
+  expect(state.registers.gpr.rsp).toBe(0x7000n - 12n);
+});
+
+test('a triple fault is a shutdown, and its exit is delivered', () => {
+  const { step, exits } = open();
+  const state = fresh();
+  state.registers.idtr = { base: 0n, limit: 0 };
+  expect(step([0x0f, 0x0b], state, 1).end).toBe('shutdown');
+  expect(exits).toMatchObject([{ kind: 'shutdown', vcpu: 1, instructions: -1 }]);
+});
+
+test('exits are delivered, with the number of the vCPU', () => {
+  const { step, exits } = open();
+  const { state } = step([0xe4, 0x61], fresh(), 1);
+  expect(exits).toMatchObject([{ kind: 'io', vcpu: 1, port: 0x61, instructions: -1 }]);
+  expect(state.registers.gpr.rax).toBe(0x5an);
+});
+
+test.each([
+  ['HLT', [0xf4]],
+  ['RDMSR', [0x0f, 0x32]],
+  ['WRMSR', [0x3e, 0x0f, 0x30]],
+])('%s is refused with nothing changed', (_name, bytes) => {
+  const { step, exits, written } = open();
+  const { end, state } = step(bytes);
+  expect(end).toBe('refused');
+  expect(state).toEqual(fresh());
+  expect([exits, written]).toEqual([[], []]);
+});
+
+test('the time-stamp counter and MSRs are those given', () => {
+  const { step, session } = open('cloister-v1');
+  const state = { ...fresh(), tsc: 0x123456789an };
+  state.msrs[session.msrs.indexOf(msr.TSC_AUX)] = 77n;
+  const { gpr } = step([0x0f, 0x01, 0xf9], state).state.registers;
+  expect([gpr.rdx, gpr.rax, gpr.rcx]).toEqual([0x12n, 0x3456789an, 77n]);
+});
+
+test('an interrupt shadow begins and ends with instructions', () => {
+  const { step } = open();
+  const { state } = step([0xfb]);
+  expect(state.shadow).toBe(true);
+  state.registers.rip = BigInt(CODE);
+  expect(step([0x90], state).state.shadow).toBe(false);
+});
+
+test('IRET lets NMIs in again', () => {
+  const { step, guest } = open();
+  const state = { ...fresh(), nmiBlocked: true };
+  state.registers.gdtr = { base: 0x2800n, limit: 0x1f };
+  guest.set([0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0], 0x2808);
+  new DataView(guest.buffer, guest.byteOffset + 0x7000).setUint32(0, 0x5000, true);
+  new DataView(guest.buffer, guest.byteOffset + 0x7000).setUint32(4, 8, true);
+  new DataView(guest.buffer, guest.byteOffset + 0x7000).setUint32(8, 2, true);
+  step([0xcf], state);
+  expect([state.registers.rip, state.nmiBlocked]).toEqual([0x5000n, false]);
+});
+
+test('a traced instruction raises #DB behind it', () => {
+  const { step, guest } = open();
+  const state = fresh();
+  state.registers.rflags |= 0x100n;
+  state.registers.idtr = { base: 0x2000n, limit: 0xff };
+  state.registers.gdtr = { base: 0x2800n, limit: 0x1f };
+  guest.set([0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0], 0x2808);
+  guest.set([0x00, 0x40, 8, 0, 0, 0x8e, 0, 0], 0x2000 + 8);
+  step([0x90], state);
+  expect(state.registers.rip).toBe(0x4000n);
+  expect(state.registers.dr6 & 0x4000n).toBe(0x4000n);
+});
+
+test('a removed slot is no memory', () => {
+  const { session, step, exits } = open();
+  session.removeSlot(1);
+  step([0xc6, 0x05, 0x00, 0x00, 0x10, 0x00, 0x01]);
+  expect(exits).toMatchObject([{ kind: 'mmio', gpa: 0x100000, direction: 'write' }]);
+});
+
+test('more memory than WebAssembly has is refused', () => {
+  const vm = { memorySize: 2 ** 32, cpus: 1, cpu: '', random, written: () => {} };
+  expect(() => emulatedAssist().open(vm)).toThrow('cannot have');
 });

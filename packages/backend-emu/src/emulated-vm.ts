@@ -15,24 +15,14 @@ import {
 } from '@cloister/core';
 import { CPU_MODELS, type CpuSelection, selectionText } from '@cloister/core/cpu';
 import { ApicBus } from './apic/bus.js';
-import * as L from './cpu/layout.js';
-import { Processor } from './cpu/processor.js';
 import type { Decoded } from './decode/decoded.js';
-import { Decoder } from './decode/decoder.js';
-import { coreModule } from './interp/core-cache.js';
-import { Interpreter } from './interp/interpreter.js';
-import { OpCache } from './interp/op-cache.js';
-import { PhysicalMemory } from './mmu/physical.js';
-import { VcpuServices } from './msr/vcpu-services.js';
+import type { OpCache } from './interp/op-cache.js';
+import type { PhysicalMemory } from './mmu/physical.js';
 import { KvmClockGroup } from './paravirt/kvm-clock.js';
-import { SYSTEM_FUNCTIONS } from './system-numbers.js';
-import { EmulatedVcpu } from './vcpu.js';
+import type { EmulatedVcpu } from './vcpu.js';
+import { VmParts } from './vm-parts.js';
 
-const WASM_PAGE = 65536;
-const FIRST_CPU = 0x1000;
 const OP_CACHE_SIZE = 24 << 20;
-/** A WebAssembly memory ends at 4 GiB. */
-const LARGEST = 65536 * WASM_PAGE;
 const TYPE = 'emulated-vm';
 
 interface SavedVm {
@@ -42,22 +32,6 @@ interface SavedVm {
   readonly memory: unknown;
   readonly remapped: readonly number[];
   readonly userModeAt: number | null;
-}
-
-function roundUp(value: number, unit: number): number {
-  return Math.ceil(value / unit) * unit;
-}
-
-function allocate(bytes: number): WebAssembly.Memory {
-  const pages = Math.ceil(bytes / WASM_PAGE);
-  try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages });
-  } catch (cause) {
-    throw new VmmError('out-of-memory', `cannot allocate ${bytes} bytes for the guest`, {
-      remedy: 'give the VM less memory',
-      cause,
-    });
-  }
 }
 
 /** What selects the CPU of a saved VM: model and features, as `#cpu` has them. */
@@ -71,9 +45,9 @@ export class EmulatedVm implements BackendVm {
   readonly memory: SlotMemory;
   readonly interrupts = new ApicBus();
   readonly vcpus: readonly EmulatedVcpu[];
+  readonly #parts: VmParts;
   readonly #physical: PhysicalMemory;
   readonly #opCache: OpCache;
-  readonly #clocks = new KvmClockGroup();
   /** Model and features: a guest must find the CPU again that it was saved on. */
   readonly #cpu: string;
   #userModeAt: number | null = null;
@@ -83,74 +57,31 @@ export class EmulatedVm implements BackendVm {
     cpu: CpuSelection,
     onDecoded?: (decoded: Decoded) => void,
   ) {
-    const cpuBytes = roundUp(FIRST_CPU + options.cpus * L.CPU_STRIDE, WASM_PAGE);
-    const ramBase = cpuBytes + OP_CACHE_SIZE;
-    const size = roundUp(options.memorySize, 4096);
-    if (ramBase + size > LARGEST) {
-      const most = Math.floor((LARGEST - ramBase) / (1 << 20));
-      throw new VmmError('invalid-config', `the guest cannot have ${size} bytes of memory`, {
-        remedy: `the emulated processor provides at most ${most}M`,
-        path: 'memory',
-      });
-    }
-    const memory = allocate(ramBase + size);
-    this.#physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size });
-    this.memory = slotMemory(this.#physical);
-    const core = coreModule();
-    this.#opCache = new OpCache({
-      physical: this.#physical,
-      handlers: core.handlers,
-      decoder: new Decoder((feature) => cpu.has(feature)),
-      base: cpuBytes,
-      size: OP_CACHE_SIZE,
-      ...(onDecoded === undefined ? {} : { onDecoded }),
-      onReset: () => {
-        for (const { processor } of this.vcpus) processor.mmu.tlb.flushAll();
-      },
-    });
-    const shared = {
+    this.#parts = new VmParts({
       cpu,
       cpus: options.cpus,
+      memorySize: options.memorySize,
+      opCacheSize: OP_CACHE_SIZE,
       clock: options.clock,
-      memory: dmaView(() => this.memory),
+      random: options.random,
       bus: this.interrupts,
-      kvmClocks: this.#clocks,
+      kvmClocks: new KvmClockGroup(),
       extensions: options.extensions,
-    };
+      intercept: options.intercept,
+      memory: dmaView(() => this.memory),
+      instructions: () => this.instructions(),
+      ...(onDecoded === undefined ? {} : { onDecoded }),
+    });
+    this.vcpus = this.#parts.vcpus;
+    this.#physical = this.#parts.physical;
+    this.#opCache = this.#parts.opCache;
+    this.memory = slotMemory(this.#physical);
     this.#cpu = [cpu.model.name, ...[...cpu.features].sort()].join(' ');
-    this.vcpus = Array.from({ length: options.cpus }, (_, index) => {
-      const processor = new Processor({
-        index,
-        buffer: memory.buffer,
-        cpuBase: FIRST_CPU + index * L.CPU_STRIDE,
-        physical: this.#physical,
-        cpu,
-        physicalBits: cpu.model.physicalBits,
-        random: options.random,
-        intercept: options.intercept,
-        instructions: () => this.instructions(),
-      });
-      const services = new VcpuServices(shared, {
-        index,
-        view: processor.record.view,
-        cpu: processor,
-        vcpu: processor,
-      });
-      processor.connect(services);
+    for (const { processor } of this.vcpus) {
       processor.onUserMode = () => {
         this.#userModeAt ??= options.clock.now();
       };
-      const interpreter = new Interpreter({
-        memory,
-        module: core.module,
-        record: processor.record,
-        mmu: processor.mmu,
-        access: processor.memory,
-        opCache: this.#opCache,
-        callSystem: (number) => processor.callSystem(SYSTEM_FUNCTIONS[number]),
-      });
-      return new EmulatedVcpu(processor, interpreter);
-    });
+    }
   }
 
   instructions(): number {
@@ -171,28 +102,6 @@ export class EmulatedVm implements BackendVm {
   removeSlot(id: number): void {
     this.memory.removeSlot(id);
     this.#physical.removeSlot(id);
-  }
-
-  /** All system-physical memory; for an assist, over which another VM's is laid. */
-  get systemMemory(): Uint8Array {
-    return this.#physical.bytes;
-  }
-
-  /** As `addSlot`, with the slot's frames from byte `spa` of system memory on. */
-  addSlotAt(slot: MemorySlot, spa: number): void {
-    this.memory.addSlot(slot);
-    this.#physical.addSlotAt(slot, spa);
-  }
-
-  /** As `removeSlot`, but leaves the memory's contents. */
-  forgetSlot(id: number): void {
-    this.memory.removeSlot(id);
-    this.#physical.forgetSlot(id);
-  }
-
-  /** Drops all decoded code and translations: memory may have changed unseen. */
-  forgetCode(): void {
-    this.#opCache.reset();
   }
 
   remap(gpa: number, spa: number): void {
@@ -220,7 +129,7 @@ export class EmulatedVm implements BackendVm {
 
   snapshot(): Snapshot {
     // What the TLBs hold is no state of the VM: the saved and the saving one go on alike.
-    this.#flush();
+    this.#parts.flush();
     return {
       type: TYPE,
       version: 1,
@@ -263,11 +172,7 @@ export class EmulatedVm implements BackendVm {
       vcpu.processor.restore(saved.cpus[index]);
       vcpu.interpreter.executed = saved.executed[index];
     });
-    this.#flush();
-  }
-
-  #flush(): void {
-    for (const { processor } of this.vcpus) processor.mmu.tlb.flushAll();
+    this.#parts.flush();
   }
 
   async dispose(): Promise<void> {}

@@ -7,5 +7,5 @@ export {
   DEFAULT_CPU_MODEL,
   selectCpu,
 } from '@cloister/core/cpu';
-export { type AssistOptions, assist, emulatedAssist } from './assist.js';
+export { assist, emulatedAssist } from './assist.js';
 export { type EmulatedOptions, emulated, emulatedBackend } from './backend.js';

@@ -48,16 +48,22 @@ export class EmulatedVcpu implements Vcpu {
   }
 
   run(slice: number, sink: ExitSink): RunEnd {
+    return this.#enter(sink, () => {
+      this.#end = this.interpreter.executed + slice;
+      return this.#loop();
+    });
+  }
+
+  #enter<T>(sink: ExitSink, inside: () => T): T {
     if (this.#inside) throw new VmmError('invalid-state', 'the vCPU is running already');
-    const { processor, interpreter } = this;
-    processor.exits.sink = sink;
-    this.#end = interpreter.executed + slice;
+    const { exits } = this.processor;
+    exits.sink = sink;
     this.#inside = true;
     try {
-      return this.#loop();
+      return inside();
     } finally {
       this.#inside = false;
-      processor.exits.sink = () => {};
+      exits.sink = () => {};
     }
   }
 
@@ -75,18 +81,35 @@ export class EmulatedVcpu implements Vcpu {
       if (activity !== L.ACTIVITY_RUNNING) return asleep(activity);
       const left = this.#end - interpreter.executed;
       if (left <= 0) return 'slice';
-      processor.stopRequested = false;
-      const shadowed = processor.inShadow();
-      const ripLo = processor.record.lo(L.RIP);
-      const ripHi = processor.record.hi(L.RIP);
-      const before = interpreter.executed;
-      if (isWatched(processor)) {
-        if (!breakOnCode(processor)) stepWatched(processor, this.#step);
-      } else {
-        this.#run(shadowed ? 1 : Math.min(left, STRETCH_MAX));
-      }
-      if (shadowed && interpreter.executed > before) processor.endShadow(ripLo, ripHi);
+      this.#stretch(Math.min(left, STRETCH_MAX));
     }
+  }
+
+  /** Runs at most `most` instructions, or delivers the fault of one. */
+  #stretch(most: number): void {
+    const { processor, interpreter } = this;
+    processor.stopRequested = false;
+    const shadowed = processor.inShadow();
+    const ripLo = processor.record.lo(L.RIP);
+    const ripHi = processor.record.hi(L.RIP);
+    const before = interpreter.executed;
+    if (isWatched(processor)) {
+      if (!breakOnCode(processor)) stepWatched(processor, this.#step);
+    } else {
+      this.#run(shadowed ? 1 : most);
+    }
+    if (shadowed && interpreter.executed > before) processor.endShadow(ripLo, ripHi);
+  }
+
+  /**
+   * Runs the instruction at RIP, or delivers its fault; then the debug trap behind it. Interrupts
+   * are left alone.
+   */
+  step(sink: ExitSink): void {
+    this.#enter(sink, () => {
+      this.#stretch(1);
+      takeDebugTrap(this.processor);
+    });
   }
 
   /** Runs at most `count` instructions. False if one of them faulted: that has been delivered. */

@@ -47,10 +47,6 @@ export class KvmGuestMemory implements MemoryBacking {
   /** Ascending by `gpa`. */
   private placed: readonly Placed[] = [];
   private last: Placed | undefined;
-  /** Grows with every change of the slots. */
-  changes = 0;
-  /** Takes the pages that an assist wrote, where there is one. */
-  assistDirty: () => Uint32Array = () => new Uint32Array(0);
   private logging: boolean;
   private readonly hostWrites = new Set<number>();
 
@@ -76,16 +72,11 @@ export class KvmGuestMemory implements MemoryBacking {
     return this.mapping.address;
   }
 
-  get slots(): readonly MemorySlot[] {
-    return this.placed.map(({ slot }) => slot);
-  }
-
   addSlot(slot: MemorySlot): void {
     const placed = { slot, number: this.freeNumber(), offset: this.freeOffset(slot) };
     this.tell(placed, slot.size);
     this.placed = [...this.placed, placed].sort((a, b) => a.slot.gpa - b.slot.gpa);
     this.last = undefined;
-    this.changes++;
   }
 
   removeSlot(id: number): void {
@@ -94,7 +85,6 @@ export class KvmGuestMemory implements MemoryBacking {
     this.tell(found, 0);
     this.placed = this.placed.filter((each) => each !== found);
     this.last = undefined;
-    this.changes++;
     // Whoever gets the frames next finds zeros.
     this.bytes.fill(0, found.offset, found.offset + found.slot.size);
   }
@@ -136,7 +126,6 @@ export class KvmGuestMemory implements MemoryBacking {
   takeDirty(): Uint32Array {
     const pages = new Set(this.hostWrites);
     this.hostWrites.clear();
-    for (const page of this.assistDirty()) pages.add(page);
     if (!this.logging) this.startLog(pages);
     else if (this.options.rings !== undefined) this.takeRings(pages, this.options.rings());
     else for (const placed of this.placed) this.takeLog(placed, pages);

@@ -1,104 +1,197 @@
 /**
- * Emulation assist on KVM: the guest's memory file is mapped over the assist's memory, and a vCPU's
- * registers, x87 and SSE state and some MSRs go there for one instruction and back. Extended state
- * that the assist does not know (AVX and further) stays untouched in the kernel.
+ * Emulation assist: an instruction that this KVM cannot execute is executed by another processor,
+ * over the same memory. The vCPU's registers go there and back; whatever that processor does not
+ * have (AVX registers, other MSRs, the local APIC) stays in the kernel.
  *
- * Source: Documentation/virt/kvm/api.rst (KVM_GET_XSAVE); AMD APM vol. 2, 11.5 (XSAVE area).
+ * Source: Documentation/virt/kvm/api.rst (KVM_GET_XSAVE, KVM_GET_VCPU_EVENTS); Intel SDM vol. 1,
+ * 13.4 (the XSAVE area).
+ *
+ * Known inaccuracies: an access of such an instruction to the local APIC's page or to a doorbell of
+ * `vm.eventFds` is an exit.
  */
-import { type AssistEnd, type ExitSink, type InstructionAssist, VmmError } from '@cloister/core';
 import {
-  MAP_ANONYMOUS,
-  MAP_FIXED,
-  MAP_NORESERVE,
-  MAP_PRIVATE,
-  MAP_SHARED,
-  NR,
-  PROT_READ,
-  PROT_WRITE,
-} from './abi/linux.js';
+  type AssistEnd,
+  type AssistSession,
+  type AssistState,
+  type BackendVmOptions,
+  type ExitSink,
+  type InstructionAssist,
+  type MemorySlot,
+  VmmError,
+} from '@cloister/core';
+import { type CpuSelection, msr, selectionText } from '@cloister/core/cpu';
+import { VCPU_EVENT_VALID_SHADOW } from './abi/constants.js';
+import type { KvmIoctl } from './abi/ioctls.js';
 import { StructView } from './abi/struct.js';
-import { XSAVE } from './abi/structs.js';
+import { VCPU_EVENTS, XSAVE } from './abi/structs.js';
+import { type CpuChoice, missingFeatures } from './cpuid-policy.js';
 import type { KvmGuestMemory } from './guest-memory.js';
-import { checked, ioctl, type Sys } from './sys/sys.js';
+import type { CpuidEntry } from './host.js';
+import { Overlay } from './mapping.js';
+import { fromState, type RegisterStructs, registerStructs, toState } from './registers.js';
+import { ioctl, type Sys } from './sys/sys.js';
 import type { KvmVcpu } from './vcpu.js';
-import { readMsr, writeMsr } from './vcpu-record.js';
+import { readMsrs, writeMsr } from './vcpu-record.js';
 
-const PAGE = 4096n;
-const FXSAVE_BYTES = 512;
-/** XSTATE_BV, behind the legacy area. */
-const STATE_BITS = 512;
-const X87_AND_SSE = 3;
+const FPU_SIZE = 512;
+/** XSTATE_BV in the header: which components are not in their initial state. */
+const XSTATE_BV = 512;
+const LEGACY = 3;
+const PKRU = { leaf: 0xd, subleaf: 9 } as const;
+
+export interface AssistRequest {
+  readonly sys: Sys;
+  readonly options: BackendVmOptions;
+  readonly cpu: CpuChoice;
+  readonly supported: readonly CpuidEntry[];
+  readonly memory: KvmGuestMemory;
+  /** Whether the host has XSAVE. */
+  readonly xsave: boolean;
+}
+
+/** What was read of a vCPU. */
+interface Taken {
+  readonly state: AssistState;
+  readonly xsave: StructView;
+  readonly events: StructView;
+}
+
+/** Of one VM; null where nobody helps. */
+export function openAssist(request: AssistRequest): KvmAssist | null {
+  const { assist } = request.options;
+  return assist === undefined ? null : new KvmAssist(request, assist);
+}
+
+/** The model that the guest has, if it can be helped. */
+function helpedModel(cpu: CpuChoice, { vmType = 0 }: BackendVmOptions): CpuSelection {
+  const refuse = (message: string, remedy: string): never => {
+    throw new VmmError('unsupported', message, { remedy });
+  };
+  if (vmType !== 0) return refuse('a protected VM takes no instruction assist', 'leave it out');
+  if (cpu !== 'host') return cpu;
+  return refuse('instruction assist needs a CPU model', 'name one in place of "host"');
+}
 
 export class KvmAssist {
-  /** Instructions so far. */
+  /** Instructions executed so far. */
   steps = 0;
-  private readonly ram: Uint8Array;
-  /** The guest memory's count of changes that the assist was told of. */
-  private placed = -1;
+  private readonly session: AssistSession;
+  private readonly overlay: Overlay;
+  private readonly structs: RegisterStructs;
+  /** Where PKRU lies in the XSAVE area; 0: nowhere. */
+  private readonly pkruAt: number;
 
   constructor(
-    private readonly sys: Sys,
-    private readonly assist: InstructionAssist,
-    private readonly memory: KvmGuestMemory,
+    private readonly request: AssistRequest,
+    assist: InstructionAssist,
   ) {
-    const size = memory.bytes.length;
-    this.ram = assist.connect(size);
-    if (this.ram.length < size || sys.addressOf(this.ram) % PAGE !== 0n) {
-      throw new VmmError('unsupported', `the memory of ${assist.name} cannot be shared`, {
-        remedy: 'do without the assist',
-      });
+    const { sys, options, cpu, supported, memory, xsave } = request;
+    const { cpus, random } = options;
+    const model = helpedModel(cpu, options);
+    const missing = new Set(missingFeatures(model, supported));
+    const shown = new Set([...model.features].filter((name) => !missing.has(name)));
+    this.session = assist.open({
+      memorySize: memory.bytes.length,
+      cpus,
+      cpu: selectionText(model.model, shown),
+      random,
+      written: (offset) => memory.written(offset),
+    });
+    if (this.session.memory.length !== memory.bytes.length) {
+      throw new VmmError('internal', `the memory of ${assist.name} has another size`);
     }
-    this.map(MAP_SHARED | MAP_NORESERVE, memory.fd);
+    this.overlay = Overlay.of(sys, this.session.memory, memory.fd);
+    this.structs = registerStructs(xsave);
+    const { leaf, subleaf } = PKRU;
+    const area = supported.find((each) => each.leaf === leaf && each.subleaf === subleaf);
+    this.pkruAt = shown.has('pku') && area !== undefined ? area.ebx : 0;
   }
 
-  /** Runs the instruction at the vCPU's RIP. */
-  step(vcpu: KvmVcpu, sink: ExitSink): AssistEnd {
-    const { sys, assist, memory } = this;
-    if (this.placed !== memory.changes) {
-      assist.place(memory.slots, (gpa) => memory.locate(gpa));
-      this.placed = memory.changes;
-    }
+  addSlot(slot: MemorySlot): void {
+    this.session.addSlot(slot, this.request.memory.locate(slot.gpa));
+  }
+
+  removeSlot(id: number): void {
+    this.session.removeSlot(id);
+  }
+
+  /** Executes the instruction at the vCPU's RIP. */
+  step({ index, fd }: Pick<KvmVcpu, 'index' | 'fd'>, sink: ExitSink): AssistEnd {
+    const taken = this.take(fd);
+    const before = structuredClone(taken.state);
+    const end = this.session.step(index, taken.state, sink);
+    if (end === 'refused') return end;
     this.steps++;
-    const xsave = new StructView(XSAVE);
-    ioctl(sys, vcpu.fd, 'GET_XSAVE', xsave.bytes);
-    const cpu = {
-      state: vcpu.readState(),
-      fxsave: xsave.bytes.subarray(0, FXSAVE_BYTES),
-      msrs: new Map(assist.msrs.map((index) => [index, readMsr(sys, vcpu.fd, index)] as const)),
-    };
-    const before = { fxsave: cpu.fxsave.slice(), msrs: new Map(cpu.msrs) };
-    const end = assist.step(cpu, (exit) => {
-      exit.vcpu = vcpu.index;
-      exit.instructions = -1;
-      sink(exit);
-    });
-    vcpu.writeState(cpu.state);
-    if (cpu.fxsave.some((byte, at) => byte !== before.fxsave[at])) {
-      xsave.bytes[STATE_BITS]! |= X87_AND_SSE;
-      ioctl(sys, vcpu.fd, 'SET_XSAVE', xsave.bytes);
-    }
-    for (const [index, value] of cpu.msrs) {
-      if (value !== before.msrs.get(index)) writeMsr(sys, vcpu.fd, index, value);
-    }
+    if (end === 'done') this.put(fd, taken, before);
     return end;
   }
 
-  /** Pages that steps wrote, as KVM's log does not see. */
-  takeDirty(): Uint32Array {
-    return this.placed < 0 ? new Uint32Array(0) : this.assist.takeDirty();
-  }
-
-  /** Gives the assist memory of its own again. */
   dispose(): void {
-    this.map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+    this.overlay.dispose();
   }
 
-  private map(flags: number, fd: number): void {
-    const { sys, ram, memory } = this;
-    const rights = PROT_READ | PROT_WRITE;
-    const at = sys.addressOf(ram);
-    const size = memory.bytes.length;
-    const result = sys.syscall(NR.mmap, at, size, rights, flags | MAP_FIXED, fd, 0);
-    checked("cannot lay guest memory over the assist's", result);
+  private take(fd: number): Taken {
+    const { sys } = this.request;
+    const { regs, sregs, debug, xcrs } = this.structs;
+    const get = (name: KvmIoctl, view: StructView) => ioctl(sys, fd, name, view.bytes);
+    get('GET_REGS', regs);
+    get('GET_SREGS', sregs);
+    get('GET_DEBUGREGS', debug);
+    if (xcrs !== null) get('GET_XCRS', xcrs);
+    const xsave = new StructView(XSAVE);
+    get('GET_XSAVE', xsave);
+    const events = new StructView(VCPU_EVENTS);
+    get('GET_VCPU_EVENTS', events);
+    const [tsc = 0n, ...msrs] = readMsrs(sys, fd, [msr.TSC, ...this.session.msrs]);
+    const state: AssistState = {
+      registers: toState(this.structs),
+      breakpoints: [0, 1, 2, 3].map((number) => debug.view.getBigUint64(8 * number, true)),
+      fpu: xsave.bytes.slice(0, FPU_SIZE),
+      pkru: this.pkruAt === 0 ? 0 : xsave.view.getUint32(this.pkruAt, true),
+      msrs,
+      tsc,
+      shadow: events.get('interrupt.shadow') !== 0,
+      nmiBlocked: events.get('nmi.masked') !== 0,
+    };
+    return { state, xsave, events };
+  }
+
+  private put(fd: number, { state, xsave, events }: Taken, before: AssistState): void {
+    const { sys } = this.request;
+    const { regs, sregs, debug, xcrs } = this.structs;
+    const set = (name: KvmIoctl, view: StructView) => ioctl(sys, fd, name, view.bytes);
+    const { registers } = state;
+    fromState(registers, this.structs);
+    if (xcrs !== null && registers.xcr0 !== before.registers.xcr0) set('SET_XCRS', xcrs);
+    set('SET_SREGS', sregs);
+    set('SET_REGS', regs);
+    state.breakpoints.forEach((address, number) => {
+      debug.view.setBigUint64(8 * number, address, true);
+    });
+    set('SET_DEBUGREGS', debug);
+    this.putExtended(fd, state, xsave);
+    this.session.msrs.forEach((index, at) => {
+      if (state.msrs[at] !== before.msrs[at]) writeMsr(sys, fd, index, state.msrs[at]!);
+    });
+    events.set('interrupt.shadow', state.shadow ? 1 : 0);
+    events.set('nmi.masked', state.nmiBlocked ? 1 : 0);
+    events.set('flags', events.get('flags') | VCPU_EVENT_VALID_SHADOW);
+    set('SET_VCPU_EVENTS', events);
+  }
+
+  /** Registers of the XSAVE area that the helper has; the others go back as they came. */
+  private putExtended(fd: number, state: AssistState, xsave: StructView): void {
+    const same = state.fpu.every((byte, at) => byte === xsave.bytes[at]);
+    const pkru = this.pkruAt === 0 ? 0 : xsave.view.getUint32(this.pkruAt, true);
+    if (same && pkru === state.pkru) return;
+    xsave.bytes.set(state.fpu);
+    let components = LEGACY;
+    if (pkru !== state.pkru) {
+      xsave.view.setUint32(this.pkruAt, state.pkru, true);
+      components |= 1 << PKRU.subleaf;
+    }
+    const present = xsave.view.getUint32(XSTATE_BV, true) | components;
+    xsave.view.setUint32(XSTATE_BV, present, true);
+    ioctl(this.request.sys, fd, 'SET_XSAVE', xsave.bytes);
   }
 }

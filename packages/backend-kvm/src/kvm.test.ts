@@ -1,7 +1,6 @@
 /**
  * The backend on the real KVM, where there is one: small real-mode guests, a few instructions each.
  */
-import { emulatedAssist } from '@cloister/backend-emu';
 import type { VmExit } from '@cloister/core';
 import { afterEach, describe, expect, test } from 'vitest';
 import { kvmBackend } from './backend.js';
@@ -285,27 +284,6 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
       expect(last.code).toBe('emulation-failure');
       expect([...last.bytes.subarray(0, 5)]).toEqual([0x66, 0xf3, 0x0f, 0xb8, 0xc1]);
     } else expect(last.kind).toBe('io');
-  });
-
-  test('an assist runs what this KVM cannot, over the same memory', async () => {
-    const code = [
-      0x66, 0xf3, 0x0f, 0xb8, 0xc1, // popcnt eax, ecx
-      0x66, 0x0f, 0x6e, 0xc0, // movd xmm0, eax
-      0x66, 0x0f, 0x7e, 0x06, 0x00, 0x60, // movd [0x6000], xmm0
-      0xe6, 0x99,
-    ]; // biome-ignore format: instructions
-    const vm = await vmWith(code, {}, { assist: emulatedAssist() });
-    const state = realMode(0x1000);
-    state.gpr.rcx = 0xff0fn;
-    state.cr4 = 0x200n;
-    vm.vcpus[0]!.writeState(state);
-    vm.memory.takeDirty();
-    const { end, exits } = runOnce(vm, 2e9, until(vm, 0x99));
-    expect({ end, exits }).toMatchObject({ end: 'slice', exits: [{ kind: 'io', port: 0x99 }] });
-    const back = new Uint8Array(4);
-    vm.memory.read(0x6000, back);
-    expect([...back]).toEqual([12, 0, 0, 0]);
-    expect([...vm.memory.takeDirty()]).toContain(6);
   });
 
   test('protection is refused with what the host lacks, and leaves nothing open', async () => {

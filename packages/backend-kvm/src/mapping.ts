@@ -2,10 +2,13 @@
  * Memory that the kernel lends: mapped, seen through buffers, unmapped. A buffer over it is emptied
  * first, so that no view outlives the mapping.
  */
+
+import { VmmError } from '@cloister/core';
 import {
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   MAP_ANONYMOUS,
+  MAP_FIXED,
   MAP_NORESERVE,
   MAP_PRIVATE,
   MAP_SHARED,
@@ -56,6 +59,46 @@ export class Mapping {
     this.open = false;
     this.sys.detach(this.buffer);
     this.sys.syscall(NR.munmap, this.address, this.length);
+  }
+}
+
+/**
+ * A file's pages in place of the memory under existing bytes, at the same addresses: whoever has
+ * a view of those sees the file. Disposed of, the bytes are zeros of their own again.
+ */
+export class Overlay {
+  private open = true;
+
+  private constructor(
+    private readonly sys: Sys,
+    private readonly address: bigint,
+    /** Keeps the memory from being collected. */
+    private readonly bytes: Uint8Array,
+  ) {}
+
+  /** The first `bytes.length` bytes of `fd` over `bytes`, which must begin a page. */
+  static of(sys: Sys, bytes: Uint8Array, fd: number): Overlay {
+    const address = sys.addressOf(bytes);
+    if (address % 4096n !== 0n) {
+      throw new VmmError('internal', 'memory to be mapped over does not begin a page');
+    }
+    const overlay = new Overlay(sys, address, bytes);
+    overlay.map(MAP_SHARED, fd);
+    return overlay;
+  }
+
+  dispose(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.map(MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  }
+
+  private map(kind: number, fd: number): void {
+    const { sys, address, bytes } = this;
+    const flags = kind | MAP_FIXED | MAP_NORESERVE;
+    const rights = PROT_READ | PROT_WRITE;
+    const result = sys.syscall(NR.mmap, address, bytes.length, rights, flags, fd, 0);
+    checked(`cannot map ${bytes.length} bytes in their place`, result);
   }
 }
 

@@ -137,10 +137,22 @@ export function readMsr(sys: Sys, fd: number, index: number): bigint {
   return tryIoctl(sys, fd, 'GET_MSRS', bytes) === 1 ? entry.get64('data') : 0n;
 }
 
-/** Writes one MSR; a value that the vCPU refuses changes nothing. */
-export function writeMsr(sys: Sys, fd: number, index: number, value: bigint): void {
+/** Several MSRs' values, 0 for those that this vCPU does not have. */
+export function readMsrs(sys: Sys, fd: number, indices: readonly number[]): bigint[] {
+  const bytes = new Uint8Array(S.MSRS.size + indices.length * S.MSR_ENTRY.size);
+  new StructView(S.MSRS, bytes).set('nmsrs', indices.length);
+  const entries = indices.map((index, at) =>
+    new StructView(S.MSR_ENTRY, bytes, S.MSRS.size + at * S.MSR_ENTRY.size).set('index', index),
+  );
+  const done = tryIoctl(sys, fd, 'GET_MSRS', bytes);
+  if (done === indices.length) return entries.map((entry) => entry.get64('data'));
+  return indices.map((index) => readMsr(sys, fd, index));
+}
+
+/** Sets an MSR; false where this vCPU does not have it or the value is refused. */
+export function writeMsr(sys: Sys, fd: number, index: number, value: bigint): boolean {
   const bytes = new Uint8Array(S.MSRS.size + S.MSR_ENTRY.size);
   new StructView(S.MSRS, bytes).set('nmsrs', 1);
   new StructView(S.MSR_ENTRY, bytes, S.MSRS.size).set('index', index).set('data', value);
-  tryIoctl(sys, fd, 'SET_MSRS', bytes);
+  return tryIoctl(sys, fd, 'SET_MSRS', bytes) === 1;
 }

@@ -208,7 +208,8 @@ export class KvmVcpu implements Vcpu {
 
   /** As after a change of state from outside: not asleep, nothing under way. */
   setRunnable(): void {
-    this.setMpState(MP.RUNNABLE);
+    const mp = make(MP_STATE, { mp_state: MP.RUNNABLE });
+    tryIoctl(this.ports.sys, this.fd, 'SET_MP_STATE', mp.bytes);
     this.asleep = null;
     this.cancelWake();
   }
@@ -356,11 +357,6 @@ export class KvmVcpu implements Vcpu {
     }
   }
 
-  private setMpState(mp_state: number): void {
-    const mp = make(MP_STATE, { mp_state });
-    tryIoctl(this.ports.sys, this.fd, 'SET_MP_STATE', mp.bytes);
-  }
-
   private awake(): null {
     this.asleep = null;
     this.nmiPending = false;
@@ -370,9 +366,13 @@ export class KvmVcpu implements Vcpu {
   /** Another processor executes the instruction that KVM could not; what the run comes to. */
   private assisted(assist: KvmAssist, sink: ExitSink): RunEnd | null {
     const end = assist.step(this, sink);
-    if (end === 'shutdown') return 'shutdown';
-    if (end === 'halted') this.setMpState(MP.HALTED);
-    return null;
+    if (end === 'shutdown') return end;
+    if (end === 'done') {
+      this.page.syncValid = 0;
+      return null;
+    }
+    this.page.deliverInternalError(sink);
+    return 'error';
   }
 
   /**

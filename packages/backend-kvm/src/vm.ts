@@ -7,7 +7,6 @@
 import {
   type BackendVm,
   type BackendVmOptions,
-  type InstructionAssist,
   type MemorySlot,
   type NativeVmControl,
   packPages,
@@ -28,7 +27,7 @@ import { EventFds } from './event-fds.js';
 import { KvmGuestMemory, type RingPage } from './guest-memory.js';
 import type { KvmHost } from './host.js';
 import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
-import { KvmAssist } from './kvm-assist.js';
+import { type KvmAssist, openAssist } from './kvm-assist.js';
 import { KvmNativeControl } from './native-control.js';
 import { closeWithThread } from './open-vms.js';
 import { ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
@@ -65,7 +64,7 @@ export class KvmVm implements BackendVm {
   private readonly sys: Sys;
   private readonly fd: number;
   private readonly guest: KvmGuestMemory;
-  private readonly assist: KvmAssist | null = null;
+  private readonly assist: KvmAssist | null;
   private readonly rings: DirtyRing[] = [];
   private readonly ringPages: RingPage[] = [];
   private readonly records: VcpuRecords[] = [];
@@ -96,6 +95,7 @@ export class KvmVm implements BackendVm {
       this.undo.push(() => this.guest.dispose());
       this.memoryFd = this.guest.fd;
       this.memory = slotMemory(this.guest);
+      this.assist = this.openAssist(options);
       this.createIrqchip();
       this.interrupts = new KvmInterrupts(sys, this.fd, choices.irqchip, () => {
         this.events.count++;
@@ -105,7 +105,6 @@ export class KvmVm implements BackendVm {
       const native = new KvmNativeControl(sys, this.fd, vmType, host.vmTypes(), this.guest);
       this.native = native;
       this.undo.push(() => native.dispose());
-      if (options.assist !== undefined) this.assist = this.connectAssist(options.assist, vmType);
       this.vcpus = this.createVcpus(options, vmType);
       this.fresh = this.records.map((record) => record.take());
       this.undo.push(closeWithThread(() => this.close()));
@@ -123,6 +122,7 @@ export class KvmVm implements BackendVm {
     this.memory.addSlot(slot);
     try {
       this.guest.addSlot(slot);
+      this.assist?.addSlot(slot);
     } catch (error) {
       this.memory.removeSlot(slot.id);
       throw error;
@@ -132,6 +132,7 @@ export class KvmVm implements BackendVm {
   removeSlot(id: number): void {
     this.memory.removeSlot(id);
     this.guest.removeSlot(id);
+    this.assist?.removeSlot(id);
   }
 
   reset(): void {
@@ -241,6 +242,20 @@ export class KvmVm implements BackendVm {
     return true;
   }
 
+  private openAssist(options: BackendVmOptions): KvmAssist | null {
+    const { sys, host, choices, guest } = this;
+    const assist = openAssist({
+      sys,
+      options,
+      cpu: choices.cpu,
+      supported: host.supportedCpuid(),
+      memory: guest,
+      xsave: host.capability(CAP.XCRS) > 0,
+    });
+    if (assist !== null) this.undo.push(() => assist.dispose());
+    return assist;
+  }
+
   private createIrqchip(): void {
     const { irqchip } = this.choices;
     if (irqchip === 'kernel') ioctl(this.sys, this.fd, 'CREATE_IRQCHIP');
@@ -285,18 +300,6 @@ export class KvmVm implements BackendVm {
       this.setSignature(fd, signatureOf(choices.cpu, supported));
       return vcpu;
     });
-  }
-
-  private connectAssist(assist: InstructionAssist, vmType: number): KvmAssist {
-    if (vmType !== VM_TYPE.DEFAULT_VM) {
-      throw new VmmError('unsupported', 'an assist would have to see what a protection hides', {
-        remedy: 'use the protection without the assist',
-      });
-    }
-    const made = new KvmAssist(this.sys, assist, this.guest);
-    this.guest.assistDirty = () => made.takeDirty();
-    this.undo.push(() => made.dispose());
-    return made;
   }
 
   private openVcpu(fd: number, index: number, runSize: number, ports: VcpuPorts): KvmVcpu {

@@ -178,7 +178,8 @@ export class Mmu {
       (access === WRITE || (flags & FRAME_DIRTY) !== 0);
     if (!mayTag) rights &= ~RIGHT_WRITE;
     else if ((rights & RIGHT_WRITE) !== 0) {
-      physical.flags[frame] = flags | FRAME_DIRTY | FRAME_TAGGED;
+      physical.markDirty(frame);
+      physical.flags[frame] |= FRAME_TAGGED;
     }
     rights &= this.allowed;
     if (this.breakpoints.data) rights &= ~this.watchedRights(lo, hi);

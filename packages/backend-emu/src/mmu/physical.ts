@@ -62,6 +62,8 @@ export class PhysicalMemory implements MemoryBacking {
   readonly flags: Uint8Array;
   /** Set by the owner of the op cache: code of `frame` was overwritten. */
   onCodeWrite: (frame: number, offset: number, length: number) => void = () => {};
+  /** `frame` got FRAME_DIRTY. */
+  onDirty: (frame: number) => void = () => {};
   private readonly low = new Int32Array(LOW_PAGES);
   private readonly high = new Map<number, number>();
   private readonly used: Uint8Array;
@@ -85,22 +87,17 @@ export class PhysicalMemory implements MemoryBacking {
 
   // --- The map --------------------------------------------------------------------------------
 
-  /** Maps a slot to free frames, in order. The caller has checked that slots do not overlap. */
-  addSlot(slot: MemorySlot): void {
+  /**
+   * Maps a slot to free frames, in order, from frame `first` on if given. The caller has checked
+   * that slots do not overlap.
+   */
+  addSlot(slot: MemorySlot, first = this.findFree(slot.size / PAGE_SIZE)): void {
     const count = slot.size / PAGE_SIZE;
-    const first = this.findFree(count);
     if (first < 0) {
       throw new VmmError('out-of-memory', `no room for memory slot ${slot.name}`, {
         remedy: 'give the VM more system memory',
       });
     }
-    this.addSlotAt(slot, first * PAGE_SIZE);
-  }
-
-  /** Maps a slot to the frames from `spa` on, which are free and lie in memory. */
-  addSlotAt(slot: MemorySlot, spa: number): void {
-    const count = slot.size / PAGE_SIZE;
-    const first = spa / PAGE_SIZE;
     this.used.fill(1, first, first + count);
     this.slots.set(slot.id, { slot, frame: first });
     const readOnly = slot.readOnly ? READ_ONLY : 0;
@@ -111,12 +108,6 @@ export class PhysicalMemory implements MemoryBacking {
 
   /** Unmaps a slot; its frames read as zeros when they are used again. */
   removeSlot(id: number): void {
-    const { slot, frame } = this.forgetSlot(id);
-    this.bytes.fill(0, frame * PAGE_SIZE, frame * PAGE_SIZE + slot.size);
-  }
-
-  /** Unmaps a slot and leaves what its frames hold; returns where it lay. */
-  forgetSlot(id: number): { readonly slot: MemorySlot; readonly frame: number } {
     const entry = this.slots.get(id);
     if (entry === undefined) {
       throw new VmmError('invalid-argument', `there is no memory slot ${id}`);
@@ -128,9 +119,9 @@ export class PhysicalMemory implements MemoryBacking {
       this.setEntry(slot.gpa / PAGE_SIZE + i, 0);
       this.dropCode(frame + i, 0, PAGE_SIZE);
     }
+    this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
     this.used.fill(0, frame, frame + count);
     this.flushAll();
-    return entry;
   }
 
   /** Maps the page of `gpa` to the system-physical page `spa`; read-only stays read-only. */
@@ -200,8 +191,15 @@ export class PhysicalMemory implements MemoryBacking {
     const frame = Math.floor(spa / PAGE_SIZE);
     const flags = this.flags[frame];
     if ((flags & (FRAME_DIRTY | FRAME_CODE)) === FRAME_DIRTY) return;
-    this.flags[frame] = flags | FRAME_DIRTY;
+    this.markDirty(frame);
     if ((flags & FRAME_CODE) !== 0) this.onCodeWrite(frame, spa & (PAGE_SIZE - 1), length);
+  }
+
+  /** Notes that `frame` is written, or may be from now on by a write tag. */
+  markDirty(frame: number): void {
+    if ((this.flags[frame] & FRAME_DIRTY) !== 0) return;
+    this.flags[frame] |= FRAME_DIRTY;
+    this.onDirty(frame);
   }
 
   private dropCode(frame: number, offset: number, length: number): void {

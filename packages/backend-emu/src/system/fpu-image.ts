@@ -15,6 +15,7 @@ export const MXCSR_DEFAULT = 0x1f80;
 export const ST_AT = 32;
 export const XMM_AT = 160;
 export const LEGACY_SIZE = 416;
+const XMM_SIZE = LEGACY_SIZE - XMM_AT;
 const CONTROL_DEFAULT = 0x37f;
 const EXCEPTIONS = 0x3f;
 const SUMMARY = 0x8080;
@@ -26,7 +27,7 @@ const view = new DataView(image.buffer);
 
 /** Bytes of the XMM registers that the mode has. */
 export function vectorBytes(cpu: Processor): number {
-  return cpu.is64 ? 256 : 128;
+  return cpu.is64 ? XMM_SIZE : XMM_SIZE / 2;
 }
 
 /** High half of the address `bytes` behind `lo`/`hi`. */
@@ -121,16 +122,20 @@ export function loadVectors(cpu: Processor): void {
   cpu.record.bytes.set(image.subarray(XMM_AT, XMM_AT + vectorBytes(cpu)), L.XMM);
 }
 
-/** All of it, with 64-bit pointers and sixteen registers whatever the mode: what is not memory. */
-export function readFxImage(cpu: Processor, target: Uint8Array): void {
+/** Copies all registers to `target`, pointers with 64 bits, whatever the mode and exceptions. */
+export function takeImage(cpu: Processor, target: Uint8Array): void {
+  const { record } = cpu;
   storeX87(cpu, true);
+  view.setUint16(6, record.u16(L.FOP), true);
+  view.setBigUint64(8, record.u64(L.FIP), true);
+  view.setBigUint64(16, record.u64(L.FDP), true);
   storeMxcsr(cpu);
-  target.set(image.subarray(0, XMM_AT));
-  target.set(cpu.record.bytes.subarray(L.XMM, L.XMM + 256), XMM_AT);
+  image.set(record.bytes.subarray(L.XMM, L.XMM + XMM_SIZE), XMM_AT);
+  target.set(image);
 }
 
-/** Takes an image of that form; MXCSR bits that do not exist are dropped. */
-export function writeFxImage(cpu: Processor, source: Uint8Array): void {
+/** Sets all registers by an image of that form; bits of MXCSR that do not exist are dropped. */
+export function putImage(cpu: Processor, source: Uint8Array): void {
   image.set(source.subarray(0, LEGACY_SIZE));
   loadX87(cpu, true);
   cpu.record.setI32(L.MXCSR, view.getUint32(24, true) & MXCSR_MASK);

@@ -70,6 +70,9 @@ export const INTERNAL_ERROR = {
   UNEXPECTED_EXIT_REASON: 4,
 } as const;
 
+/** `KVM_VCPUEVENT_VALID_SHADOW` */
+export const VCPU_EVENT_VALID_SHADOW = 4;
+
 /** `KVM_MP_STATE_…` */
 export const MP = {
   RUNNABLE: 0,

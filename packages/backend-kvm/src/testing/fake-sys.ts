@@ -6,7 +6,7 @@
  */
 import { CAP, EXIT, MP } from '../abi/constants.js';
 import { KVM, type KvmIoctl } from '../abi/ioctls.js';
-import { ERRNO, NR, SI_TIMER } from '../abi/linux.js';
+import { ERRNO, MAP_FIXED, NR, SI_TIMER } from '../abi/linux.js';
 import { offsetOf, type Struct, StructView } from '../abi/struct.js';
 import * as S from '../abi/structs.js';
 import type { Sys, Word } from '../sys/sys.js';
@@ -137,6 +137,8 @@ export class FakeSys implements Sys {
       case NR.eventfd2:
         return this.add('event');
       case NR.mmap:
+        // In place of something: whoever had that keeps its address.
+        if ((Number(words[3]) & MAP_FIXED) !== 0) return Number(a);
         return this.map(Number(b), Number(words[4]));
       case NR.munmap:
         return this.mappings.delete(Number(a)) ? 0 : -ERRNO.EINVAL;

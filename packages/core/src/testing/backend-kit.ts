@@ -29,17 +29,24 @@ export interface BackendSubject extends ProgramOptions {
   make(): CpuBackend;
   /** What the host silently does wrong: program to reason. */
   readonly deviations?: Readonly<Record<string, string>>;
+  /** What the host does right or wrong by chance: program to reason. Either is accepted. */
+  readonly unsteady?: Readonly<Record<string, string>>;
   /** Of the corpus unless given. */
   readonly programs?: readonly CorpusProgram[];
   /** Takes the report's lines; not printed unless given. */
   readonly print?: (line: string) => void;
 }
 
+/** Host milliseconds for a program that is known to deviate: it may not end at all. */
+const DEVIATION_MS = 2000;
+
 export type ProgramVerdict = 'passed' | 'skipped' | 'deviated' | 'failed';
 
 export interface ProgramReport {
   readonly program: string;
   readonly verdict: ProgramVerdict;
+  /** Whether it came to its end, right or wrong: neither skipped nor stopped by an error. */
+  readonly ran: boolean;
   /** What differed or was missing; the reason of a deviation. */
   readonly notes: readonly string[];
 }
@@ -81,16 +88,24 @@ class KitRun {
       const why = await this.lacks(need);
       if (why !== null) lacking.push(`${need} is missing: ${why}`);
     }
-    if (lacking.length > 0) return { program: name, verdict: 'skipped', notes: lacking };
-    const { differences, errors } = await this.execute(program);
-    const deviation = this.subject.deviations?.[name];
+    if (lacking.length > 0)
+      return { program: name, verdict: 'skipped', ran: false, notes: lacking };
+    const { deviations, unsteady } = this.subject;
+    const deviation = deviations?.[name] ?? unsteady?.[name];
+    const most = deviation === undefined ? undefined : DEVIATION_MS;
+    const { differences, errors, ran } = await this.execute(program, most);
     if (deviation === undefined) {
       const verdict = differences.length === 0 ? 'passed' : 'failed';
-      return { program: name, verdict, notes: [...differences, ...errors] };
+      return { program: name, verdict, ran, notes: [...differences, ...errors] };
     }
-    if (differences.length > 0) return { program: name, verdict: 'deviated', notes: [deviation] };
+    if (differences.length > 0) {
+      return { program: name, verdict: 'deviated', ran, notes: [deviation] };
+    }
+    if (deviations?.[name] === undefined) {
+      return { program: name, verdict: 'passed', ran, notes: [] };
+    }
     const note = `listed as a deviation (${deviation}), but does as it should`;
-    return { program: name, verdict: 'failed', notes: [note] };
+    return { program: name, verdict: 'failed', ran, notes: [note] };
   }
 
   /** Null where the subject has `need`, else why not. */
@@ -120,10 +135,12 @@ class KitRun {
     return whyMissing(await this.execute(program));
   }
 
-  private execute(program: CorpusProgram): Promise<ProgramOutcome> {
+  private execute(program: CorpusProgram, deadlineMs?: number): Promise<ProgramOutcome> {
     const image = CORPUS_IMAGES[program.name];
     if (image === undefined) throw new Error(`program ${program.name} was not assembled`);
-    return runProgram(this.subject.make(), program, image, this.subject);
+    const { subject } = this;
+    const options = deadlineMs === undefined ? subject : { ...subject, deadlineMs };
+    return runProgram(subject.make(), program, image, options);
   }
 }
 
@@ -149,8 +166,9 @@ export function reportLines(name: string, { programs, missing }: KitReport): str
   const counts = (['passed', 'skipped', 'deviated', 'failed'] as const)
     .map((verdict) => `${count(verdict)} ${verdict}`)
     .join(', ');
+  const ran = programs.filter((program) => program.ran).length;
   return [
-    `backend kit, ${name}: ${programs.length} programs, ${counts}`,
+    `backend kit, ${name}: ${programs.length} programs, ${ran} ran to their end: ${counts}`,
     ...[...missing].map(([need, why]) => `  missing: ${need} (${why})`),
     ...programs
       .filter(({ verdict }) => verdict === 'deviated' || verdict === 'skipped')
@@ -168,8 +186,11 @@ export async function runBackendKit(subject: BackendSubject): Promise<KitReport>
   return run.report();
 }
 
-/** Declares one test for each program with the functions of a test framework. */
-export function backendKit(runner: KitRunner, subject: BackendSubject): void {
+/**
+ * Declares one test for each program with the functions of a test framework. What it gives tells,
+ * once those have run, how they went.
+ */
+export function backendKit(runner: KitRunner, subject: BackendSubject): () => KitReport {
   const { it } = runner;
   const run = new KitRun(subject);
   const programs = subject.programs ?? CORPUS;
@@ -186,4 +207,5 @@ export function backendKit(runner: KitRunner, subject: BackendSubject): void {
       if (run.reports.length !== programs.length) throw new Error('some programs did not run');
     });
   });
+  return () => run.report();
 }

@@ -6,15 +6,24 @@
  * which they are read.
  */
 import { definePlugin } from '../../assembly/define-plugin.js';
-import type { BootSource, CpuBackend, VmPlugin } from '../../interfaces/index.js';
+import type {
+  BootSource,
+  CpuBackend,
+  InstructionAssist,
+  VmPlugin,
+} from '../../interfaces/index.js';
 
 const PORTS = { base: 0xe0, length: 8 };
 const MMIO = { base: 0xd0000000, length: 0x10000 };
 const MSR = { base: 0x00c0ffee, length: 1 };
 const MSR_VALUE = { lo: 0x01234567, hi: 0x89abcdef };
 
-/** Plugin: backend, boot source and the corpus' own devices. */
-export function corpusHost(backend: CpuBackend, source: BootSource): VmPlugin {
+/** Plugin: backend, its helper if any, boot source and the corpus' own devices. */
+export function corpusHost(
+  backend: CpuBackend,
+  source: BootSource,
+  assist?: InstructionAssist,
+): VmPlugin {
   return definePlugin({
     name: 'corpus-host',
     version: '1.0.0',
@@ -23,6 +32,7 @@ export function corpusHost(backend: CpuBackend, source: BootSource): VmPlugin {
     setup(context) {
       context.setBackend(backend);
       context.setBootSource(source);
+      if (assist !== undefined) context.setInstructionAssist(assist);
       let next = 1;
       context.addExitHandler({
         name: 'corpus ports',

@@ -6,7 +6,7 @@ import { createVm } from '../../assembly/create-vm.js';
 import { debugExit } from '../../devices/debug-exit.js';
 import { pc } from '../../devices/pc.js';
 import { serial } from '../../devices/serial.js';
-import type { CpuBackend, VcpuState, VmEnd } from '../../interfaces/index.js';
+import type { CpuBackend, InstructionAssist, VcpuState, VmEnd } from '../../interfaces/index.js';
 import type { Vm, VmOptions } from '../../machine/vm.js';
 import { canonicalize } from '../canonical.js';
 import { collectExits } from '../trace.js';
@@ -26,12 +26,16 @@ const SUCCESS = 1;
 export interface ProgramOptions {
   /** `icount` for a backend that counts instructions, `wall` for one that cannot; else `auto`. */
   readonly clock?: VmOptions['clock'];
+  /** Makes what helps the backend with instructions that it cannot execute; for each program. */
+  readonly assist?: () => InstructionAssist;
   /** Host milliseconds for one program; default 20000. */
   readonly deadlineMs?: number;
 }
 
 export interface ProgramOutcome {
   readonly end: VmEnd;
+  /** Whether it came to an end of the kind that it should, right or wrong. */
+  readonly ran: boolean;
   /** `error` where the backend said that it could not go on; see `VmExit`. */
   readonly errors: readonly string[];
   /** Canonical, of all CPUs. */
@@ -62,7 +66,7 @@ export async function runProgram(
     clock: options.clock ?? 'auto',
   })
     .use(
-      corpusHost(backend, corpusEntry(decodeImage(image), program.mode)),
+      corpusHost(backend, corpusEntry(decodeImage(image), program.mode), options.assist?.()),
       debugExit(),
       program.pc === true && [pc(), serial()],
     )
@@ -88,7 +92,8 @@ export async function runProgram(
     const memory = new Uint8Array(FEATURES_SIZE);
     vm.memory.read(FEATURES_AT, memory);
     const exception = Number(read64(vm, EXCEPTION) & 0xffffffffn);
-    return { end, errors, trace, exception, memory, differences };
+    const ran = errors.length === 0 && end.reason === (program.end ?? 'debug-exit');
+    return { end, ran, errors, trace, exception, memory, differences };
   } finally {
     await vm.dispose();
   }

@@ -1,0 +1,139 @@
+/**
+ * What a VM of emulated processors is made of: one WebAssembly memory that begins with the vCPU
+ * records, then the op cache, then RAM; and the vCPUs over it.
+ */
+import {
+  type Clock,
+  type CpuExtension,
+  type Random,
+  type VmExitKind,
+  VmmError,
+} from '@cloister/core';
+import type { CpuSelection } from '@cloister/core/cpu';
+import type { ApicBus } from './apic/bus.js';
+import * as L from './cpu/layout.js';
+import { Processor } from './cpu/processor.js';
+import type { Decoded } from './decode/decoded.js';
+import { Decoder } from './decode/decoder.js';
+import { coreModule } from './interp/core-cache.js';
+import { Interpreter } from './interp/interpreter.js';
+import { OpCache } from './interp/op-cache.js';
+import { PhysicalMemory } from './mmu/physical.js';
+import { type ServicesShared, VcpuServices } from './msr/vcpu-services.js';
+import type { KvmClockGroup } from './paravirt/kvm-clock.js';
+import { SYSTEM_FUNCTIONS } from './system-numbers.js';
+import { EmulatedVcpu } from './vcpu.js';
+
+const WASM_PAGE = 65536;
+const FIRST_CPU = 0x1000;
+/** A WebAssembly memory ends at 4 GiB. */
+const LARGEST = 65536 * WASM_PAGE;
+
+export interface VmPartsOptions {
+  readonly cpu: CpuSelection;
+  readonly cpus: number;
+  /** Bytes of RAM. */
+  readonly memorySize: number;
+  /** Bytes of the op cache, a multiple of 4096. */
+  readonly opCacheSize: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly bus: ApicBus;
+  readonly kvmClocks: KvmClockGroup;
+  readonly extensions: readonly CpuExtension[];
+  readonly intercept: ReadonlySet<VmExitKind>;
+  /** Guest memory by physical address. */
+  readonly memory: ServicesShared['memory'];
+  /** Instructions executed by the VM. */
+  readonly instructions: () => number;
+  /** Told of each instruction that is decoded. */
+  readonly onDecoded?: (decoded: Decoded) => void;
+}
+
+function roundUp(value: number, unit: number): number {
+  return Math.ceil(value / unit) * unit;
+}
+
+function allocate(bytes: number): WebAssembly.Memory {
+  const pages = Math.ceil(bytes / WASM_PAGE);
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: pages });
+  } catch (cause) {
+    throw new VmmError('out-of-memory', `cannot allocate ${bytes} bytes for the guest`, {
+      remedy: 'give the VM less memory',
+      cause,
+    });
+  }
+}
+
+export class VmParts {
+  readonly physical: PhysicalMemory;
+  readonly opCache: OpCache;
+  readonly vcpus: readonly EmulatedVcpu[];
+  private readonly wasmMemory: WebAssembly.Memory;
+
+  constructor(private readonly options: VmPartsOptions) {
+    const { cpu, cpus, opCacheSize, onDecoded } = options;
+    const cpuBytes = roundUp(FIRST_CPU + cpus * L.CPU_STRIDE, WASM_PAGE);
+    const ramBase = cpuBytes + opCacheSize;
+    const size = roundUp(options.memorySize, 4096);
+    if (ramBase + size > LARGEST) {
+      const most = Math.floor((LARGEST - ramBase) / (1 << 20));
+      throw new VmmError('invalid-config', `the guest cannot have ${size} bytes of memory`, {
+        remedy: `the emulated processor provides at most ${most}M`,
+        path: 'memory',
+      });
+    }
+    this.wasmMemory = allocate(ramBase + size);
+    const { buffer } = this.wasmMemory;
+    this.physical = new PhysicalMemory({ buffer, ramBase, size });
+    this.opCache = new OpCache({
+      physical: this.physical,
+      handlers: coreModule().handlers,
+      decoder: new Decoder((feature) => cpu.has(feature)),
+      base: cpuBytes,
+      size: opCacheSize,
+      ...(onDecoded === undefined ? {} : { onDecoded }),
+      onReset: () => this.flush(),
+    });
+    this.vcpus = Array.from({ length: cpus }, (_, index) => this.makeVcpu(index));
+  }
+
+  /** Drops every translation. */
+  flush(): void {
+    for (const { processor } of this.vcpus) processor.mmu.tlb.flushAll();
+  }
+
+  private makeVcpu(index: number): EmulatedVcpu {
+    const { options, wasmMemory: memory, physical, opCache } = this;
+    const { cpu, random, intercept, instructions } = options;
+    const processor = new Processor({
+      index,
+      buffer: memory.buffer,
+      cpuBase: FIRST_CPU + index * L.CPU_STRIDE,
+      physical,
+      cpu,
+      physicalBits: cpu.model.physicalBits,
+      random,
+      intercept,
+      instructions,
+    });
+    const services = new VcpuServices(options, {
+      index,
+      view: processor.record.view,
+      cpu: processor,
+      vcpu: processor,
+    });
+    processor.connect(services);
+    const interpreter = new Interpreter({
+      memory,
+      module: coreModule().module,
+      record: processor.record,
+      mmu: processor.mmu,
+      access: processor.memory,
+      opCache,
+      callSystem: (number) => processor.callSystem(SYSTEM_FUNCTIONS[number]),
+    });
+    return new EmulatedVcpu(processor, interpreter);
+  }
+}
