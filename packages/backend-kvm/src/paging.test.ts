@@ -21,7 +21,7 @@ const SAMPLE = process.env['CLOISTER_FULL'] === '1' ? 6000 : 300;
 const PHYSICAL_BITS = 46;
 const reason = whyNoKvm();
 const weak = isWeakHost();
-const backend = kvmBackend({ cpu: ',+la57' });
+const backend = kvmBackend({ cpu: ',+pku,+la57' });
 const details = reason === null ? (await backend.probe()).details : [];
 const lacking = details.find(([name]) => name.startsWith('features that'))?.[1].split(' ') ?? [];
 const has = (feature: string) => !lacking.includes(feature);

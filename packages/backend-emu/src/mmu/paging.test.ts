@@ -16,7 +16,7 @@ import { describe, expect, it } from 'vitest';
 import { emulatedBackend } from '../backend.js';
 
 const FULL = process.env['CLOISTER_FULL'] === '1';
-const SAMPLE = FULL ? undefined : 500;
+const SAMPLE = FULL ? undefined : 300;
 const PROCESSOR = { physicalBits: 46, gigabytePages: true };
 const FULL_LIMIT_MS = 900_000;
 
