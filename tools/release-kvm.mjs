@@ -7,7 +7,12 @@ import { root } from './lib/workspace.mjs';
 
 const GUEST = 'real-mode.bin';
 const PRINTS = 'real mode, drive 80';
-const OTHER_NODES = ['22', '24'];
+const OTHER_NODES = [
+  { version: '22', flags: [] },
+  { version: '24', flags: [] },
+  // Without addons, by Node's own foreign function interface.
+  { version: '26', flags: ['--no-addons', '--no-warnings'] },
+];
 
 /** The twenty lines, with another backend and guest. */
 function monitor() {
@@ -55,12 +60,16 @@ export function tryKvm(directory, run, fail) {
   }
   writeFileSync(join(directory, 'kvm.js'), monitor());
   copyFileSync(join(root, 'examples/guests', GUEST), join(directory, GUEST));
-  const nodes = [process.execPath, ...OTHER_NODES.map((each) => nodeOf(each, directory, run))];
-  for (const node of nodes) {
+  const others = OTHER_NODES.map(({ version, flags }) => ({
+    node: nodeOf(version, directory, run),
+    flags,
+  }));
+  for (const { node, flags } of [{ node: process.execPath, flags: [] }, ...others]) {
     if (node === undefined) continue;
     const version = run('which Node', node, ['--version'], { cwd: directory, quiet: true });
-    const title = `the monitor runs a guest on KVM, Node ${version?.trim()}`;
-    const output = run(title, node, ['kvm.js', GUEST], { cwd: directory, quiet: true });
+    const title = `the monitor runs a guest on KVM, Node ${[version?.trim(), ...flags].join(' ')}`;
+    const args = [...flags, 'kvm.js', GUEST];
+    const output = run(title, node, args, { cwd: directory, quiet: true });
     if (output !== undefined && !output.includes(PRINTS)) fail(title);
   }
 }

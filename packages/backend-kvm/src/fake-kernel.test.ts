@@ -203,6 +203,10 @@ describe('interruptions', () => {
     expect(vm.vcpus[0]!.runnable).toBe(true);
     // It did not wake after all: no second exit.
     expect(runOnce(vm)).toMatchObject({ end: 'halted', exits: [] });
+    vm.vcpus[0]!.kick();
+    expect(vm.vcpus[0]!.runnable).toBe(true);
+    expect(runOnce(vm)).toMatchObject({ end: 'kicked', exits: [] });
+    expect(vm.vcpus[0]!.runnable).toBe(false);
     await vm.dispose();
   });
 });

@@ -38,6 +38,11 @@ export class KickRequest {
     Atomics.store(this.words, REQUEST, 1);
   }
 
+  /** Whether there is a request that `take` has not taken. */
+  get pending(): boolean {
+    return Atomics.load(this.words, REQUEST) !== 0;
+  }
+
   /** Whether there was a request since the last call. */
   take(): boolean {
     // A plain look first: almost always there is none.

@@ -96,7 +96,7 @@ export class KvmVcpu implements Vcpu {
   }
 
   get runnable(): boolean {
-    if (this.asleep === null) return true;
+    if (this.asleep === null || this.kicks.pending) return true;
     if (this.ports.interrupts.kind === 'none') {
       return this.nmiPending || (this.ports.interrupts.wanted && this.page.interruptible);
     }
@@ -106,7 +106,10 @@ export class KvmVcpu implements Vcpu {
   run(slice: number, sink: ExitSink): RunEnd {
     if (this.inside) throw new VmmError('invalid-state', 'the vCPU is running already');
     const { signals, clock } = this.ports;
-    if (this.asleep !== null && !this.awakes()) return this.asleep;
+    if (this.asleep !== null) {
+      if (this.kicks.take()) return 'kicked';
+      if (!this.awakes()) return this.asleep;
+    }
     this.inside = true;
     this.stopping = false;
     this.deadline = clock.now() + slice;

@@ -1,9 +1,11 @@
 /**
- * The bundled addon: one binary for Linux on x86-64, beside glibc and musl alike.
+ * The way to this machine's kernel: the bundled addon (one binary for Linux on x86-64, beside glibc
+ * and musl alike), or `node:ffi` where addons may not be loaded and Node has it.
  */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { ffiModule, ffiSys } from './node-ffi.js';
 import type { Sys } from './sys.js';
 
 const FILE = 'cloister-kvm.linux-x64.node';
@@ -40,6 +42,8 @@ function load(): Loaded {
     const { syscall, view, detach, addressOf } = addon;
     return { sys: { name: 'addon', syscall, view, detach, addressOf } };
   } catch (error) {
+    const ffi = ffiModule();
+    if (ffi !== null) return { sys: ffiSys(ffi) };
     const text = error instanceof Error ? error.message : String(error);
     return {
       reason: `this Node cannot load the addon: ${text.split('\n')[0]}`,

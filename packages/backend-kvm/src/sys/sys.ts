@@ -10,7 +10,7 @@ import { ERRNO, NR } from '../abi/linux.js';
 export type Word = number | bigint | Uint8Array;
 
 export interface Sys {
-  /** What answers: `addon` or `fake`. */
+  /** What answers: `addon`, `node:ffi` or `fake`. */
   readonly name: string;
   /** A Linux system call: its result, or `-errno`. */
   syscall(number: number, ...words: readonly Word[]): number;
