@@ -14,6 +14,7 @@ export const STOPPED: Readonly<Record<string, string>> = {
   'triple-fault-real': "no limit of real mode's IDT: the guest runs on into what it cannot execute",
   'call-gates': 'no IRET to outer levels in protected mode',
   smap: 'no STAC in the instruction emulator',
+  'enter-levels': 'no ENTER with nesting in the instruction emulator',
 };
 
 const USER_UD = 'INT, far calls and privileged instructions at CPL 3 raise #UD in place of #GP';

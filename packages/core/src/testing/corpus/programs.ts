@@ -25,6 +25,23 @@ export const CORPUS: readonly CorpusProgram[] = [
   { name: 'triple-fault-protected', mode: 'protected', about: 'shutdown', end: 'triple-fault' },
   { name: 'triple-fault-long', mode: 'long', about: 'shutdown', end: 'triple-fault' },
 
+  {
+    name: 'user-faults',
+    mode: 'long',
+    about: 'faults of user mode',
+    needs: ['user-mode'],
+  },
+
+  // Instructions.
+  { name: 'arithmetic', mode: 'long', about: 'integer arithmetic' },
+  { name: 'addressing', mode: 'long', about: 'effective addresses and prefixes' },
+  { name: 'stack', mode: 'long', about: 'the stack in 64-bit mode' },
+  { name: 'enter-levels', mode: 'long', about: 'ENTER with nesting' },
+  { name: 'atomics', mode: 'long', about: 'LOCK, XCHG, CMPXCHG' },
+  { name: 'real-data', mode: 'real', about: 'data and control flow in real mode' },
+  { name: 'user-vector', mode: 'long', about: 'SSE2 in user mode', needs: ['user-mode'] },
+  { name: 'user-x87', mode: 'long', about: 'x87 in user mode', needs: ['user-mode'] },
+
   // Modes and segments.
   { name: 'mode-switch', mode: 'real', about: 'real to long mode and back' },
   {
@@ -104,6 +121,7 @@ export const CORPUS: readonly CorpusProgram[] = [
   },
 
   // Memory and code.
+  { name: 'tlb', mode: 'long', about: 'page tables that change' },
   { name: 'self-modifying', mode: 'long', about: 'code that changes itself' },
   {
     name: 'page-crossing',
