@@ -1,4 +1,4 @@
-# Effective addresses: every form of SIB, RIP-relative, 32-bit address size, the upper half, prefixes
+# Effective addresses: SIB in every form, RIP-relative, 32-bit, the upper half of memory; prefixes
 # that mean nothing.
 #
 # Source: AMD APM vol. 3, 1.4 to 1.8 (ModRM, SIB, REX), 1.2 (prefixes).
