@@ -127,12 +127,16 @@ function elfSection(file, name) {
   return undefined;
 }
 
-/** The text of modules.dep for resolved modules. */
+/**
+ * The text of modules.dep for resolved modules. A loader goes through a line from its end, so each
+ * module stands behind all that need it.
+ */
 export function modulesDep(modules) {
   const needsOf = new Map(modules.map(({ path, needs }) => [path, needs]));
   const allNeeds = (path) => {
     const direct = needsOf.get(path) ?? [];
-    return [...new Set([...direct, ...direct.flatMap(allNeeds)])];
+    const all = [...direct, ...direct.flatMap(allNeeds)];
+    return all.filter((each, index) => all.lastIndexOf(each) === index);
   };
   return modules.map(({ path }) => `${path}: ${allNeeds(path).join(' ')}`.trim() + '\n').join('');
 }

@@ -36,6 +36,12 @@ test('brings what a module needs before it, each once, without what is built in'
   expect(modulesDep(modules)).toBe(`${RING}:\n${VIRTIO}: ${RING}\n${BLK}: ${VIRTIO} ${RING}\n`);
 });
 
+test('a module stands behind all that need it, whatever order its own names have', async () => {
+  put('kernel/block/other.ko', makeModule('depends=virtio_ring,virtio'));
+  const modules = await resolveModules(folder, ['other']);
+  expect(modulesDep(modules)).toContain(`kernel/block/other.ko: ${VIRTIO} ${RING}\n`);
+});
+
 test('names the module that is missing, and who needs it', async () => {
   await expect(resolveModules(folder, ['nope'])).rejects.toThrow('no module nope');
   await expect(resolveModules(folder, ['orphan'])).rejects.toThrow(

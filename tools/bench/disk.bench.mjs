@@ -1,0 +1,141 @@
+// A virtio disk beside QEMU's: the same kernel, initial root file system and disk under
+// `cloister run --virtio pci` and `qemu-system-x86_64 -M q35 -accel tcg`, both with virtio-blk-pci.
+// A program in the guest reads and writes past the page cache, one request at a time. Measured is
+// the processor time of the whole process, between the lines before and after each part.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { image, initramfs } from '../guest-image/index.mjs';
+import { root } from '../lib/workspace.mjs';
+import { judged } from './goals.mjs';
+import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { median } from './statistics.mjs';
+
+export const name = 'disk';
+export const description = 'throughput of a virtio disk in a Debian guest, per CPU second';
+
+const PAIRS = 2;
+const RUN_MS_MAX = 900_000;
+const QEMU = 'qemu-system-x86_64';
+const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
+const COMMAND_LINE = 'console=ttyS0 panic=-1 quiet';
+const MODULES = ['virtio_pci', 'virtio_blk'];
+const MIB = 128;
+
+/** What each part moves: MiB or requests. */
+const PARTS = {
+  'seq-write': { amount: MIB, unit: 'MiB/s' },
+  'seq-read': { amount: MIB, unit: 'MiB/s' },
+  'rand-write': { amount: 2000, unit: 'requests/s' },
+  'rand-read': { amount: 4000, unit: 'requests/s' },
+};
+
+const INIT = `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in ${MODULES.join(' ')}; do modprobe $module; done
+/disk /dev/vda ${MIB} || echo FAILED
+poweroff -f
+`;
+
+export async function run(report) {
+  const why = unmeasurable();
+  if (why !== undefined) return void report.note(`skipped: ${why}`);
+  const folder = mkdtempSync(join(tmpdir(), 'cloister-bench-'));
+  try {
+    await measure(report, folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function unmeasurable() {
+  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
+  for (const program of [QEMU, 'gcc']) {
+    try {
+      execFileSync(program, ['--version'], { stdio: 'ignore' });
+    } catch {
+      return `${program} is not installed`;
+    }
+  }
+  return undefined;
+}
+
+async function measure(report, folder) {
+  const guest = await image({ log: report.progress });
+  const program = join(folder, 'disk');
+  const source = new URL('disk.c', import.meta.url).pathname;
+  execFileSync('gcc', ['-O2', '-static', source, '-o', program]);
+  const initrd = join(folder, 'initrd');
+  const { busyboxPath: busybox, modulesDir, version } = guest;
+  const files = [{ path: 'disk', mode: 0o755, data: readFileSync(program) }];
+  const options = { init: INIT, busybox, files, modules: MODULES, modulesDir, version };
+  writeFileSync(initrd, await initramfs(options));
+  const disk = join(folder, 'disk.img');
+  writeFileSync(disk, '');
+  truncateSync(disk, MIB * 2 ** 20);
+  const boot = { kernel: guest.kernelPath, initrd, disk };
+  const machines = [
+    { title: 'cloister', program: process.execPath, args: cloisterArguments(boot), runs: [] },
+    { title: 'qemu tcg', program: QEMU, args: qemuArguments(boot), runs: [] },
+  ];
+  for (let pair = 1; pair <= PAIRS; pair++) {
+    for (const { title, program, args, runs } of machines) {
+      runs.push(await secondsOfParts(title, program, args));
+      report.progress(`${title} ${pair} of ${PAIRS}`);
+    }
+  }
+  for (const [part, { amount, unit }] of Object.entries(PARTS)) {
+    const rates = machines.map(({ runs }) => amount / median(runs.map((each) => each[part])));
+    const [ours, theirs] = rates;
+    const compared = { 'x of tcg': ours / theirs, goal: judged('disk', ours / theirs) };
+    report.row({ part, unit, cloister: ours, 'qemu tcg': theirs, ...compared });
+  }
+  report.note(`kernel ${version}; rates per second of processor time of the whole process`);
+}
+
+const cloisterArguments = ({ kernel, initrd, disk }) => [
+  ...[CLOISTER, 'run', '--memory', '256M', '--kernel', kernel, '--initrd', initrd],
+  ...['--append', COMMAND_LINE, '--virtio', 'pci', '--disk', disk],
+];
+
+const qemuArguments = ({ kernel, initrd, disk }) => [
+  ...['-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic', '-no-reboot'],
+  ...['-nic', 'none', '-drive', `file=${disk},if=virtio,format=raw`],
+  ...['-kernel', kernel, '-initrd', initrd, '-append', COMMAND_LINE],
+];
+
+/** Runs a machine to its end; processor seconds of each part. */
+function secondsOfParts(title, program, args) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const seconds = {};
+    const begun = {};
+    let output = '';
+    let errors = '';
+    const tooLate = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      output += text;
+      for (const [, word, part] of output.matchAll(/^(BEGIN|END) ([a-z-]+)\r?\n/gm)) {
+        if (word === 'BEGIN') begun[part] ??= cpuSeconds(child.pid);
+        // At least a clock tick, so that a rate stays finite.
+        else seconds[part] ??= Math.max(0.01, cpuSeconds(child.pid) - begun[part]);
+      }
+      if (Object.keys(PARTS).every((part) => seconds[part] !== undefined)) child.kill('SIGKILL');
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      errors += text;
+    });
+    child.on('error', reject);
+    child.on('close', (status) => {
+      clearTimeout(tooLate);
+      const missing = Object.keys(PARTS).filter((part) => seconds[part] === undefined);
+      if (missing.length === 0) return resolve(seconds);
+      const last = `${output}\n${errors}`.trim().split('\n').slice(-3).join(' / ');
+      reject(new Error(`${title} ended (status ${status}) without ${missing}: ${last}`));
+    });
+  });
+}
