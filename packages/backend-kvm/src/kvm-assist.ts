@@ -24,7 +24,7 @@ import { VCPU_EVENT_VALID_SHADOW } from './abi/constants.js';
 import type { KvmIoctl } from './abi/ioctls.js';
 import { StructView } from './abi/struct.js';
 import { VCPU_EVENTS, XSAVE } from './abi/structs.js';
-import { type CpuChoice, missingFeatures } from './cpuid-policy.js';
+import type { CpuChoice } from './cpuid-policy.js';
 import type { KvmGuestMemory } from './guest-memory.js';
 import type { CpuidEntry } from './host.js';
 import { Overlay } from './mapping.js';
@@ -87,13 +87,12 @@ export class KvmAssist {
   ) {
     const { sys, options, cpu, supported, memory, xsave } = request;
     const { cpus, random } = options;
-    const model = helpedModel(cpu, options);
-    const missing = new Set(missingFeatures(model, supported));
-    const shown = new Set([...model.features].filter((name) => !missing.has(name)));
+    // The model whole: some hosts' guests find features that their KVM does not list.
+    const { model, features } = helpedModel(cpu, options);
     this.session = assist.open({
       memorySize: memory.bytes.length,
       cpus,
-      cpu: selectionText(model.model, shown),
+      cpu: selectionText(model, features),
       random,
       written: (offset) => memory.written(offset),
     });
@@ -104,7 +103,7 @@ export class KvmAssist {
     this.structs = registerStructs(xsave);
     const { leaf, subleaf } = PKRU;
     const area = supported.find((each) => each.leaf === leaf && each.subleaf === subleaf);
-    this.pkruAt = shown.has('pku') && area !== undefined ? area.ebx : 0;
+    this.pkruAt = features.has('pku') && area !== undefined ? area.ebx : 0;
   }
 
   addSlot(slot: MemorySlot): void {
