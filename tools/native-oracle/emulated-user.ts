@@ -7,9 +7,12 @@ import { selectCpu } from '@cloister/core/cpu';
 import { FLAGS_ALL } from '../../packages/backend-emu/src/cpu/flags.js';
 import * as L from '../../packages/backend-emu/src/cpu/layout.js';
 import { EmulatedVm } from '../../packages/backend-emu/src/emulated-vm.js';
+import { cacheSegment, readDescriptor } from '../../packages/backend-emu/src/system/descriptors.js';
 import { abridgedTags, fullTags } from '../../packages/backend-emu/src/system/fpu-image.js';
+import { loadNullSegment } from '../../packages/backend-emu/src/system/segments.js';
 import { littleEndian } from './instruction.js';
 import type { NativeCase } from './native-cases.js';
+import { KIND, type OracleSegment } from './oracle.js';
 import {
   type Bits,
   CODE_AT,
@@ -49,19 +52,32 @@ const LDT_AT = 0x800;
 const TASK_AT = 0xc00;
 const TASK_LIMIT = 0x67;
 
-/** Selectors and attributes (VMCB form) of code and data segments. */
-const SEGMENTS = {
-  64: { code: [0x33, 0xafb], data: [0x2b, 0xcf3], limit: -1 },
-  32: { code: [0x23, 0xcfb], data: [0x2b, 0xcf3], limit: -1 },
-  16: { code: [0x07, 0x1fb], data: [0x0f, 0x1f3], limit: 0xffff },
+/** Selectors of code, stack and data segments. */
+const SELECTORS = {
+  64: [0x33, 0x2b, 0x2b],
+  32: [0x23, 0x2b, 0x2b],
+  16: [0x07, 0x0f, 0x1f],
 } as const;
+/** Bases and types, with S, DPL and P, of the segments of 16-bit code. */
+const BASES = [CODE_PAGE, DATA_PAGE, DATA_PAGE];
+const TYPES = [0xfb, 0xf3, 0xf3];
 
 /** What Linux and `oracle.c` have in the tables, by index. */
 const GDT: readonly bigint[] = [
   0n, 0n, 0x00af9b000000ffffn, 0x00cf93000000ffffn, 0x00cffb000000ffffn, 0x00cff3000000ffffn,
   0x00affb000000ffffn,
 ]; // biome-ignore format: table
-const LDT: readonly bigint[] = [0x0010fb200000ffffn, 0x0010f3300000ffffn];
+const LDT_ENTRIES = 4;
+
+/** The descriptor of a segment of 16-bit code, as Linux makes it. */
+function descriptorOf({ limit, kind }: OracleSegment, index: number): bigint {
+  let type = TYPES[index];
+  if ((kind & KIND.expandDown) !== 0) type |= 4;
+  if ((kind & KIND.readOnly) !== 0) type &= ~2;
+  const flags = (kind & KIND.big) !== 0 ? 0x5n : 0x1n;
+  const base = BigInt(BASES[index]);
+  return BigInt(limit) | (base << 16n) | (BigInt(type) << 40n) | (flags << 52n);
+}
 
 export class EmulatedUser {
   readonly #vm: EmulatedVm;
@@ -118,14 +134,11 @@ export class EmulatedUser {
     const { physical, record } = this.#cpu;
     const at = physical.ramBase + DESCRIPTORS;
     for (const [i, entry] of GDT.entries()) physical.view.setBigUint64(at + i * 8, entry, true);
-    for (const [i, entry] of LDT.entries()) {
-      physical.view.setBigUint64(at + LDT_AT + i * 8, entry, true);
-    }
     record.setPair(L.GDTR, DESCRIPTORS, 0);
     record.setI32(L.GDTR + 8, GDT.length * 8 - 1);
     const ldtr = L.segmentOffset(L.SEG.ldtr);
     record.setPair(ldtr, DESCRIPTORS + LDT_AT, 0);
-    record.setI32(ldtr + L.SEG_LIMIT, LDT.length * 8 - 1);
+    record.setI32(ldtr + L.SEG_LIMIT, LDT_ENTRIES * 8 - 1);
     record.setU16(ldtr + L.SEG_ATTRIBUTES, 0x82);
     record.setU16(ldtr + L.SEG_SELECTOR, 0x50);
     // A task state without rights to ports: its map begins at its limit.
@@ -136,35 +149,37 @@ export class EmulatedUser {
     record.setU16(task + L.SEG_ATTRIBUTES, 0x8b);
   }
 
-  #enterMode(bits: Bits): void {
-    const { record } = this.#cpu;
-    const { code, data, limit } = SEGMENTS[bits];
-    for (const index of [L.SEG.es, L.SEG.cs, L.SEG.ss, L.SEG.ds, L.SEG.fs, L.SEG.gs]) {
-      const isCode = index === L.SEG.cs;
-      const offset = L.segmentOffset(index);
-      const base = bits === 16 ? (isCode ? CODE_PAGE : DATA_PAGE) : 0;
-      const [selector, attributes] = isCode ? code : data;
-      record.setPair(offset, base, 0);
-      record.setI32(offset + L.SEG_LIMIT, limit);
-      record.setU16(offset + L.SEG_ATTRIBUTES, attributes);
-      record.setU16(offset + L.SEG_SELECTOR, index >= L.SEG.fs ? 0 : selector);
+  #enterMode(bits: Bits, segments: readonly OracleSegment[]): void {
+    const cpu = this.#cpu;
+    const at = cpu.physical.ramBase + DESCRIPTORS + LDT_AT;
+    segments.forEach((segment, index) => {
+      const entry = SELECTORS[16][index] >> 3;
+      cpu.physical.view.setBigUint64(at + entry * 8, descriptorOf(segment, index), true);
+    });
+    const [code, stack, data] = SELECTORS[bits];
+    cpu.mmu.tlb.flushAll();
+    for (const [index, selector] of [code, stack, data, data].entries()) {
+      const register = [L.SEG.cs, L.SEG.ss, L.SEG.ds, L.SEG.es][index];
+      readDescriptor(cpu, selector);
+      cacheSegment(cpu, register, selector);
     }
-    this.#cpu.modeChanged();
+    for (const index of [L.SEG.fs, L.SEG.gs]) loadNullSegment(cpu, index, 0);
+    cpu.modeChanged();
   }
 
-  run({ bits, code, state }: NativeCase): Outcome {
+  run({ bits, code, segments, state }: NativeCase): Outcome {
     const cpu = this.#cpu;
     const { record, physical } = cpu;
     const { interpreter } = this.#vm.vcpus[0];
     cpu.setCpl(3);
-    this.#enterMode(bits);
+    this.#enterMode(bits, segments);
     physical.bytes.set(code, CODE_PAGE + CODE_AT);
     physical.written(CODE_PAGE + CODE_AT, code.length);
     physical.bytes.fill(0, DATA_PAGE, DATA_PAGE + DATA_PAGES);
     physical.bytes.set(state.data, DATA_PAGE + DATA_AT);
     this.#load(state);
     const start = codeStart(bits);
-    const selector = SEGMENTS[bits].code[0];
+    const selector = SELECTORS[bits][0];
     let end = 'deadline';
     for (let i = 0; i < MOST_STEPS && end === 'deadline'; i++) {
       end = interpreter.run(1);

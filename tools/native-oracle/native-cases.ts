@@ -17,9 +17,11 @@ import {
   setRex,
   type Vex,
 } from './instruction.js';
+import type { OracleSegment } from './oracle.js';
 import { prepare } from './preparation.js';
 import { type Needs, nonCanonical } from './preparation-parts.js';
 import type { RandomSource } from './random.js';
+import { randomSegments, WHOLE } from './random-segments.js';
 import { isX87, randomState } from './random-state.js';
 import { undefinedFlags } from './undefined-flags.js';
 import {
@@ -36,6 +38,8 @@ export interface NativeCase {
   readonly bits: Bits;
   readonly code: Uint8Array;
   readonly state: UserState;
+  /** Of 16-bit code: code, stack, data. */
+  readonly segments: readonly OracleSegment[];
   /** Status flags that are not compared. */
   readonly undefinedFlags: number;
 }
@@ -52,7 +56,9 @@ const OVERRIDES = [0x26, 0x36, 0x3e];
 export function randomCase(form: NativeForm, random: RandomSource): NativeCase {
   const { encoding, bits, size } = form;
   const { row } = encoding;
-  const state = randomState(random, form);
+  const segments = randomSegments(random, bits);
+  const whole = segments.every(({ limit }) => limit === WHOLE.limit);
+  const state = randomState(random, form, whole);
   const instruction = newInstruction(encoding.opcode);
   const addressSize = addressPrefix(form, random, instruction);
   const needs = prepare({ form, random, state, addressSize });
@@ -69,6 +75,7 @@ export function randomCase(form: NativeForm, random: RandomSource): NativeCase {
     bits,
     code: assemble(instruction),
     state,
+    segments,
     undefinedFlags: undefinedFlags(row.mnemonic, size, count),
   };
 }

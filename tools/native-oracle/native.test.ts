@@ -37,8 +37,10 @@ function casesOf(form: NativeForm, from: number): NativeCase[] {
   return Array.from({ length: EACH }, () => randomCase(form, random));
 }
 
-function describeCase({ code, state }: NativeCase): string {
-  return `${Buffer.from(code).toString('hex')} flags ${state.rflags.toString(16)}`;
+function describeCase({ bits, code, segments, state }: NativeCase): string {
+  const limits = segments.map(({ limit, kind }) => `${limit.toString(16)}:${kind}`).join(' ');
+  const text = `${Buffer.from(code).toString('hex')} flags ${state.rflags.toString(16)}`;
+  return bits === 16 ? `${text} segments ${limits}` : text;
 }
 
 describe.skipIf(problem !== null)(`natively, seed ${seed} ${problem ?? ''}`, () => {
@@ -57,9 +59,7 @@ describe.skipIf(problem !== null)(`natively, seed ${seed} ${problem ?? ''}`, () 
     for (let first = 0; first < forms.length; first += perBatch) {
       const batch = forms.slice(first, first + perBatch);
       const cases = batch.flatMap((form) => casesOf(form, seed));
-      const answers = oracle.run(
-        cases.map(({ code, bits, state }) => ({ code, bits, state: state.bytes })),
-      );
+      const answers = oracle.run(cases.map((each) => ({ ...each, state: each.state.bytes })));
       cases.forEach((each, i) => {
         const found = differences(each, nativeOutcome(answers[i]), emulated.run(each));
         if (found.length === 0) return;

@@ -7,7 +7,8 @@
  * holds the whole user-visible state, 64-bit or not. Data lies across the border of two pages.
  *
  * 32-bit code runs in the kernel's compatibility segment, 16-bit code in segments of a local
- * descriptor table: code with base CODE_BASE, data and stack with base DATA_PAGE.
+ * descriptor table: code with base CODE_BASE, data and stack with base DATA_PAGE, with the limits
+ * and kinds of the case.
  */
 #define _GNU_SOURCE
 #include <asm/ldt.h>
@@ -45,9 +46,19 @@ struct state {
   uint8_t data[DATA_SIZE];
 };
 
+/* Segments of 16-bit code, by their entries of the local descriptor table. */
+enum { LDT_CODE, LDT_STACK, LDT_DATA = 3, SEGMENTS = 3 };
+#define EXPAND_DOWN 1
+#define READ_ONLY 2
+#define BIG 4
+
 struct request {
   uint32_t length;
   uint32_t bits; /* 64, 32 or 16 */
+  struct {
+    uint32_t limit;
+    uint32_t kind;
+  } segments[SEGMENTS]; /* code, stack, data */
   uint8_t code[CODE_LIMIT];
   struct state in;
 };
@@ -67,7 +78,7 @@ struct {
   uint32_t offset;
   uint16_t selector;
 } __attribute__((packed)) far_target;
-uint32_t is_far, stack_selector;
+uint32_t is_far, stack_selector, data_selector;
 static sigjmp_buf escape;
 /* A case is running: signals are its. */
 static volatile sig_atomic_t inside;
@@ -79,8 +90,9 @@ __asm__(
     ".globl enter\n"
     "enter:\n"
     "  fxrstor64 current+144(%rip)\n"
-    "  mov stack_selector(%rip), %eax\n"
+    "  mov data_selector(%rip), %eax\n"
     "  mov %eax, %ds\n  mov %eax, %es\n"
+    "  mov stack_selector(%rip), %eax\n"
     "  push current+128(%rip)\n  popf\n"
     "  mov current+16(%rip), %rdx\n  mov current+24(%rip), %rbx\n"
     "  mov current+40(%rip), %rbp\n  mov current+48(%rip), %rsi\n"
@@ -132,8 +144,31 @@ static void on_signal(int number, siginfo_t *info, void *context) {
 static void choose_segments(uint32_t bits) {
   is_far = bits != 64;
   stack_selector = bits == 16 ? 0x0f : 0x2b;
+  data_selector = bits == 16 ? 0x1f : 0x2b;
   far_target.selector = bits == 16 ? 0x07 : 0x23;
   far_target.offset = bits == 16 ? CODE_AT : CODE_BASE + CODE_AT;
+}
+
+static void make_segment(const struct request *request, int index, unsigned entry) {
+  const uint32_t kind = request->segments[index].kind;
+  const int is_code = entry == LDT_CODE;
+  struct user_desc descriptor = {
+      .entry_number = entry,
+      .base_addr = is_code ? CODE_BASE : DATA_PAGE,
+      .limit = request->segments[index].limit,
+      .contents = is_code                    ? MODIFY_LDT_CONTENTS_CODE
+                  : (kind & EXPAND_DOWN) != 0 ? MODIFY_LDT_CONTENTS_STACK
+                                              : MODIFY_LDT_CONTENTS_DATA,
+      .read_exec_only = (kind & READ_ONLY) != 0,
+      .seg_32bit = (kind & BIG) != 0,
+      .useable = 1};
+  if (syscall(SYS_modify_ldt, 0x11, &descriptor, sizeof descriptor) != 0) _exit(5);
+}
+
+static void make_segments(const struct request *request) {
+  make_segment(request, 0, LDT_CODE);
+  make_segment(request, 1, LDT_STACK);
+  make_segment(request, 2, LDT_DATA);
 }
 
 static void run(const struct request *request, uint8_t *code, uint8_t *data) {
@@ -144,6 +179,7 @@ static void run(const struct request *request, uint8_t *code, uint8_t *data) {
   current = request->in;
   memset(&reply, 0, sizeof reply);
   choose_segments(request->bits);
+  make_segments(request);
   const struct itimerval patience = {.it_value = {.tv_sec = PATIENCE}};
   setitimer(ITIMER_VIRTUAL, &patience, NULL);
   inside = 1;
@@ -153,23 +189,12 @@ static void run(const struct request *request, uint8_t *code, uint8_t *data) {
   memcpy(reply.out.data, data + DATA_AT, DATA_SIZE);
 }
 
-static int make_segment(unsigned number, unsigned long base, unsigned contents) {
-  struct user_desc descriptor = {.entry_number = number,
-                                 .base_addr = (unsigned)base,
-                                 .limit = 0xffff,
-                                 .contents = contents,
-                                 .useable = 1};
-  return (int)syscall(SYS_modify_ldt, 0x11, &descriptor, sizeof descriptor);
-}
-
 int main(void) {
   const int rwx = PROT_READ | PROT_WRITE | PROT_EXEC;
   const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
   uint8_t *code = mmap((void *)CODE_BASE, CODE_SIZE, rwx, flags, -1, 0);
   uint8_t *data = mmap((void *)DATA_PAGE, DATA_PAGES, PROT_READ | PROT_WRITE, flags, -1, 0);
   if (code == MAP_FAILED || data == MAP_FAILED) return 1;
-  make_segment(0, CODE_BASE, MODIFY_LDT_CONTENTS_CODE);
-  make_segment(1, DATA_PAGE, MODIFY_LDT_CONTENTS_DATA);
   /*
    * High up, where no register of a case points: with its stack pointer in there the kernel would
    * take the case for a handler.

@@ -10,14 +10,26 @@ import { join } from 'node:path';
 
 export const STATE_SIZE = 912;
 const CODE_SIZE = 32;
-const REQUEST_SIZE = 8 + CODE_SIZE + STATE_SIZE;
+/** Where the code begins: behind length, mode and three segments. */
+const CODE_AT = 32;
+const REQUEST_SIZE = CODE_AT + CODE_SIZE + STATE_SIZE;
 const STATE_AT = 32;
 const REPLY_SIZE = STATE_AT + STATE_SIZE;
+
+/** Limit and kind of a segment of 16-bit code; see `EXPAND_DOWN` and the like in `oracle.c`. */
+export interface OracleSegment {
+  readonly limit: number;
+  readonly kind: number;
+}
+
+export const KIND = { expandDown: 1, readOnly: 2, big: 4 } as const;
 
 export interface OracleCase {
   readonly code: Uint8Array;
   /** Mode of the code segment. */
   readonly bits: 16 | 32 | 64;
+  /** Code, stack, and data (DS, ES) of 16-bit code. */
+  readonly segments: readonly OracleSegment[];
   readonly state: Uint8Array;
 }
 
@@ -50,12 +62,16 @@ export class NativeOracle {
 
   run(cases: readonly OracleCase[]): OracleAnswer[] {
     const input = Buffer.alloc(cases.length * REQUEST_SIZE);
-    cases.forEach(({ code, bits, state }, index) => {
+    cases.forEach(({ code, bits, segments, state }, index) => {
       const at = index * REQUEST_SIZE;
       input.writeUInt32LE(code.length, at);
       input.writeUInt32LE(bits, at + 4);
-      input.set(code, at + 8);
-      input.set(state, at + 8 + CODE_SIZE);
+      segments.forEach(({ limit, kind }, i) => {
+        input.writeUInt32LE(limit, at + 8 + i * 8);
+        input.writeUInt32LE(kind, at + 12 + i * 8);
+      });
+      input.set(code, at + CODE_AT);
+      input.set(state, at + CODE_AT + CODE_SIZE);
     });
     const maxBuffer = cases.length * REPLY_SIZE + 1024;
     const result = spawnSync(this.#program, { input, maxBuffer });

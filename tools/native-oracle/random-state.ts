@@ -31,14 +31,20 @@ const FCW_FIXED = 0x40;
 const FSW_CODES = 0x4700;
 const FSW_SUMMARY = 0x8080;
 
-export function randomState(random: RandomSource, form: NativeForm): UserState {
+export function randomState(
+  random: RandomSource,
+  form: NativeForm,
+  /** Segments have no limits: what comes first, they or alignment, is the processor's affair. */
+  whole: boolean,
+): UserState {
   const { bits } = form;
   const state = new UserState();
   for (let i = 0; i < 16; i++) {
     const value = random.integer();
     state.setGpr(i, bits === 64 ? value : i < 8 ? value & 0xffffffffn : 0n);
   }
-  const aligned = hostIsAmd && !UNALIGNED.has(form.encoding.row.mnemonic) && random.once(8);
+  const aligned =
+    whole && hostIsAmd && !UNALIGNED.has(form.encoding.row.mnemonic) && random.once(8);
   const others = (random.once(2) ? DF : 0) | (aligned ? AC : 0);
   state.rflags = (random.u32() & (STATUS | others)) | ALWAYS;
   state.rip = BigInt(codeStart(bits));

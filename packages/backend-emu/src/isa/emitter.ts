@@ -165,10 +165,10 @@ export class Emitter extends MemoryEmitter {
   // Addresses --------------------------------------------------------------------------------
 
   /**
-   * Linear address of memory operand `index`, `bytes` of which are accessed. Overridden by a
-   * translator.
+   * Linear address of memory operand `index`, `bytes` of which are accessed; `undo` runs where that
+   * faults. Overridden by a translator.
    */
-  address(index: number, bytes = Math.max(1, this.sizeOf(index) >> 3)): Value {
+  address(index: number, bytes = Math.max(1, this.sizeOf(index) >> 3), undo?: () => void): Value {
     const known = this.#addresses[index];
     if (known !== undefined) return known;
     const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
@@ -178,7 +178,7 @@ export class Emitter extends MemoryEmitter {
     } else if (this.addressing === 'any') {
       const kind = this.code.load('i32.load8_u', this.op, R.OP_EA);
       this.if(kind, () => {
-        this.code.scope(() => this.#complexAddress(index, address, kind, bytes));
+        this.code.scope(() => this.#complexAddress(index, address, kind, bytes, undo));
       });
     }
     this.#addresses[index] = address;
@@ -195,7 +195,13 @@ export class Emitter extends MemoryEmitter {
     return this.shl(this.#register(R.OP_INDEX), this.code.load('i64.load8_u', this.op, R.OP_SCALE));
   }
 
-  #complexAddress(index: number, address: Value, kind: Value, size: number): void {
+  #complexAddress(
+    index: number,
+    address: Value,
+    kind: Value,
+    size: number,
+    undo?: () => void,
+  ): void {
     this.if(
       this.eq(kind, this.i32(R.EA_INDEX)),
       () => this.code.set(address, this.add(address, this.#scaledIndex())),
@@ -207,7 +213,10 @@ export class Emitter extends MemoryEmitter {
         const checked = this.and(kind, this.i32(R.EA_CHECKED));
         this.if(checked, () => {
           const vector = this.state32(L.FAULT_VECTOR);
-          this.if(this.geS(vector, this.i32(0)), () => this.flow.fault());
+          this.if(this.geS(vector, this.i32(0)), () => {
+            undo?.();
+            this.flow.fault();
+          });
         });
       },
     );
@@ -291,6 +300,27 @@ export class Emitter extends MemoryEmitter {
     this.setStackPointer(pointer);
   }
 
+  /** Raises the fault that a push would, writing nothing. */
+  probePush(size = this.size): void {
+    const pointer = this.movedStackPointer(this.stackPointer(), -(size >> 3));
+    this.update(this.stackAddress(pointer, true, size), size >> 3);
+    this.setState32(L.RMW_PENDING, this.i32(0));
+  }
+
+  /**
+   * Outside 64-bit mode: linear address of memory operand `index` moved by `distance` bytes, whose
+   * `size` bits are checked there.
+   */
+  movedAddress(index: number, distance: Value, size: number, write: boolean): Value {
+    const narrow = this.and(this.code.load('i32.load8_u', this.op, R.OP_EA), this.i32(R.EA_16));
+    const mask = this.code.select(narrow, this.i64(0xffffn), this.i64(0xffffffffn));
+    const offset = this.and(this.add(this.effectiveAddress(index), distance), mask);
+    const segment = this.code.load('i32.load16_u', this.op, R.OP_SEGMENT);
+    this.checkSegment(segment, offset, size, write);
+    const base = this.code.load('i64.load', this.add(this.cpu, segment));
+    return this.zeroExtend(this.add(base, offset), 32);
+  }
+
   /** Reads the top of the stack without moving the pointer; see `popped`. */
   top(size = this.size): Value {
     return this.load(this.stackAddress(this.stackPointer(), false, size), size, true);
@@ -344,12 +374,13 @@ export class Emitter extends MemoryEmitter {
 
   /**
    * Outside 64-bit mode: #GP(0) of the instruction for a relative target, if it branches, behind
-   * the limit of CS. Comes before anything changes.
+   * the limit of CS. Comes before anything changes; `before` runs where there is a limit.
    */
-  requireRelative(): void {
+  requireRelative(before?: () => void): void {
     if (!this.legacy) return;
     this.if(this.and(this.state32(L.MODE), this.i32(MODE_CODE_LIMITED)), () => {
       this.code.scope(() => {
+        before?.();
         const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
         this.requireInCode(this.cutRip(this.add(this.state64(L.RIP_PAGE), displacement)));
       });

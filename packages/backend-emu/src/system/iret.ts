@@ -139,12 +139,10 @@ export function checkTarget(cpu: Processor, lo: number, hi: number): void {
 /** Pops the outer stack's pointer and segment into `outer`; the segment is read first. */
 export function popStack(cpu: Processor, size: number): void {
   const { stack, outer } = cpu;
-  stack.move(size);
-  outer.selector = stack.pop(size) & 0xffff;
-  stack.move(-2 * size);
-  outer.lo = stack.pop(size);
+  outer.selector = stack.peek(size, size) & 0xffff;
+  outer.lo = stack.peek(0, size);
   outer.hi = stack.high;
-  stack.move(size);
+  stack.move(2 * size);
 }
 
 function iretLong(cpu: Processor, size: number): void {
@@ -152,10 +150,11 @@ function iretLong(cpu: Processor, size: number): void {
   if ((record.i32(L.EFLAGS) & F.FLAG_NT) !== 0) cpu.gp();
   const { cpl } = cpu;
   stack.begin(cpu.is64, cpl);
-  const ripLo = stack.pop(size);
+  const flags = stack.peek(2 * size, size);
+  const selector = stack.peek(size, size) & 0xffff;
+  const ripLo = stack.peek(0, size);
   const ripHi = stack.high;
-  const selector = stack.pop(size) & 0xffff;
-  const flags = stack.pop(size);
+  stack.move(3 * size);
   const newCpl = selector & 3;
   const outward = newCpl !== cpl;
   // In 64-bit mode the stack pointer is always popped; what is popped, before anything is checked.
@@ -208,9 +207,10 @@ export function setPointer(cpu: Processor, lo: number, hi: number, wide: boolean
 function iretProtected(cpu: Processor, size: number): void {
   const { record, stack, cpl } = cpu;
   stack.begin(false, cpl);
-  const eip = stack.pop(size);
-  const selector = stack.pop(size) & 0xffff;
-  const flags = stack.pop(size);
+  const flags = stack.peek(2 * size, size);
+  const selector = stack.peek(size, size) & 0xffff;
+  const eip = stack.peek(0, size);
+  stack.move(3 * size);
   if (size === 4 && (flags & F.FLAG_VM) !== 0 && cpl === 0) {
     returnToV86(cpu, eip, selector, flags);
     return;

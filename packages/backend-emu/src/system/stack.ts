@@ -105,6 +105,17 @@ export class Stack {
     return value;
   }
 
+  /**
+   * The low half of what lies `offset` bytes above the pointer; the high half is in `high`.
+   * Processors read frames from their ends.
+   */
+  peek(offset: number, size: number): number {
+    this.move(offset);
+    const value = this.pop(size);
+    this.move(-offset - size);
+    return value;
+  }
+
   /** Moves the pointer by `bytes` without an access. */
   move(bytes: number): void {
     const before = this.lo >>> 0;

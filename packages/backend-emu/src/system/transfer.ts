@@ -158,8 +158,9 @@ export function callFar(cpu: Processor): Outcome {
     return callGate(cpu, selector);
   }
   checkDirect(cpu, selector);
-  checkTarget(cpu, lo, offsetHi(cpu));
+  // The return address is written before the target is looked at.
   pushReturn(cpu, size);
+  checkTarget(cpu, lo, offsetHi(cpu));
   D.setTypeBits(cpu, D.DESC_ACCESSED);
   stack.commit();
   return enter(cpu, (selector & 0xfffc) | cpu.cpl, lo, offsetHi(cpu));
@@ -237,9 +238,10 @@ export function retFar(cpu: Processor): Outcome {
   const release = record.lo(L.ARG0) & 0xffff;
   const size = record.lo(L.ARG1);
   stack.begin(cpu.is64, cpu.cpl);
-  const lo = stack.pop(size);
+  const selector = stack.peek(size, size) & 0xffff;
+  const lo = stack.peek(0, size);
   const hi = stack.high;
-  const selector = stack.pop(size) & 0xffff;
+  stack.move(2 * size);
   if (!cpu.isProtected) {
     if (lo >>> 0 > record.segmentLimit(L.SEG.cs)) cpu.gp();
     stack.move(release);

@@ -19,8 +19,9 @@ function bitOperation(x: Emitter, change: BitChange | null): void {
   const mask = x.shl(x.i64(1), number);
   if (x.kindOf(0) === 'm' && x.kindOf(1) === 'r') {
     const bytes = x.shl(x.shrS(offset, x.i64(Math.log2(x.size))), x.i64(Math.log2(x.size / 8)));
-    const moved = x.add(x.address(0), bytes);
-    const address = x.legacy ? x.zeroExtend(moved, 32) : moved;
+    const address = x.legacy
+      ? x.movedAddress(0, bytes, x.size, change !== null)
+      : x.add(x.address(0), bytes);
     if (change === null) {
       x.setCarry(testBit(x, x.load(address, x.size), number));
       return;

@@ -37,7 +37,8 @@ define('JMP', ENDS, (x) => {
 });
 
 define('CALL', ENDS, (x) => {
-  x.requireRelative();
+  // Faults of the stack come first.
+  x.requireRelative(() => x.probePush());
   x.push(x.nextRip());
   x.branchRelative();
   x.ended = true;
@@ -53,6 +54,7 @@ define('JMPI', { ...ENDS, access: 'r' }, (x) => {
 
 define('CALLI', { ...ENDS, access: 'r' }, (x) => {
   const target = x.operand(0);
+  if (x.legacy) x.probePush();
   requireTarget(x, target);
   x.push(x.nextRip());
   x.branchTo(target);

@@ -82,11 +82,14 @@ define('BOUND', { access: 'r', modal: true }, (x) => {
 });
 
 /** Memory is read, and written only if it changes. */
-define('ARPL', { access: 'w' }, (x) => {
+define('ARPL', { access: 'r', modal: true }, (x) => {
   const wanted = x.and(x.operandU(1), x.i64(3));
   const selector = x.operandU(0);
   const lower = x.ltU(x.and(selector, x.i64(3)), wanted);
   const raised = x.or(x.and(selector, x.i64(~3)), wanted);
-  x.if(lower, () => x.setOperand(0, raised));
+  x.if(lower, () => {
+    if (x.kindOf(0) === 'm') x.store(x.movedAddress(0, x.i64(0), 16, true), raised, 16);
+    else x.setOperand(0, raised);
+  });
   x.setZero(lower);
 });

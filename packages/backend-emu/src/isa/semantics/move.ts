@@ -59,12 +59,13 @@ define('CWD', {}, (x) => {
   x.setGpr(2, x.shrS(x.gpr(0, x.size), x.i64(63)), x.size);
 });
 
-define('XLAT', { string: true }, (x) => {
+define('XLAT', { string: true, modal: true }, (x) => {
   const mask = (1n << BigInt(x.form.addressSize)) - 1n;
   const offset = x.and(x.add(x.gpr(3), x.gpr(0, 8, false)), x.i64(BigInt.asIntN(64, mask)));
   const segment = x.code.load('i32.load16_u', x.op, 14);
-  const base = x.code.load('i64.load', x.add(x.cpu, segment));
-  x.setGpr(0, x.load(x.add(base, offset), 8), 8);
+  x.checkSegment(segment, offset, 8, false);
+  const sum = x.add(x.code.load('i64.load', x.add(x.cpu, segment)), offset);
+  x.setGpr(0, x.load(x.legacy ? x.zeroExtend(sum, 32) : sum, 8), 8);
 });
 
 define('LAHF', {}, (x) => {

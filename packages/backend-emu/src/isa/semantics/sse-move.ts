@@ -152,7 +152,8 @@ define('PMOVMSKB', MOVE, (x) => {
 
 /**
  * MASKMOVDQU and MASKMOVQ: bytes of operand 0 whose mask byte (operand 1) is negative go to memory
- * at rDI. All bytes are probed for writing; a mask of zero accesses nothing.
+ * at rDI. All bytes are probed for writing; a mask of zero accesses nothing,
+ * though the segment is checked.
  */
 define('MASKMOV', { access: 'r', modal: true }, (x) => {
   checkVector(x);
@@ -160,10 +161,12 @@ define('MASKMOV', { access: 'r', modal: true }, (x) => {
   const bytes = isMmx(x) ? 8 : 16;
   const data = vector(x, 0);
   const sign = x.code.op('i8x16.shr_s', vector(x, 1), x.i32(7));
-  const segment = x.add(x.cpu, x.code.load('i32.load16_u', x.op, R.OP_SEGMENT));
-  const sum = x.add(x.code.load('i64.load', segment, L.SEG_BASE), x.gpr(7, size, false));
+  const field = x.code.load('i32.load16_u', x.op, R.OP_SEGMENT);
+  const offset = x.gpr(7, size, false);
+  const sum = x.add(x.code.load('i64.load', x.add(x.cpu, field), L.SEG_BASE), offset);
   const address = x.legacy ? x.zeroExtend(sum, 32) : sum;
   const mask = bytes === 8 ? fromQuad(x, x.code.lane('i64x2.extract_lane', 0, sign)) : sign;
+  x.checkSegment(field, offset, bytes * 8, true);
   x.if(x.code.op('v128.any_true', mask), () => {
     const host = x.update(address, bytes);
     const name = bytes === 8 ? 'v128.load64_zero' : 'v128.load';

@@ -20,7 +20,7 @@ define('POP', { access: 'w', modal: true, hot: true }, (x) => {
   const before = x.gpr(4);
   x.popped(x.size >> 3);
   const after = x.gpr(4);
-  const address = x.address(0);
+  const address = x.address(0, x.size >> 3, () => x.setGpr(4, before));
   x.setGpr(4, before);
   x.store(address, value, x.size);
   x.setGpr(4, after);
@@ -84,8 +84,8 @@ define('POPA', { modal: true }, (x) => {
   const bytes = x.size >> 3;
   const start = x.stackPointer();
   const values = Array.from({ length: 8 }, (_, i) =>
-    x.load(x.stackAddress(x.movedStackPointer(start, bytes * (7 - i)), false), x.size),
-  );
+    x.load(x.stackAddress(x.movedStackPointer(start, bytes * i), false), x.size),
+  ).reverse();
   x.setStackPointer(x.movedStackPointer(start, bytes * 8));
   values.forEach((value, i) => {
     if (i !== 4) x.setGpr(i, value, x.size);

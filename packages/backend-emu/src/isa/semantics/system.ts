@@ -21,8 +21,10 @@ function ofAddress(
   access: 'r' | 'w',
   bytes: number,
   number: (x: Emitter) => number,
+  privileged = false,
 ): void {
   define(mnemonic, { access, ends: true }, (x) => {
+    if (privileged) x.if(x.state32(L.CPL), () => x.raise(13, 0));
     x.system(name, [x.address(0, bytes), x.i64(number(x))]);
   });
 }
@@ -35,12 +37,14 @@ for (const [name, access] of [
   ['SIDT', 'w'],
 ] as const) {
   define(name, { access, modal: true }, (x) => {
+    if (access === 'r') x.if(x.state32(L.CPL), () => x.raise(13, 0));
     const address = x.address(0, x.legacy ? 6 : 10);
     x.system(name.toLowerCase(), [address, x.i64(tableSize(x))]);
   });
 }
-ofAddress('INVLPG', 'invlpg', 'r', 1, () => 0);
+ofAddress('INVLPG', 'invlpg', 'r', 1, () => 0, true);
 define('INVPCID', { access: 'r', ends: true }, (x) => {
+  x.if(x.state32(L.CPL), () => x.raise(13, 0));
   x.system('invpcid', [x.address(1), x.operandU(0)]);
 });
 for (const [name, access, bytes] of [
