@@ -34,7 +34,9 @@ const MODES = 128;
 const PAGE_OFFSET = PAGE_SIZE - 1;
 
 interface Block {
+  /** Where it begins: what it is found by, and the mode's map. */
   readonly key: number;
+  readonly found: Map<number, Block>;
   /** Address of the first record and their count. */
   readonly record: number;
   readonly count: number;
@@ -69,7 +71,7 @@ export class OpCache {
   resets = 0;
   /** Grows when record addresses become void. */
   epoch = 0;
-  readonly #blocks = new Map<number, Block>();
+  readonly #blocks = Array.from({ length: MODES }, () => new Map<number, Block>());
   readonly #frames = new Map<number, Block[]>();
   readonly #crossings = new Map<number, Block>();
   readonly #bytes: Uint8Array;
@@ -101,11 +103,13 @@ export class OpCache {
    * where it is not known; 0 if `nextPage` had a fault.
    */
   block(host: number, mode: number, nextPage: NextPage): number {
-    const key = host * MODES + mode;
-    const known = this.#blocks.get(key);
+    // A map for each mode: a key that is a small integer is found several times as fast.
+    const key = host | 0;
+    const found = this.#blocks[mode];
+    const known = found.get(key);
     if (known !== undefined) return known.record;
     if (!this.hasRoom) this.reset();
-    return this.#decodeBlock(key, host, mode, nextPage);
+    return this.#decodeBlock(found, host, mode, nextPage);
   }
 
   get handlers(): HandlerSet {
@@ -122,7 +126,7 @@ export class OpCache {
   reset(): void {
     for (const frame of this.#frames.keys()) this.#physical.clearCode(frame);
     this.#frames.clear();
-    this.#blocks.clear();
+    for (const found of this.#blocks) found.clear();
     this.#crossings.clear();
     this.#next = this.#options.base;
     this.resets++;
@@ -130,7 +134,7 @@ export class OpCache {
     this.#options.onReset();
   }
 
-  #decodeBlock(key: number, host: number, mode: number, nextPage: NextPage): number {
+  #decodeBlock(found: Map<number, Block>, host: number, mode: number, nextPage: NextPage): number {
     const first = this.#next;
     const pageStart = host - (host & PAGE_OFFSET);
     const pageEnd = pageStart + PAGE_SIZE;
@@ -140,7 +144,7 @@ export class OpCache {
     const most = (mode & MODE_SINGLE) !== 0 ? 1 : BLOCK_LIMIT;
     while (count < most && at < pageEnd) {
       if (this.#decoder.decode(this.#bytes, at, pageEnd, mode) !== DECODED) {
-        if (count === 0) return this.#crossing(key, host, mode, nextPage);
+        if (count === 0) return this.#crossing(found, host, mode, nextPage);
         break;
       }
       const { info } = out;
@@ -155,14 +159,21 @@ export class OpCache {
     this.#close(first, count, at - pageStart, mode);
     this.#fusion.fuse(first, count);
     this.#enter(
-      { key, record: first, count: count + 1, start: host - pageStart, end: at - pageStart },
+      {
+        key: host | 0,
+        found,
+        record: first,
+        count: count + 1,
+        start: host - pageStart,
+        end: at - pageStart,
+      },
       pageStart,
     );
     return first;
   }
 
   /** A block of one instruction that lies across the end of its page. */
-  #crossing(key: number, host: number, mode: number, nextPage: NextPage): number {
+  #crossing(found: Map<number, Block>, host: number, mode: number, nextPage: NextPage): number {
     const pageStart = host - (host & PAGE_OFFSET);
     const here = pageStart + PAGE_SIZE - host;
     const second = nextPage();
@@ -182,10 +193,10 @@ export class OpCache {
     this.#bytes[first + R.OP_REMAINING] = 1;
     this.#next = first + 3 * R.OP_SIZE;
     const start = host & PAGE_OFFSET;
-    const block = { key, record: first, count: 3, start, end };
+    const block = { key: host | 0, found, record: first, count: 3, start, end };
     this.#enter(block, pageStart);
     this.#crossings.set(first, block);
-    this.#register({ key, record: first, count: 3, start: 0, end: end - PAGE_SIZE }, second);
+    this.#register({ ...block, start: 0, end: end - PAGE_SIZE }, second);
     return first;
   }
 
@@ -243,7 +254,7 @@ export class OpCache {
   }
 
   #enter(block: Block, pageStart: number): void {
-    this.#blocks.set(block.key, block);
+    block.found.set(block.key, block);
     this.#register(block, pageStart);
   }
 
@@ -282,13 +293,13 @@ export class OpCache {
   }
 
   #alive(block: Block): boolean {
-    return this.#blocks.get(block.key)?.record === block.record;
+    return block.found.get(block.key)?.record === block.record;
   }
 
   #kill(block: Block): void {
     this.invalidated++;
     this.#crossings.delete(block.record);
-    if (this.#alive(block)) this.#blocks.delete(block.key);
+    if (this.#alive(block)) block.found.delete(block.key);
     for (let i = 0; i < block.count; i++) {
       this.#halves[(block.record + i * R.OP_SIZE + R.OP_HANDLER) >> 1] = HANDLER_STALE;
     }
