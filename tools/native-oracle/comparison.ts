@@ -92,6 +92,10 @@ export function differences(each: NativeCase, answer: Outcome, result: Outcome):
   const mmx = row.operands.some((code) => /^[PQN]/.test(code));
   if (!mmx || native.vector < 0) compareX87(found, n, e);
   compareVectors(found, n, e, wide === 64 ? 16 : 8);
+  if (each.ignored !== undefined) {
+    const { ignored } = each;
+    e.data.set(n.data.subarray(ignored, ignored + 4), ignored);
+  }
   for (let i = 0; i < DATA_SIZE; i += 16) {
     found.bytes(`data+${hex(i)}`, n.data.subarray(i, i + 16), e.data.subarray(i, i + 16));
   }

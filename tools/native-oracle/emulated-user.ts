@@ -104,6 +104,7 @@ export class EmulatedUser {
     record.setPair(L.CR0, 0x80050033 | 0, 0);
     record.setPair(L.CR3, TABLES, 0);
     record.setPair(L.CR4, 0x406f0, 0);
+    record.setPair(L.XCR0, 3, 0);
     record.setPair(L.EFER, 0xd01, 0);
     this.#cpu.mmu.reconfigure();
     this.#cpu.fpuStateChanged();

@@ -16,7 +16,6 @@ const REASONS: readonly (readonly [reason: string, mnemonics: string])[] = [
   ['the host process needs its protection keys', 'WRPKRU'],
   ['a different answer each time', 'RDTSC RDTSCP RDPID RDRAND RDSEED'],
   ['what it waits for or leaves to depends on the host', 'MONITOR MWAIT SYSRET SYSEXIT'],
-  ['the image is larger than the window of data', 'FXSAVE FXRSTOR XSAVE XRSTOR XSAVEOPT XSAVEC'],
 ];
 
 const BY_MNEMONIC = new Map(
@@ -60,6 +59,8 @@ export function sizeExclusion(
   const far = /^(JMPFI|CALLFI|LOADFAR)$/.test(row.mnemonic);
   // AMD's processors cut the target to 16 bits.
   const near = row.operands[0]?.[0] === 'J' || /^(CALLI|JMPI|RETI?)$/.test(row.mnemonic);
-  const differs = (near && bits === 64 && size === 16) || (far && size === 64);
+  // The pointers of the last x87 instruction, and what counts as in use.
+  const image = /^(FXSAVE|FXRSTOR|XSAVE|XSAVEOPT|XSAVEC|XRSTOR)$/.test(row.mnemonic);
+  const differs = (near && bits === 64 && size === 16) || (far && size === 64) || image;
   return differs && !host.amd ? VENDOR : null;
 }

@@ -42,6 +42,8 @@ export interface NativeCase {
   readonly segments: readonly OracleSegment[];
   /** Status flags that are not compared. */
   readonly undefinedFlags: number;
+  /** Offset in the window of four bytes that are not compared. */
+  readonly ignored?: number;
 }
 
 /** AMD APM vol. 3, 1.2.5: instructions that LOCK is allowed with, on memory. */
@@ -77,6 +79,7 @@ export function randomCase(form: NativeForm, random: RandomSource): NativeCase {
     state,
     segments,
     undefinedFlags: undefinedFlags(row.mnemonic, size, count),
+    ...(needs.ignored === undefined ? {} : { ignored: needs.ignored }),
   };
 }
 

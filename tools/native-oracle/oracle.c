@@ -30,7 +30,7 @@
 #define DATA_PAGE 0x300000ul
 #define DATA_PAGES 8192
 #define DATA_AT 0xf80ul
-#define DATA_SIZE 256
+#define DATA_SIZE 1024
 #define INT3 0xcc
 #define CODE_LIMIT 32
 /* Seconds of processor time after which a case is given up: it runs in a circle. */

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-export const STATE_SIZE = 912;
+export const STATE_SIZE = 1680;
 const CODE_SIZE = 32;
 /** Where the code begins: behind length, mode and three segments. */
 const CODE_AT = 32;

@@ -24,6 +24,8 @@ export interface Needs {
   readonly target?: number | bigint;
   /** The far pointer in the instruction. */
   readonly pointer?: { readonly selector: number; readonly offset: bigint };
+  /** Offset in the window of four bytes that are not compared. */
+  readonly ignored?: number;
   /** The byte immediate. */
   readonly immediate?: number;
   /** Called with ModRM.reg beside a memory operand: its value matters, so it is no base. */

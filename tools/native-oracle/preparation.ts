@@ -3,6 +3,7 @@
  * addresses, targets of branches, operands that make both outcomes likely.
  */
 import { hostIsAmd } from './host.js';
+import { movesImage } from './image-preparation.js';
 import {
   address,
   high16,
@@ -220,6 +221,7 @@ const PREPARATIONS: readonly (readonly [names: RegExp, preparation: Preparation]
   [/^RETFI?$/, farReturn],
   [/^IRET$/, interruptReturn],
   [/^LDMXCSR$/, mediaControl],
+  [/^(FXSAVE|FXRSTOR|XSAVE|XSAVEOPT|XSAVEC|XRSTOR)$/, movesImage],
   [/^SH[LR]D$/, doubleShift],
   [/^(JCXZ|LOOP.*)$/, count],
 ];

@@ -10,10 +10,10 @@ import { STATUS } from './undefined-flags.js';
 import {
   type Bits,
   codeStart,
-  DATA_SIZE,
   FX_IMAGE,
   FX_ST,
   FX_XMM,
+  OPERANDS_SIZE,
   UserState,
 } from './user-state.js';
 
@@ -51,7 +51,7 @@ export function randomState(
   state.fx.setUint32(FX_IMAGE.mxcsr, MXCSR_MASKS, true);
   state.fx.setUint16(FX_IMAGE.fcw, 0x300 | FCW_FIXED | FCW_MASKS, true);
   const element = usesFloats(form) ? random.pick([integers, singles, doubles]) : integers;
-  for (let i = 0; i < DATA_SIZE; i += 8) state.setData(i, element(random), 8);
+  for (let i = 0; i < OPERANDS_SIZE; i += 8) state.setData(i, element(random), 8);
   if (usesVectors(form)) fillVectors(random, state, bits, element);
   if (usesX87(form)) fillX87(random, state);
   return state;
@@ -112,7 +112,7 @@ function fillX87(random: RandomSource, { fx, fxBytes }: UserState): void {
 }
 
 /** A register: 64 bits of significand, sign and exponent. */
-function extended(random: RandomSource): number[] {
+export function extended(random: RandomSource): number[] {
   const sign = random.below(2) << 15;
   const [significand, exponent] = extendedParts(random);
   return [...littleEndian(significand, 8), ...littleEndian(exponent | sign, 2)];

@@ -13,7 +13,9 @@ export const DATA_PAGE = 0x300000;
 export const DATA_PAGES = 0x2000;
 /** The window lies across the border of two pages. */
 export const DATA_AT = 0xf80;
-export const DATA_SIZE = 256;
+export const DATA_SIZE = 1024;
+/** Bytes of it in which operands lie; images take all. */
+export const OPERANDS_SIZE = 256;
 
 const RFLAGS = 128;
 const RIP = 136;
