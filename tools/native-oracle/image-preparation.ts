@@ -1,6 +1,6 @@
 /**
- * Images of x87 and SSE state for FXSAVE, XSAVE and their like: where they lie, and what is in those
- * that are loaded. Components that the emulated processor lacks are not asked for.
+ * Images of x87 and SSE state for FXSAVE, XSAVE and their like: where they lie, and what is in
+ * those that are loaded. Components that the emulated processor lacks are not asked for.
  */
 import { type Needs, RAX, type Situation } from './preparation-parts.js';
 import type { RandomSource } from './random.js';

@@ -5,33 +5,20 @@
  */
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
-import { CR0_EM, CR0_TS, VECTOR_AC, VECTOR_GP, VECTOR_NM, VECTOR_SS } from '../cpu/registers.js';
-import * as R from '../isa/op-record.js';
+import { CR0_EM, CR0_TS, VECTOR_AC, VECTOR_NM } from '../cpu/registers.js';
 import * as I from './fpu-image.js';
+import { requireCanonical } from './operand-address.js';
 import { NEXT, type Outcome } from './outcome.js';
 
-const RSP = L.gprOffset(4);
-const RBP = L.gprOffset(5);
-
-/** Whether the operand is on the stack: RSP or RBP is its base. */
-function isOnStack(cpu: Processor): boolean {
-  const { view } = cpu.physical;
-  const op = cpu.record.i32(L.CUR_OP);
-  const base = view.getUint16(op + R.OP_BASE, true);
-  const overridden = (view.getUint8(op + R.OP_EA) & R.EA_SEGMENT) !== 0;
-  return (base === RSP || base === RBP) && !overridden;
-}
-
 /**
- * What comes first: #NM, then the canonical address, then the alignment: #AC where that is asked for
- * and the address is no multiple of 4, else #GP. Found on processors; APM vol. 3, FXSAVE, lists both.
+ * What comes first: #NM, then the canonical address, then the alignment: #AC where that is asked
+ * for and the address is no multiple of 4, else #GP. APM vol. 3, FXSAVE, lists both; which of them
+ * was found on processors.
  */
 function begin(cpu: Processor): void {
   const { record, mmu } = cpu;
   if ((record.i32(L.CR0) & (CR0_EM | CR0_TS)) !== 0) cpu.raise(VECTOR_NM);
-  if (cpu.is64 && !mmu.walker.isCanonical(record.hi(L.ARG0))) {
-    cpu.raise(isOnStack(cpu) ? VECTOR_SS : VECTOR_GP, 0);
-  }
+  requireCanonical(cpu);
   if ((record.lo(L.ARG0) & 15) === 0) return;
   if ((record.lo(L.ARG0) & 3) !== 0 && cpu.cpl === 3 && mmu.aligned) cpu.raise(VECTOR_AC, 0);
   cpu.gp();

@@ -12,6 +12,7 @@ import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { CR0_TS, CR4_OSXSAVE, VECTOR_NM, VECTOR_UD } from '../cpu/registers.js';
 import * as I from './fpu-image.js';
+import { requireCanonical } from './operand-address.js';
 import { NEXT, type Outcome } from './outcome.js';
 
 const RAX = L.gprOffset(0);
@@ -54,6 +55,7 @@ function begin(cpu: Processor): Area {
   if ((record.i32(L.CR0) & CR0_TS) !== 0) cpu.raise(VECTOR_NM);
   const lo = record.lo(L.ARG0);
   if ((lo & (HEADER_SIZE - 1)) !== 0) cpu.gp();
+  requireCanonical(cpu);
   const requested = record.lo(L.XCR0) & record.lo(RAX);
   return { lo, hi: record.hi(L.ARG0), requested, wide: record.lo(L.ARG1) !== 0 };
 }
