@@ -55,7 +55,37 @@ _start: SETUP
         mov     eax, fs:[0xffff0000]
         CHECK   eax, 0x13579bdf, "0x30000 + 0xffff0000"
 
+        # Strings.
+        mov     ecx, OWN
+        mov     es, cx
+        mov     edi, 0xffe
+        mov     ecx, 4
+        cld
+        FAULT   13, 0, "REP STOSB over the limit", rep stosb
+        CHECK   ecx, 2, "ECX: two were stored"
+        CHECK   edi, 0x1000, "EDI: the one that faulted"
+        mov     ecx, DATA
+        mov     es, cx
+
         # Stacks: #SS. At CPL 3, so that the handler has another one.
+        PREPARE stack_out
+        USER    pusher
+pusher: mov     ecx, OWN + 48 + 3
+        mov     ss, ecx
+        mov     esp, 0x1008
+        push    eax
+        push    eax
+at:     push    eax                     # would go to 0xffc
+        ud2
+stack_out:
+        mov     eax, [EXC_VECTOR]
+        CHECK   eax, 12, "PUSH below an expand-down stack: vector"
+        mov     eax, [EXC_ERROR]
+        CHECK   eax, 0, "the same: error code"
+        mov     eax, [EXC_IP]
+        CHECK   eax, at, "the same: instruction pointer"
+        mov     eax, [EXC_SP]
+        CHECK   eax, 0x1000, "the same: ESP"
         PREPARE by_ebp
         USER    loader
 loader: mov     ecx, OWN + 48 + 3
@@ -68,9 +98,17 @@ by_ebp: mov     eax, [EXC_VECTOR]
         mov     eax, [EXC_SS]
         CHECK   ax, OWN+48+3, "SS"
 
-        # Code: running off the end.
+        # Code: a jump beyond the limit faults before it is taken; running off the end does too.
         mov     byte ptr [0x20ffe], 0x90
         mov     byte ptr [0x20fff], 0x90
+        mov     byte ptr [0x20000], 0xe9        # JMP to 0x2000
+        mov     dword ptr [0x20001], 0x1ffb
+        PREPARE code_1
+        jmp     OWN + 40, 0
+code_1: mov     eax, [EXC_VECTOR]
+        CHECK   eax, 13, "a jump beyond the limit: vector"
+        mov     eax, [EXC_IP]
+        CHECK   eax, 0, "the same: at the jump"
         PREPARE code_2
         jmp     OWN + 40, 0xffe
 code_2: mov     eax, [EXC_VECTOR]
