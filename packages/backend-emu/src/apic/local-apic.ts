@@ -23,6 +23,7 @@ import {
   powerOnState,
   saveState,
 } from './apic-state.js';
+import { logicalIdX2, matchesX, matchesX2 } from './destination.js';
 import type { ApicMessage } from './message.js';
 import type { ApicCpu, ApicSender, EoiShortcut } from './ports.js';
 import * as access from './register-access.js';
@@ -205,17 +206,8 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
   /** Whether `destination` of a message names this APIC. */
   matches(destination: number, logical: boolean): boolean {
     if (!this.enabled) return false;
-    if (this.isX2apic) {
-      if (destination === 0xffffffff) return true;
-      if (!logical) return destination === this.id;
-      const ldr = this.logicalX2();
-      return destination >>> 16 === ldr >>> 16 && (destination & ldr & 0xffff) !== 0;
-    }
-    if (destination === 0xff || destination === 0xffffffff) return true;
-    if (!logical) return destination === this.state.xapicId;
-    const own = this.state.ldr >>> 24;
-    if (this.state.dfr >>> 28 === 15) return (destination & own & 0xff) !== 0;
-    return (destination & 0xf0) === (own & 0xf0) && (destination & own & 0x0f) !== 0;
+    if (this.isX2apic) return matchesX2(this.id, destination, logical);
+    return matchesX(this.state, destination, logical);
   }
 
   /** What lowest-priority arbitration compares. */
@@ -255,7 +247,7 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
     if (!access.isX2Readable(offset)) return false;
     this.settle();
     if (offset === R.APIC_ID) this.lo = this.id;
-    else if (offset === R.LDR) this.lo = this.logicalX2();
+    else if (offset === R.LDR) this.lo = logicalIdX2(this.id);
     else this.lo = access.readRegister(this, offset) >>> 0;
     return true;
   }
@@ -291,8 +283,7 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
     if (hi >= 2 ** (this.options.physicalBits - 32)) return false;
     const mode = (lo >>> 10) & 3;
     const before = (state.baseLo >>> 10) & 3;
-    // Bits 11:10: 0 off, 2 xAPIC, 3 x2APIC. 1 is invalid, 3 is left only to 0, entered only from 2.
-    if (mode === 1 || (before === 3 && mode === 2) || (before === 0 && mode === 3)) return false;
+    if (!mayEnter(mode, before)) return false;
     state.baseLo = ((lo & ~R.BASE_BSC) | (this.options.boot ? R.BASE_BSC : 0)) >>> 0;
     state.baseHi = hi >>> 0;
     if (mode !== before) this.enterMode(mode);
@@ -406,10 +397,6 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
     this.update();
   }
 
-  private logicalX2(): number {
-    return (((this.id >>> 4) << 16) | (1 << (this.id & 15))) >>> 0;
-  }
-
   /** Recomputes what is deliverable and wakes the processor when something newly is. */
   private update(): void {
     const had = this.externalReady || this.deliverable >= 0;
@@ -476,4 +463,13 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
     this.state.offered = false;
     return this.shortcut?.withdraw() ?? false;
   }
+}
+
+/**
+ * Whether APIC_BASE bits 11:10 may become `mode` (0 off, 2 xAPIC, 3 x2APIC; 1 is invalid): x2APIC
+ * mode is entered from xAPIC mode only and left by switching off only.
+ */
+function mayEnter(mode: number, before: number): boolean {
+  if (mode === 1) return false;
+  return !(before === 3 && mode === 2) && !(before === 0 && mode === 3);
 }
