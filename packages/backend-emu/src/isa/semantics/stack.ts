@@ -83,11 +83,11 @@ define('PUSHA', { modal: true }, (x) => {
 define('POPA', { modal: true }, (x) => {
   const bytes = x.size >> 3;
   const start = x.stackPointer();
-  const values = Array.from({ length: 8 }, (_, i) =>
-    x.load(x.stackAddress(x.movedStackPointer(start, bytes * i), false), x.size),
-  ).reverse();
+  // What has been popped before a fault stays, as with AMD's processors.
+  for (let i = 0; i < 8; i++) {
+    const address = x.stackAddress(x.movedStackPointer(start, bytes * i), false);
+    const value = x.load(address, x.size);
+    if (i !== 3) x.setGpr(7 - i, value, x.size);
+  }
   x.setStackPointer(x.movedStackPointer(start, bytes * 8));
-  values.forEach((value, i) => {
-    if (i !== 4) x.setGpr(i, value, x.size);
-  });
 });
