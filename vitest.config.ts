@@ -27,7 +27,10 @@ export default defineConfig({
           include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts', 'examples/**/*.test.ts'],
           exclude: ['**/node_modules/**', '**/dist/**'],
           environment: 'node',
-          testTimeout: 20_000,
+          // One module graph a worker: the processor's core is generated once, not once a file.
+          isolate: false,
+          // A test may be starved on a shared machine; none is slow.
+          testTimeout: 60_000,
         },
       },
       {
