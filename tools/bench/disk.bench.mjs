@@ -119,7 +119,7 @@ function secondsOfParts(title, program, args) {
     const tooLate = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
     child.stdout.setEncoding('utf8').on('data', (text) => {
       output += text;
-      for (const [, word, part] of output.matchAll(/^(BEGIN|END) ([a-z-]+)\r?\n/gm)) {
+      for (const [, word, part] of output.matchAll(/(BEGIN|END) ([a-z-]+)\r?\n/g)) {
         if (word === 'BEGIN') begun[part] ??= cpuSeconds(child.pid);
         // At least a clock tick, so that a rate stays finite.
         else seconds[part] ??= Math.max(0.01, cpuSeconds(child.pid) - begun[part]);

@@ -26,8 +26,8 @@ class Source implements InputSource {
     private readonly port: MachineInput,
   ) {}
 
-  push(data: Uint8Array): boolean {
-    return this.port.push(this, data);
+  push(data: Uint8Array, given?: 'given'): boolean {
+    return this.port.push(this, given === undefined ? data.slice() : data);
   }
 
   onRoom(listener: () => void): void {
@@ -140,7 +140,7 @@ export class MachineInput implements InputPort {
       return false;
     }
     source.queued += data.length;
-    this.queue.push({ source, data: data.slice() });
+    this.queue.push({ source, data });
     this.hooks.changed();
     return true;
   }

@@ -10,7 +10,13 @@
  */
 import type { Clock, InputPort } from '@cloister/core';
 import { state } from '@cloister/core/devices';
-import { HostWork, type SavedWork, savedWorkField, type Work } from '../device/host-work.js';
+import {
+  HostResult,
+  HostWork,
+  type SavedWork,
+  savedWorkField,
+  type Work,
+} from '../device/host-work.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { type RateLimit, RateLimiter, type RateState, rateField } from '../device/rate-limiter.js';
 import { byteLength } from '../queue/chain.js';
@@ -199,14 +205,16 @@ class BlkModel implements VirtioModel<State> {
   /** The host's part: the result is a status and, for what reads, data. Depends on `entry` only. */
   private workOf({ request, data }: InFlight): Work {
     const { disk } = this.ports;
-    const status = (code: number) => Uint8Array.of(code);
+    const status = (code: number) => answer(code, 0);
     return async () => {
       if (disk.readOnly && WRITES.has(request.type)) return status(R.S_IOERR);
       switch (request.type) {
         case R.T_IN: {
           const refused = R.checkData(request, disk.size);
           if (refused !== R.S_OK) return status(refused);
-          return withStatus(await disk.read(request.offset, request.length));
+          const read = answer(R.S_OK, request.length);
+          await disk.read(request.offset, read.data.subarray(1));
+          return read;
         }
         case R.T_OUT: {
           const refused = R.checkData(request, disk.size);
@@ -218,9 +226,9 @@ class BlkModel implements VirtioModel<State> {
           await disk.flush();
           return status(R.S_OK);
         case R.T_GET_ID: {
-          const id = new Uint8Array(Math.min(request.length, R.ID_SIZE));
-          id.set(this.serial.subarray(0, id.length));
-          return withStatus(id);
+          const id = answer(R.S_OK, Math.min(request.length, R.ID_SIZE));
+          id.data.set(this.serial.subarray(0, id.data.length - 1), 1);
+          return id;
         }
         case R.T_DISCARD:
         case R.T_WRITE_ZEROES: {
@@ -286,7 +294,7 @@ class BlkModel implements VirtioModel<State> {
     this.limiter.load(saved.rate);
     this.work.load(saved.work, (token) => {
       const entry = this.inFlight.get(token);
-      return entry === undefined ? () => Promise.resolve(new Uint8Array(0)) : this.workOf(entry);
+      return entry === undefined ? () => Promise.reject(new Error('unknown')) : this.workOf(entry);
     });
   }
 
@@ -303,10 +311,10 @@ class BlkModel implements VirtioModel<State> {
 
 const WRITES: ReadonlySet<number> = new Set([R.T_OUT, R.T_DISCARD, R.T_WRITE_ZEROES]);
 
-function withStatus(data: Uint8Array): Uint8Array {
-  const result = new Uint8Array(1 + data.length);
-  result[0] = R.S_OK;
-  result.set(data, 1);
+/** A result: a status, then room for so much data. */
+function answer(status: number, length: number): HostResult {
+  const result = new HostResult(1 + length);
+  result.data[0] = status;
   return result;
 }
 

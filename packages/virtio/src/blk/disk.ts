@@ -9,7 +9,8 @@ export interface Disk {
   /** Bytes, a multiple of 512. */
   readonly size: number;
   readonly readOnly: boolean;
-  read(offset: number, length: number): Promise<Uint8Array>;
+  /** Fills `target`. */
+  read(offset: number, target: Uint8Array): Promise<void>;
   write(offset: number, data: Uint8Array): Promise<void>;
   writeZeroes(offset: number, length: number): Promise<void>;
   /** The contents are not needed any more; what they read as afterwards is open. */
@@ -27,7 +28,10 @@ export function memoryDisk(contents: Uint8Array, options: { readOnly?: boolean }
   return {
     size,
     readOnly: options.readOnly ?? false,
-    read: (offset, length) => Promise.resolve(contents.slice(offset, offset + length)),
+    read(offset, target) {
+      target.set(contents.subarray(offset, offset + target.length));
+      return Promise.resolve();
+    },
     write(offset, data) {
       contents.set(data, offset);
       return Promise.resolve();

@@ -2,7 +2,7 @@
 import type { Clock, InputPort, InputSource } from '@cloister/core';
 import { FakeClock } from '@cloister/core/testing';
 import { describe, expect, it } from 'vitest';
-import { HostWork, type SavedWork } from './host-work.js';
+import { HostResult, HostWork, type SavedWork } from './host-work.js';
 
 /** An input port that hands over when told, as the machine does at a boundary. */
 class FakeInput implements InputPort {
@@ -41,6 +41,12 @@ class FakeInput implements InputPort {
   restore(): void {}
 }
 
+function resultOf(byte: number): HostResult {
+  const result = new HostResult(1);
+  result.data[0] = byte;
+  return result;
+}
+
 function rig(mode: Clock['mode'] = 'icount') {
   const clock = new FakeClock();
   const input = new FakeInput();
@@ -52,15 +58,15 @@ function rig(mode: Clock['mode'] = 'icount') {
     bound: 1000,
     deliver: (token, result) => void delivered.push(`${token}:${[...result]}@${clock.now()}`),
   });
-  const open: Record<number, (result: Uint8Array) => void> = {};
+  const open: Record<number, (result: HostResult) => void> = {};
   const start = (token: number, after: number) =>
     work.start(
       token,
       after,
-      () => new Promise<Uint8Array>((resolve) => void (open[token] = resolve)),
+      () => new Promise<HostResult>((resolve) => void (open[token] = resolve)),
     );
   const finish = async (token: number) => {
-    open[token]!(Uint8Array.of(token));
+    open[token]!(resultOf(token));
     for (let turn = 0; turn < 5; turn++) await Promise.resolve();
   };
   const pass = (ns: number) => {
@@ -147,7 +153,7 @@ describe('host work, counted clock', () => {
     const again: number[] = [];
     b.work.load(saved as SavedWork[], (token) => {
       again.push(token);
-      return () => Promise.resolve(Uint8Array.of(token + 10));
+      return () => Promise.resolve(resultOf(token + 10));
     });
     expect(again).toEqual([1, 3]);
     await b.work.drain();

@@ -10,8 +10,22 @@
 import type { Clock, InputPort, InputSource, Timer } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 
-/** The work itself: resolves with the result. Rejection counts as an empty result. */
-export type Work = () => Promise<Uint8Array>;
+/** Results have room for their token in front, so that they are never copied. */
+const HEADROOM = 4;
+
+/** The result of work: `data` is to be filled, and left alone once the work is done. */
+export class HostResult {
+  readonly whole: Uint8Array;
+  readonly data: Uint8Array;
+
+  constructor(length: number) {
+    this.whole = new Uint8Array(HEADROOM + length);
+    this.data = this.whole.subarray(HEADROOM);
+  }
+}
+
+/** The work itself. Rejection counts as an empty result. */
+export type Work = () => Promise<HostResult>;
 
 export interface HostWorkOptions {
   /** Name of the input source: the device's. */
@@ -51,7 +65,7 @@ interface Entry extends SavedWork {
   timer: Timer | null;
 }
 
-const NOTHING = new Uint8Array(0);
+const NOTHING = new Uint8Array(HEADROOM);
 
 export class HostWork {
   private readonly source: InputSource;
@@ -135,8 +149,8 @@ export class HostWork {
   private begin(entry: Entry, work: Work): void {
     const ready = this.before === null ? work() : this.before.then(work);
     const run = ready.then(
-      (result) => this.finished(entry, result),
-      () => this.finished(entry, NOTHING),
+      ({ whole }) => this.finished(entry, whole),
+      () => this.finished(entry, NOTHING.slice()),
     );
     this.atHost.add(run);
     void run.then(() => {
@@ -176,20 +190,20 @@ export class HostWork {
   }
 
   private push(entry: Entry): boolean {
-    const data = new Uint8Array(4 + entry.result.length);
-    new DataView(data.buffer).setUint32(0, entry.token, true);
-    data.set(entry.result, 4);
-    if (!this.source.push(data)) return false;
+    // A result that was restored from a damaged record is none.
+    const data = entry.result.length < HEADROOM ? NOTHING.slice() : entry.result;
+    new DataView(data.buffer, data.byteOffset).setUint32(0, entry.token, true);
+    if (!this.source.push(data, 'given')) return false;
     entry.phase = QUEUED;
     entry.result = NOTHING;
     return true;
   }
 
   private arrived(data: Uint8Array): void {
-    if (data.length < 4) return;
+    if (data.length < HEADROOM) return;
     const token = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
     if (!this.entries.delete(token)) return;
-    this.options.deliver(token, data.subarray(4));
+    this.options.deliver(token, data.subarray(HEADROOM));
     this.settle();
   }
 }

@@ -7,6 +7,7 @@ export {
 } from './controller.js';
 export * from './features.js';
 export {
+  HostResult,
   HostWork,
   type HostWorkOptions,
   type SavedWork,

@@ -148,11 +148,7 @@ export function fileDisk(path: string, options: FileDiskOptions = {}): Disk {
   return {
     size,
     readOnly,
-    async read(offset, length) {
-      const data = new Uint8Array(length);
-      await file.read(offset, data);
-      return data;
-    },
+    read: (offset, target) => file.read(offset, target),
     write: (offset, data) => file.write(offset, data),
     async writeZeroes(offset, length) {
       for (let done = 0; done < length; done += ZEROES.length) {

@@ -51,15 +51,13 @@ class OverlayDisk implements Disk {
     this.file.readNow(HEADER, this.bitmap);
   }
 
-  read(offset: number, length: number): Promise<Uint8Array> {
+  read(offset: number, target: Uint8Array): Promise<void> {
     return this.inTurn(async () => {
-      const data = new Uint8Array(length);
-      for (const { from, to } of this.runs(offset, length, (block) => +this.has(block))) {
-        const target = data.subarray(from - offset, to - offset);
-        if (this.has(Math.floor(from / BLOCK))) await this.file.read(this.dataStart + from, target);
-        else target.set(await this.base.read(from, to - from));
+      for (const { from, to } of this.runs(offset, target.length, (block) => +this.has(block))) {
+        const part = target.subarray(from - offset, to - offset);
+        if (this.has(Math.floor(from / BLOCK))) await this.file.read(this.dataStart + from, part);
+        else await this.base.read(from, part);
       }
-      return data;
     });
   }
 
@@ -112,7 +110,7 @@ class OverlayDisk implements Disk {
       const start = first * BLOCK;
       const whole = new Uint8Array(BLOCK);
       // The base may end within its last block.
-      whole.set(await this.base.read(start, Math.min(BLOCK, this.size - start)));
+      await this.base.read(start, whole.subarray(0, this.size - start));
       whole.set(data, offset - start);
       await this.file.write(this.dataStart + start, whole);
     } else {
