@@ -6,7 +6,8 @@
  * vol. 3, MOV and POP (no trap is taken before the instruction after a load of SS has ended;
  * AMD's processors take breakpoints on its code). tools/native-oracle compares it with the host.
  *
- * Known inaccuracy: RFLAGS.RF, where it is set at a repeated instruction, lasts longer than the
+ * Known inaccuracies: DebugCtl.BTF is ignored: every instruction is stepped over, not branches
+ * only. RFLAGS.RF, where it is set at a repeated instruction, lasts longer than the
  * first iteration only while instructions are watched one by one.
  */
 import { DR6_BS } from '../cpu/debug-state.js';
