@@ -172,12 +172,10 @@ export function operandBytes({ encoding, size }: NativeForm): number {
   return code === 'EvMw' ? 2 : (fixed[code[1]] ?? Math.max(size, 8) / 8);
 }
 
-/**
- * MOVSXD: see `isa/vendor-differences.ts`. An x87 instruction whose exception is not masked does
- * not store, and then does not fault; the emulated processor looks at the memory first.
- */
+/** See `isa/vendor-differences.ts`, MOVSXD and stores of x87. */
 function mayFault(form: NativeForm, { fx }: UserState): boolean {
-  if (form.encoding.row.mnemonic === 'MOVSXD' && !hostIsAmd) return false;
+  if (hostIsAmd) return true;
+  if (form.encoding.row.mnemonic === 'MOVSXD') return false;
   return !isX87(form) || (fx.getUint16(FX_IMAGE.fcw, true) & 0x3f) === 0x3f;
 }
 

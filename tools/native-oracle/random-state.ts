@@ -103,12 +103,19 @@ function fillX87(random: RandomSource, { fx, fxBytes }: UserState): void {
   fx.setUint16(FX_IMAGE.fcw, FCW_FIXED | masks | modes, true);
   const flags = random.once(4) ? random.below(64) : 0;
   const summary = (flags & ~masks) === 0 ? 0 : FSW_SUMMARY;
-  fx.setUint16(FX_IMAGE.fop, random.below(0x800), true);
-  for (const at of [FX_IMAGE.fip, FX_IMAGE.fdp]) fx.setBigUint64(at, random.u64() >> 17n, true);
+  // Without a pending exception the host's kernel may lose them at any interrupt: AMD's XSAVE
+  // stores zeros then.
+  if (summary !== 0) fillPointers(random, fx);
   const top = random.below(8) << 11;
   fx.setUint16(FX_IMAGE.fsw, (random.u32() & FSW_CODES) | top | flags | summary, true);
   fxBytes[FX_IMAGE.tags] = random.once(3) ? random.below(256) : 0xff;
   for (let i = 0; i < 8; i++) fxBytes.set(extended(random), FX_ST + i * 16);
+}
+
+/** Opcode and addresses of the last x87 instruction, canonical. */
+function fillPointers(random: RandomSource, fx: DataView): void {
+  fx.setUint16(FX_IMAGE.fop, random.below(0x800), true);
+  for (const at of [FX_IMAGE.fip, FX_IMAGE.fdp]) fx.setBigUint64(at, random.u64() >> 17n, true);
 }
 
 /** A register: 64 bits of significand, sign and exponent. */

@@ -69,4 +69,16 @@ export const VENDOR_DIFFERENCES: readonly VendorDifference[] = [
     intel: 'SDM vol. 2, DPPS: processors sum each lane in an order of its own',
     avoided: 'any NaN is as good as another',
   },
+  {
+    form: 'x87 stores whose exception is not masked, to memory that faults',
+    amd: 'APM vol. 1, 6.8.3: nothing is stored; its processors fault for the memory first',
+    intel: 'SDM vol. 1, 8.5: nothing is stored, and its processors do not look at the memory',
+    avoided: 'the operand does not fault where an exception is not masked',
+  },
+  {
+    form: 'opcode and addresses of the last x87 instruction in FXSAVE and XSAVE images',
+    amd: 'APM vol. 3, FXSAVE; CPUID Fn8000_0008 EBX[2]: zeros unless an exception is pending',
+    intel: 'SDM vol. 1, 8.1.8: always; the operand’s address of unmasked exceptions only',
+    avoided: 'not compared, and neither are FXSAVE, XSAVE and their like',
+  },
 ];
