@@ -68,12 +68,13 @@ export function buildProgram(/** @type {string} */ name) {
     execFileSync('as', [...flags, '-o', path('o'), join(sources, `${name}.s`)]);
     const link = ['-m', 'elf_x86_64', '--build-id=none', '-Ttext', `0x${IMAGE.toString(16)}`];
     execFileSync('ld', [...link, '-e', '_start', '-o', path('elf'), path('o')]);
-    const section = (/** @type {string} */ which) => {
-      const file = path(which);
-      const dump = ['--dump-section', `.${which}=${file}`, path('elf'), path('rest')];
-      execFileSync('objcopy', dump, { stdio: 'pipe' });
-      return existsSync(file) ? readFileSync(file) : Buffer.alloc(0);
-    };
+    // What a program has not is not written; objcopy only says so.
+    const dumps = ['text', 'expect', 'exits', 'final'].flatMap((which) => {
+      return ['--dump-section', `.${which}=${path(which)}`];
+    });
+    execFileSync('objcopy', [...dumps, path('elf'), path('rest')], { stdio: 'pipe' });
+    const section = (/** @type {string} */ which) =>
+      existsSync(path(which)) ? readFileSync(path(which)) : Buffer.alloc(0);
     const image = section('text');
     if (image.length > IMAGE_END - IMAGE) throw new Error(`${name} has ${image.length} bytes`);
     return {

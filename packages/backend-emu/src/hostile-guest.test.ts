@@ -88,8 +88,8 @@ describe('a guest that misbehaves', () => {
 const FULL = process.env.CLOISTER_FULL === '1';
 const seed = Number(process.env.CLOISTER_SEED ?? Date.now() % 2 ** 31);
 /** Instructions in each mode, and at most in one guest. */
-const WANTED = FULL ? 1e8 : 8e4;
-const GUEST_MAX = FULL ? 2e6 : 5e4;
+const WANTED = FULL ? 1e8 : 4e4;
+const GUEST_MAX = FULL ? 2e6 : 4e4;
 
 /** Everything that can be seen of a run, exits by their hash. */
 interface Trace {

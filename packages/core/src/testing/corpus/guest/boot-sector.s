@@ -64,7 +64,9 @@ _start: cli
         in      al, 0x61
         test    al, 0x20
         jnz     bad
-1:      in      al, 0x61
+1:      mov     cx, 1000                # looking costs more than waiting
+6:      loop    6b
+        in      al, 0x61
         test    al, 0x20
         jz      1b
         mov     si, offset pit
