@@ -291,9 +291,9 @@ export class KvmVcpu implements Vcpu {
     if (completed !== null) return completed;
     if (end === 'kicked') return end;
     this.asleep = this.sleepState();
+    this.settleSleep();
     if (this.asleep === null) return end;
     if (this.asleep === 'halted') this.page.deliverHalt(sink);
-    this.planWake();
     return this.asleep;
   }
 
@@ -426,16 +426,28 @@ export class KvmVcpu implements Vcpu {
       return true;
     }
     this.cancelWake();
-    if (this.asleep === 'halted') {
-      // The first look makes an interrupt of a timer that fired, the second one takes it.
-      for (let looks = 0; looks < 2 && this.asleep !== null && !this.undelivered; looks++) {
-        this.poll();
-        this.asleep = this.sleepState();
-      }
-    } else this.asleep = this.sleepState();
+    if (this.asleep === 'halted') this.look();
+    else this.asleep = this.sleepState();
     this.seen = ports.events.count;
-    if (this.asleep !== null) this.planWake();
+    this.settleSleep();
     return this.asleep === null;
+  }
+
+  /** Two looks: the first makes an interrupt of a timer that fired, the second takes it. */
+  private look(): void {
+    for (let looks = 0; looks < 2 && this.asleep === 'halted' && !this.undelivered; looks++) {
+      this.poll();
+      this.asleep = this.sleepState();
+    }
+  }
+
+  /**
+   * A vCPU that was found halted: plans its wake. Without a timer to wake it, one may have fired
+   * since it was looked at; then it does not sleep.
+   */
+  private settleSleep(): void {
+    if (this.asleep !== 'halted' || this.ports.interrupts.kind === 'none') return;
+    if (!this.planWake()) this.look();
   }
 
   /** Enters the guest with a signal pending: KVM wakes the vCPU if it can, and comes back. */
@@ -466,15 +478,15 @@ export class KvmVcpu implements Vcpu {
   }
 
   /** The kernel's APIC timer cannot wake a vCPU outside of KVM_RUN: the machine's clock does. */
-  private planWake(): void {
-    const { sys, clock, events, tscKhz, interrupts } = this.ports;
-    if (this.asleep !== 'halted' || interrupts.kind === 'none') return;
+  private planWake(): boolean {
+    const { sys, clock, events, tscKhz } = this.ports;
     const ns = untilLapicTimer(sys, this.fd, tscKhz);
-    if (ns === Number.POSITIVE_INFINITY) return;
+    if (ns === Number.POSITIVE_INFINITY) return false;
     this.wake = clock.at(clock.now() + ns, () => {
       this.wake = null;
       events.count++;
     });
+    return true;
   }
 
   private cancelWake(): void {
