@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { statusFlags } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import * as R from '../isa/op-record.js';
+import { PAGE_SIZE } from '../mmu/physical.js';
 import { effectsOf } from './effects.js';
 import { enumerateHandlers, formOfHandler, handlerOfCase } from './handlers.js';
 import { sequences } from './sequences.js';
@@ -18,6 +19,8 @@ const CODE = 0x1000;
 const DATA = 0x8000;
 const STACK = 0x9800;
 const UNMAPPED = 0x40000000;
+/** What a program may have written, by accident as well: all that its machine has. */
+const CLEARED = 0x3f0000;
 /** Registers that programs compute with; RBX, RDI and R15 hold the addresses above. */
 const WORKING = [0, 1, 2, 6];
 
@@ -80,8 +83,10 @@ const instruction = fc.oneof(
 
 function start(machine: TestMachine, code: readonly number[], seed: number): void {
   const { record, physical } = machine;
-  physical.bytes.fill(0, CODE, STACK + 0x100);
-  physical.written(CODE, STACK + 0x100 - CODE);
+  for (let page = 0; page < CLEARED; page += PAGE_SIZE) {
+    physical.bytes.fill(0, page, page + PAGE_SIZE);
+    physical.written(page, PAGE_SIZE);
+  }
   for (let i = 0; i < 16; i++) record.setPair(L.gprOffset(i), seed * (i + 1), seed >> i);
   record.setPair(L.gprOffset(3), DATA, 0);
   record.setPair(L.gprOffset(4), STACK, 0);
@@ -89,6 +94,8 @@ function start(machine: TestMachine, code: readonly number[], seed: number): voi
   record.setPair(L.gprOffset(15), UNMAPPED, 0);
   record.setPair(L.FLAG_RES, seed, 0);
   record.setPair(L.FLAG_CV, 0, seed);
+  record.setPair(L.FLAG_ADJ, 0, 0);
+  record.setI32(L.EFLAGS, 2);
   record.setI32(L.FAULT_VECTOR, -1);
   machine.interpreter.executed = 0;
   machine.load(CODE, [...code, 0xf4]);

@@ -213,10 +213,16 @@ class CoreModuleBuilder {
         this.#lookUp(loop);
       },
     );
+    this.#setRipPage(loop);
+    enterBlock(loop);
+  }
+
+  /** Notes the page that offsets in the block of `op`, which begins at `target`, count from. */
+  #setRipPage({ code, cpu, op, target }: LoopContext): void {
+    const x = new FlagEmitter(code, cpu);
     const next = code.load('i64.load16_u', op, R.OP_NEXT);
     const length = code.load('i64.load8_u', op, R.OP_LENGTH);
     x.setState64(L.RIP_PAGE, x.sub(target, x.sub(next, length)));
-    enterBlock(loop);
   }
 
   /** Has the record of `target` looked up, and decoded if need be. */
@@ -299,6 +305,8 @@ class CoreModuleBuilder {
           code.set(loop.target, rip);
           code.set(loop.refund, remaining);
           this.#lookUp(loop);
+          // Behind an instruction that crosses into the next page, the page is another.
+          this.#setRipPage(loop);
           enterBlock(loop);
         } else {
           x.setState64(L.RIP, rip);

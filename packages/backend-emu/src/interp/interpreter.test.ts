@@ -189,4 +189,21 @@ describe('FS and GS bases', () => {
     expect(machine.interpreter.run(100)).toBe('fault');
     expect(machine.systemCalls).toEqual(['wideBase']);
   });
+
+  it('knows where it is behind an instruction across two pages that overwrites itself', () => {
+    const machine = testMachine();
+    const { record } = machine;
+    // add [rdi], cl; mov rax, [r15]
+    machine.load(0xfff, [0x00]);
+    machine.load(0x1000, [0x0f, 0x49, 0x8b, 0x07]);
+    record.setPair(L.gprOffset(7), 0x1000, 0);
+    record.setPair(L.gprOffset(1), 0xf7, 0);
+    record.setPair(L.gprOffset(15), 0x40000000, 0);
+    record.setPair(L.RIP, 0xfff, 0);
+    expect(machine.interpreter.run(10)).toBe('fault');
+    expect(machine.physical.bytes[0x1000]).toBe(0x06);
+    expect(record.i32(L.FAULT_VECTOR)).toBe(14);
+    expect(record.lo(L.RIP)).toBe(0x1001);
+    expect(machine.interpreter.executed).toBe(1);
+  });
 });
