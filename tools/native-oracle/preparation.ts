@@ -161,11 +161,14 @@ const count: Preparation = ({ random, state }) => {
   return {};
 };
 
-/** LDMXCSR: reserved bits fault. */
+/**
+ * LDMXCSR: reserved bits fault. Bit 17 (MM) is one where there is no misaligned SSE mode, which a
+ * host of AMD's has and no model states (AMD APM vol. 1, 4.2.2).
+ */
 const mediaControl: Preparation = ({ form, random, state }) => {
-  if (random.once(4)) return {};
   const offset = random.below(240);
-  state.setData(offset + 2, 0, 2);
+  const reserved = random.once(4) ? (random.u32() >>> 16) & ~2 : 0;
+  state.setData(offset + 2, reserved, 2);
   return { target: dataStart(form.bits) + offset };
 };
 
