@@ -35,7 +35,7 @@ import * as L from './layout.js';
 import { MmioRouter } from './mmio.js';
 import { ATTR_L, MODE_64, MODE_SIZE_MASK, modeKey } from './mode.js';
 import { CpuRecord } from './record.js';
-import { CR0_PE, CR4_PKE, EFER_LMA, VECTOR_GP } from './registers.js';
+import { CR0_CD, CR0_NW, CR0_PE, CR4_PKE, EFER_LMA, VECTOR_GP } from './registers.js';
 import { readVcpuState, writeVcpuState } from './state.js';
 
 export interface ProcessorOptions {
@@ -151,11 +151,18 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.baseChanged();
   }
 
-  /** The state after RESET, or after INIT, which keeps x87, SSE, caches and most MSRs. */
+  /**
+   * The state after RESET, or after INIT, which keeps x87, SSE, XCR0, caches with CR0.CD and NW,
+   * and most MSRs (AMD APM vol. 2, 14.1.3).
+   */
   private resetRecord(init: boolean): void {
     const { record } = this;
+    const { cr0, xcr0 } = readVcpuState(record);
     if (!init) record.bytes.fill(0, 0, L.RECORD_SIZE);
-    writeVcpuState(record, resetState(this.cpu.model.signature));
+    const state = resetState(this.cpu.model.signature);
+    const caching = BigInt(CR0_CD | CR0_NW);
+    const kept = { cr0: (state.cr0 & ~caching) | (cr0 & caching), xcr0 };
+    writeVcpuState(record, init ? { ...state, ...kept } : state);
     record.setI32(L.FAULT_VECTOR, -1);
     record.setI32(L.CPL, 0);
     record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
