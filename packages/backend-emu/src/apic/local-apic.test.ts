@@ -325,6 +325,21 @@ describe('the timer', () => {
     expect(clock.armed).toBe(0);
   });
 
+  it('does not begin again when the divisor grows after the end', () => {
+    const { apics, clock } = machine(1);
+    const apic = apics[0]!;
+    enable(apic);
+    apic.mmioWrite(R.LVT_TIMER, 4, 0x40);
+    apic.mmioWrite(R.TIMER_DIVIDE, 4, 0xb); // by 1
+    apic.mmioWrite(R.TIMER_INITIAL, 4, 100);
+    clock.advanceTo(150);
+    expect(apic.acknowledge()).toBe(0x40);
+    apic.mmioWrite(R.TIMER_DIVIDE, 4, 0xa); // by 128
+    expect(apic.mmioRead(R.TIMER_CURRENT, 4)).toBe(0);
+    apic.mmioWrite(R.LVT_TIMER, 4, 0x41);
+    expect(clock.armed).toBe(0);
+  });
+
   it('repeats, needs no event while masked, and stops at zero', () => {
     const { apics, clock } = machine(1);
     const apic = apics[0]!;

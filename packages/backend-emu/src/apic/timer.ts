@@ -97,13 +97,14 @@ export class ApicTimer {
     return this.divide;
   }
 
-  /** A running count goes on from where it is, at the new rate. */
+  /** The count goes on from where it is, at the new rate; one that has ended does not revive. */
   writeDivide(value: number): void {
     const current = this.readCurrent();
     this.divide = value & 0xb;
-    if (this.initial === 0 || current === 0) return;
+    if (this.initial === 0) return;
     this.start = this.clock.now() - (this.initial - current) * divisorOf(this.divide);
-    this.arm();
+    // The interrupt of one that has ended may still be on its way.
+    if (current !== 0) this.arm();
   }
 
   /** Puts the armed deadline into `target`; 0 when not armed. */
