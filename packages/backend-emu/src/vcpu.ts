@@ -8,7 +8,13 @@ import { type ExitSink, type RunEnd, type Vcpu, type VcpuState, VmmError } from 
 import * as L from './cpu/layout.js';
 import type { Processor } from './cpu/processor.js';
 import type { Interpreter } from './interp/interpreter.js';
-import { breakOnCode, isWatched, stepWatched, takeDebugTrap } from './system/debug-traps.js';
+import {
+  breakOnCode,
+  codeBreaks,
+  isWatched,
+  stepWatched,
+  takeDebugTrap,
+} from './system/debug-traps.js';
 import { deliverFault, takeInterrupt } from './system/exceptions.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
@@ -93,12 +99,29 @@ export class EmulatedVcpu implements Vcpu {
     const ripLo = processor.record.lo(L.RIP);
     const ripHi = processor.record.hi(L.RIP);
     const before = interpreter.executed;
-    if (isWatched(processor)) {
-      if (!breakOnCode(processor)) stepWatched(processor, this.#step);
-    } else {
-      this.#run(shadowed ? 1 : most);
-    }
+    if (isWatched(processor)) this.#watched();
+    else this.#run(shadowed ? 1 : most);
     if (shadowed && interpreter.executed > before) processor.endShadow(ripLo, ripHi);
+  }
+
+  /** Runs one instruction in a page with breakpoints, or the next one that is traced. */
+  #watched(): void {
+    const { processor } = this;
+    const causes = codeBreaks(processor);
+    if (causes === 0) {
+      stepWatched(processor, this.#step);
+      return;
+    }
+    this.#charge();
+    breakOnCode(processor, causes);
+  }
+
+  /**
+   * Counts an instruction that faults, before that is delivered. A handler whose first instruction
+   * faults would otherwise keep the vCPU for ever, and time would stand still meanwhile.
+   */
+  #charge(): void {
+    this.interpreter.executed++;
   }
 
   /**
@@ -118,6 +141,7 @@ export class EmulatedVcpu implements Vcpu {
     if (interpreter.run(count) !== 'fault') return true;
     // What a faulting instruction touched before has not been accessed.
     processor.mmu.breakpoints.hits = 0;
+    this.#charge();
     deliverFault(processor);
     return false;
   }

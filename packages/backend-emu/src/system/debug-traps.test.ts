@@ -62,7 +62,7 @@ describe('breakpoints on code', () => {
     const t = program('90 90 eb fc'); // 1: nop; nop; jmp 1b
     t.load(handler(1), '48 cf'); // iretq
     arm(t, 0, AT.code + 1, EXECUTE);
-    expect(t.run(2)).toBe('slice');
+    expect(t.run(3)).toBe('slice');
     expect(causes(t)).toBe(B0);
     expect(t.record.u64(RSP)).toBe(BigInt(AT.stack));
     // The handler's IRET leads to the breakpoint again and again.
@@ -74,11 +74,11 @@ describe('breakpoints on code', () => {
     const s = program('90 90 eb fc');
     s.load(handler(1), '80 4c 24 12 01 48 cf'); // or byte [rsp+18], 1; iretq
     arm(s, 0, AT.code + 1, EXECUTE);
-    s.run(3);
+    s.run(4);
     expect(s.rip).toBe(AT.code + 1);
     s.run(3);
     expect(s.rip).toBe(AT.code + 1);
-    s.run(1);
+    s.run(2);
     expect(s.rip).toBe(handler(1) + 5);
     expect(frame(s)[0]).toBe(AT.code + 1);
   });

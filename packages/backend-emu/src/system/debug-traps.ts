@@ -47,16 +47,18 @@ export function isWatched(cpu: Processor): boolean {
   return breakpoints.code && breakpoints.codePage(cpu.linearRipLo, cpu.linearRipHi);
 }
 
-/** Delivers the fault of a breakpoint on the instruction at RIP. False if there is none. */
-export function breakOnCode(cpu: Processor): boolean {
+/** Bits of DR6 for the breakpoints on the instruction at RIP; 0: it may run. */
+export function codeBreaks(cpu: Processor): number {
   const { breakpoints } = cpu.mmu;
-  if (!breakpoints.code || cpu.debug.resumeFlag !== 0) return false;
-  const causes = breakpoints.codeAt(cpu.linearRipLo, cpu.linearRipHi);
-  if (causes === 0) return false;
+  if (!breakpoints.code || cpu.debug.resumeFlag !== 0) return 0;
+  return breakpoints.codeAt(cpu.linearRipLo, cpu.linearRipHi);
+}
+
+/** Delivers their fault. */
+export function breakOnCode(cpu: Processor, causes: number): void {
   // A trap held back by a load of SS is lost.
   cpu.debug.pending = 0;
   deliverDebug(cpu, causes);
-  return true;
 }
 
 /** Runs one instruction by `run`, which is true if it ended without a fault; notes its traps. */
