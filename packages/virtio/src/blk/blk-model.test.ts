@@ -200,6 +200,16 @@ describe('virtio-blk', () => {
     expect(most).toBeLessThanOrEqual(64 << 20);
   });
 
+  it('copies nothing of what a request has no use for', async () => {
+    const made = rig();
+    made.driver.start();
+    let longest = 0;
+    made.ram.onRead = (_gpa, length) => (longest = Math.max(longest, length));
+    expect((await ask(made, [header(4), new Uint8Array(1 << 20)])).status).toBe(OK);
+    expect((await ask(made, [header(99), new Uint8Array(1 << 20)])).status).toBe(UNSUPP);
+    expect(longest).toBe(16);
+  });
+
   it('limits the rate', async () => {
     const made = rig({ rateLimit: { bytesPerSecond: 512_000, burst: 1_000_000 } });
     made.driver.start();

@@ -178,10 +178,9 @@ class BlkModel implements VirtioModel<State> {
   /** Begins a request; false when the device has failed. */
   private start(request: R.BlkRequest): boolean {
     const queue = this.port!.queue(request.queue);
-    const isOut = request.type !== R.T_IN && request.type !== R.T_GET_ID;
-    const given = isOut ? byteLength(request.chain.readable) - R.HEADER_SIZE : 0;
-    // What is too long is refused below, without being copied.
-    const data = new Uint8Array(given <= R.DATA_MAX ? given : 0);
+    // Other requests have no use for what the driver gives; what is too long is refused below.
+    const isTaken = WRITES.has(request.type) && request.length <= R.DATA_MAX;
+    const data = new Uint8Array(isTaken ? request.length : 0);
     if (!queue.read(request.chain, R.HEADER_SIZE, data)) {
       this.port!.needsReset('the data of a block request is not in guest memory');
       return false;
