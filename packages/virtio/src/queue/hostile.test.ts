@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { STATUS_NEEDS_RESET } from '../device/features.js';
+import { PackedDriverQueue, SplitDriverQueue } from '../testing/driver-queue.js';
 import { EchoModel } from '../testing/echo-model.js';
 import { FakeRam } from '../testing/fake-ram.js';
 import { mmioRig } from '../testing/mmio-driver.js';
@@ -66,3 +67,28 @@ it('takes any ring, wherever its parts lie', () => {
     { numRuns: FULL ? 20_000 : 500 },
   );
 }, 180_000);
+
+it.each([false, true])('takes no descriptor again before it used it (packed: %s)', (packed) => {
+  const model = new EchoModel(1, SIZE);
+  const { driver, ram, failures } = mmioRig(model);
+  for (let lap = 0; lap < 3; lap++) {
+    model.hold = true;
+    driver.start({ packed });
+    const [queue] = driver.queues;
+    // A queue that is full and empties again is no mistake, wherever the ring begins.
+    for (let round = 0; round < 2 * SIZE + lap; round++) {
+      driver.submit(0, [Uint8Array.of(round)], []);
+      model.answer(1);
+      driver.result(0);
+    }
+    for (let count = 0; count < SIZE; count++) driver.submit(0, [Uint8Array.of(count)], []);
+    expect(failures).toHaveLength(lap);
+    if (queue instanceof PackedDriverQueue) {
+      const { availableFlags, nextDescriptor } = queue;
+      ram.view.setUint16(nextDescriptor + 14, availableFlags, true);
+    } else if (queue instanceof SplitDriverQueue) queue.offer(0);
+    driver.transport.notify(0);
+    expect(failures).toHaveLength(lap + 1);
+    expect(failures.at(-1)).toContain('more descriptors are under way');
+  }
+});

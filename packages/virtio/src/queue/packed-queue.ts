@@ -19,7 +19,7 @@ import {
   DESC_SIZE,
   gpaOf,
 } from './descriptor.js';
-import { Ring } from './ring.js';
+import { Ring, TOO_MANY } from './ring.js';
 import { passesEvent, type QueueLayout, type RingFormat } from './virtqueue.js';
 
 /** Event suppression (2.8.10): le16 offset and wrap counter, le16 flags. */
@@ -45,6 +45,7 @@ class PackedQueue extends Ring {
         // A chain becomes available as a whole: its first descriptor's flags are written last.
         return taken === 0 ? null : this.fail('a chain ends in a descriptor that is not available');
       }
+      if (distance(position.used, at, layout.size) >= layout.size) return this.fail(TOO_MANY);
       if (!this.fetch(gpa, FLAGS)) return null;
       const address = gpaOf(view.getUint32(0, true), view.getUint32(4, true));
       const length = view.getUint32(8, true);
@@ -116,6 +117,12 @@ function isAvailable(flags: number, wrap: boolean): boolean {
 function advance(position: number, count: number, size: number): number {
   const next = (position & ~WRAP) + count;
   return next < size ? (position & WRAP) | next : ((position ^ WRAP) & WRAP) | (next - size);
+}
+
+/** Entries from one position to another, modulo twice the size: a lap of each wrap counter. */
+function distance(from: number, to: number, size: number): number {
+  const entries = (to & ~WRAP) - (from & ~WRAP) + ((from ^ to) & WRAP ? size : 0);
+  return (entries + 2 * size) % (2 * size);
 }
 
 /** Ring 16-byte, event structures 4-byte aligned; any size up to 2^15 (2.8). */

@@ -19,6 +19,9 @@ import type { OpenQueue, QueueLayout, QueuePorts, QueuePosition } from './virtqu
  */
 const READS_AT_ONCE = 4096;
 
+/** Why a queue breaks whose driver gives out descriptors that the device has not used yet. */
+export const TOO_MANY = 'more descriptors are under way than the queue has';
+
 export abstract class Ring implements OpenQueue {
   protected broken = false;
   private budget = READS_AT_ONCE;

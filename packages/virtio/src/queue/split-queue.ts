@@ -17,7 +17,7 @@ import {
   DESC_SIZE,
   gpaOf,
 } from './descriptor.js';
-import { Ring } from './ring.js';
+import { Ring, TOO_MANY } from './ring.js';
 import { passesEvent, type QueueLayout, type RingFormat } from './virtqueue.js';
 
 export const AVAIL_F_NO_INTERRUPT = 1;
@@ -43,6 +43,9 @@ class SplitQueue extends Ring {
       ahead = this.available();
     }
     if (ahead <= 0) return null;
+    // A descriptor is the device's until it is used (2.7.13): without this bound a driver could
+    // hand out the same one for ever, to a device that keeps what it cannot begin yet.
+    if (((position.avail - position.used) & 0xffff) >= layout.size) return this.fail(TOO_MANY);
     const slot = position.avail % layout.size;
     if (!this.fetch(layout.driver + AVAIL_RING + 2 * slot, 2)) return null;
     const head = this.view.getUint16(0, true);
