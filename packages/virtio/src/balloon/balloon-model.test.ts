@@ -50,6 +50,24 @@ describe('virtio-balloon', () => {
     driver.result(1);
   });
 
+  it('does a bounded number of pages at a time, and the others a moment later', () => {
+    const { model, driver, ram, clock } = rig();
+    driver.start();
+    const gpa = ram.place(pages(...Array.from({ length: 4096 }, () => 0x80)));
+    for (let i = 0; i < 3; i++) driver.queues[0]!.add([{ gpa, length: 4 * 4096, write: false }]);
+    driver.transport.notify(0);
+    expect(model.counters.inflatedPages).toBe(4096);
+    clock.advance(1000);
+    expect(model.counters.inflatedPages).toBe(2 * 4096);
+    clock.advance(1000);
+    expect(model.counters.inflatedPages).toBe(3 * 4096);
+    for (let i = 0; i < 2; i++) {
+      driver.queues[4]!.add([{ gpa: 0x10_000 * (8 + i), length: 0x10_000, write: true }]);
+    }
+    driver.transport.notify(4);
+    expect(model.counters.reportedBytes).toBe(0x20_000);
+  });
+
   it('gives back what the driver reports as free', () => {
     const { model, driver, ram } = rig();
     driver.start();

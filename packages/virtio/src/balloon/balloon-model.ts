@@ -11,6 +11,7 @@
 import { state } from '@cloister/core/devices';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { byteLength, type Chain, chainField } from '../queue/chain.js';
+import type { Virtqueue } from '../queue/virtqueue.js';
 
 export const BALLOON_DEVICE_ID = 5;
 
@@ -119,10 +120,10 @@ class Balloon implements VirtioModel<State> {
     const queue = this.port!.queue(index);
     for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
       if (index === STATS) {
-        this.takeStatistics(chain);
+        this.takeStatistics(queue, chain);
         continue;
       }
-      if (!this.handle(index, chain)) {
+      if (!this.handle(index, queue, chain)) {
         this.port!.needsReset('a balloon request is not of pages in RAM');
         return;
       }
@@ -131,12 +132,12 @@ class Balloon implements VirtioModel<State> {
     queue.signal();
   }
 
-  private handle(index: number, chain: Chain): boolean {
+  private handle(index: number, queue: Virtqueue, chain: Chain): boolean {
     switch (index) {
       case INFLATE:
-        return this.inflate(chain);
+        return this.inflate(queue, chain);
       case REPORTING:
-        return this.report(chain);
+        return this.report(queue, chain);
       case DEFLATE: // the pages are the guest's again: they are there already
       case HINT:
         return true;
@@ -145,11 +146,13 @@ class Balloon implements VirtioModel<State> {
     }
   }
 
-  private inflate(chain: Chain): boolean {
+  private inflate(queue: Virtqueue, chain: Chain): boolean {
     const length = byteLength(chain.readable);
     if (length % 4 !== 0 || length > 4 * PAGES_MAX) return false;
+    // A page is as much work as a read of the ring, and more.
+    queue.spend(length / 4);
     const bytes = new Uint8Array(length);
-    if (!this.port!.queue(INFLATE).read(chain, 0, bytes)) return false;
+    if (!queue.read(chain, 0, bytes)) return false;
     const view = new DataView(bytes.buffer);
     for (let at = 0; at < length; at += 4) {
       if (!this.ports.discard(view.getUint32(at, true) * PAGE_SIZE, PAGE_SIZE)) return false;
@@ -158,7 +161,8 @@ class Balloon implements VirtioModel<State> {
     return true;
   }
 
-  private report(chain: Chain): boolean {
+  private report(queue: Virtqueue, chain: Chain): boolean {
+    queue.spend(byteLength(chain.writable) / PAGE_SIZE);
     for (const { gpa, length } of chain.writable) {
       if (!this.ports.discard(gpa, length)) return false;
       this.reportedBytes += length;
@@ -167,27 +171,26 @@ class Balloon implements VirtioModel<State> {
   }
 
   /** 5.5.6.3: the buffer comes back only when the device wants newer figures. */
-  private takeStatistics(chain: Chain): void {
+  private takeStatistics(queue: Virtqueue, chain: Chain): void {
     const bytes = new Uint8Array(Math.min(byteLength(chain.readable), STAT_SIZE * STATS_MAX));
     const found = new Map<number, number>();
-    if (this.port!.queue(STATS).read(chain, 0, bytes)) {
+    if (queue.read(chain, 0, bytes)) {
       const view = new DataView(bytes.buffer);
       for (let at = 0; at + STAT_SIZE <= bytes.length; at += STAT_SIZE) {
         found.set(view.getUint16(at, true), Number(view.getBigUint64(at + 2, true)));
       }
     }
     this.statistics = found;
-    this.answerStatistics();
+    this.answerStatistics(queue);
     this.stats = chain;
   }
 
   askStatistics(): void {
-    this.answerStatistics();
+    this.answerStatistics(this.port!.queue(STATS));
   }
 
-  private answerStatistics(): void {
+  private answerStatistics(queue: Virtqueue): void {
     if (this.stats === null) return;
-    const queue = this.port!.queue(STATS);
     queue.push(this.stats, 0);
     queue.signal();
     this.stats = null;

@@ -77,6 +77,25 @@ describe('virtio-console with one port', () => {
     driver.result(1);
   });
 
+  it('puts out a bounded number of bytes at a time, and the others a moment later', () => {
+    const { driver, sinks, clock } = rig();
+    driver.start();
+    const length = 200_000;
+    const gpa = driver.ram.allocate(length);
+    for (let i = 0; i < 3; i++) driver.queues[1]!.add([{ gpa, length, write: false }]);
+    driver.transport.notify(1);
+    const [sink] = sinks;
+    expect(sink!.bytes).toHaveLength(262_144);
+    expect(driver.take(1)).not.toBeNull();
+    expect(driver.take(1)).toBeNull();
+    clock.advance(1_000_000);
+    expect(sink!.bytes).toHaveLength(524_288);
+    clock.advance(1_000_000);
+    expect(sink!.bytes).toHaveLength(3 * length);
+    driver.result(1);
+    driver.result(1);
+  });
+
   it('tells its size by the configuration', () => {
     const { model, driver } = rig();
     driver.start();

@@ -13,6 +13,7 @@ import type { ByteSink, Clock, Timer } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { byteLength, type Chain, chainField } from '../queue/chain.js';
+import type { Virtqueue } from '../queue/virtqueue.js';
 
 export const CONSOLE_DEVICE_ID = 3;
 
@@ -43,6 +44,8 @@ const CONTROL_TX = 3;
 const WAITING_MAX = 65_536;
 /** Bytes that are put out at once. */
 const PIECE = 4096;
+/** Bytes that one event puts out at most: a driver may offer the same 4 GiB again and again. */
+const BYTES_AT_ONCE = 262_144;
 /** Control messages that wait for a buffer. */
 const MESSAGES_MAX = 1024;
 const RETRY_NS = 1_000_000;
@@ -193,10 +196,17 @@ class Console implements VirtioModel<State> {
     const end = this.ports.ends[index];
     if (port === undefined || end === undefined) return;
     const queue = this.port!.queue(receiveQueue(index) + 1);
+    let left = BYTES_AT_ONCE;
     for (;;) {
       port.output ??= queue.pop();
       if (port.output === null) break;
-      if (!this.putChain(port, end, index)) break;
+      const from = port.written;
+      const isOut = this.putChain(queue, port, end, left);
+      left -= port.written - from;
+      if (!isOut) {
+        this.retry();
+        break;
+      }
       queue.push(port.output, 0);
       port.output = null;
       port.written = 0;
@@ -204,23 +214,26 @@ class Console implements VirtioModel<State> {
     queue.signal();
   }
 
-  /** False when the host takes no more for now. */
-  private putChain(port: PortState, { output }: ConsolePortEnd, index: number): boolean {
+  /** Puts out up to `limit` bytes; false when some are left, for now. */
+  private putChain(
+    queue: Virtqueue,
+    port: PortState,
+    { output }: ConsolePortEnd,
+    limit: number,
+  ): boolean {
     const chain = port.output!;
     const length = byteLength(chain.readable);
+    const until = Math.min(length, port.written + limit);
     const piece = new Uint8Array(PIECE);
-    while (port.written < length) {
-      const part = piece.subarray(0, length - port.written);
-      if (!this.port!.queue(receiveQueue(index) + 1).read(chain, port.written, part)) return true;
+    while (port.written < until) {
+      const part = piece.subarray(0, until - port.written);
+      if (!queue.read(chain, port.written, part)) return true;
       for (const byte of part) {
-        if (!output.put(byte)) {
-          this.retry();
-          return false;
-        }
+        if (!output.put(byte)) return false;
         port.written++;
       }
     }
-    return true;
+    return port.written === length;
   }
 
   private retry(): void {

@@ -48,6 +48,10 @@ export abstract class Ring implements OpenQueue {
     return null;
   }
 
+  spend(reads: number): void {
+    this.budget -= reads;
+  }
+
   refill(): void {
     this.budget = READS_AT_ONCE;
   }

@@ -11,9 +11,12 @@ import type { Chain } from './chain.js';
 export interface Virtqueue {
   /**
    * Takes the next chain that the driver made available; null when there is none, or when too many
-   * were taken since the queue was asked for: then the device is notified again a moment later.
+   * were taken (or too much was spent) since the queue was asked for: then the device is notified
+   * again a moment later.
    */
   pop(): Chain | null;
+  /** Counts the work that a chain was, as so many reads of the ring, towards the bound of `pop`. */
+  spend(reads: number): void;
   /** Fills `target` from the driver's part of `chain`; false when that is too short. */
   read(chain: Chain, offset: number, target: Uint8Array): boolean;
   /** Writes to the device's part of `chain`; false when that is too short. */
@@ -78,6 +81,7 @@ export interface RingFormat {
 /** A queue that is not enabled: nothing is in it and nothing is told. */
 export const CLOSED_QUEUE: OpenQueue = {
   pop: () => null,
+  spend() {},
   read: () => false,
   write: () => false,
   push() {},
