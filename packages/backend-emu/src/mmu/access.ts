@@ -65,7 +65,7 @@ export class MemoryAccess {
   /** Loads `size` bytes at the current privilege to BOUNCE; 0 only translates. */
   loadSlow(lo: number, hi: number, size: number, stack = false): number {
     this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
-    if (!this.locate(lo, hi, size, READ, this.record.words[CPL])) return 1;
+    if (!this.locateAligned(lo, hi, size, READ)) return 1;
     this.gather();
     return 0;
   }
@@ -73,7 +73,7 @@ export class MemoryAccess {
   /** Stores `size` bytes of BOUNCE at the current privilege. */
   storeSlow(lo: number, hi: number, size: number, stack = false): number {
     this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
-    if (!this.locate(lo, hi, size, WRITE, this.record.words[CPL])) return 1;
+    if (!this.locateAligned(lo, hi, size, WRITE)) return 1;
     this.scatter();
     return 0;
   }
@@ -81,7 +81,7 @@ export class MemoryAccess {
   /** Checks that `size` bytes can be read and written and loads them; `commitRmw` stores. */
   prepareRmw(lo: number, hi: number, size: number, stack = false): number {
     this.mmu.canonicalVector = stack ? VECTOR_SS : VECTOR_GP;
-    if (!this.locate(lo, hi, size, WRITE, this.record.words[CPL])) return 1;
+    if (!this.locateAligned(lo, hi, size, WRITE)) return 1;
     this.gather();
     this.record.words[RMW_PENDING] = 1;
     return 0;
@@ -167,14 +167,14 @@ export class MemoryAccess {
     this.scatter();
   }
 
-  /** Copies guest bytes to `target` (at most 64). */
+  /** Copies guest bytes to `target` (at most 64), aligned or not. */
   readBytes(lo: number, hi: number, target: Uint8Array, who: number): void {
     if (!this.locate(lo, hi, target.length, READ, who)) throw GUEST_FAULT;
     this.gather();
     target.set(this.memory.subarray(this.bounce, this.bounce + target.length));
   }
 
-  /** Copies `source` (at most 64 bytes) to the guest. */
+  /** Copies `source` (at most 64 bytes) to the guest, aligned or not. */
   writeBytes(lo: number, hi: number, source: Uint8Array, who: number): void {
     if (!this.locate(lo, hi, source.length, WRITE, who)) throw GUEST_FAULT;
     this.memory.set(source, this.bounce);
@@ -183,7 +183,13 @@ export class MemoryAccess {
 
   /** Raises the fault that a write of `size` bytes would, writing nothing. */
   probeWrite(lo: number, hi: number, size: number, who: number): void {
+    this.requireAligned(lo, hi, size, who);
     if (!this.locate(lo, hi, size, WRITE, who)) throw GUEST_FAULT;
+  }
+
+  /** Raises #AC where an access of `size` bytes must be aligned and is not. */
+  requireAligned(lo: number, hi: number, size: number, who: number): void {
+    if (who === 3 && !this.mmu.checkAlignment(lo, hi, size)) throw GUEST_FAULT;
   }
 
   /**
@@ -191,7 +197,7 @@ export class MemoryAccess {
    * (and, for a read, loading them to BOUNCE).
    */
   private single(lo: number, hi: number, size: number, access: number, who: number): number {
-    if (who === 3 && !this.mmu.checkAlignment(lo, hi, size)) throw GUEST_FAULT;
+    this.requireAligned(lo, hi, size, who);
     if ((lo & 0xfff) + size <= 4096) {
       const host = this.mmu.translate(lo, hi, access, who);
       if (host >= 0) {
@@ -207,10 +213,16 @@ export class MemoryAccess {
 
   // --- Pieces ---------------------------------------------------------------------------------
 
+  /** `locate` at the current privilege, after the check of alignment. */
+  private locateAligned(lo: number, hi: number, size: number, access: number): boolean {
+    const who = this.record.words[CPL];
+    if (who === 3 && !this.mmu.checkAlignment(lo, hi, size)) return false;
+    return this.locate(lo, hi, size, access, who);
+  }
+
   /** Translates the one or two pieces; false if a fault is pending. */
   private locate(lo: number, hi: number, size: number, access: number, who: number): boolean {
     const { mmu } = this;
-    if (who === 3 && !mmu.checkAlignment(lo, hi, size)) return false;
     if (mmu.breakpoints.data) this.touch(lo, hi, size, access, who);
     const room = 4096 - (lo & 0xfff);
     this.size0 = size <= room ? size : room;

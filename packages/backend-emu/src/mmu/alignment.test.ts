@@ -65,4 +65,31 @@ describe('a misaligned access', () => {
     expect(t.rip).toBe(handler(AC));
     expect(t.u32(t.record.u32(RSP) + 8)).toBe(AT.code + 9);
   });
+
+  it('does not concern SGDT and SIDT', () => {
+    // sgdt [rdi + 1]; sidt [rdi + 13]
+    const t = program('0f 01 47 01 0f 01 4f 0d');
+    t.run(2);
+    expect(t.rip).toBe(AT.code + 8);
+    expect([t.view.getUint16(0x40001, true), t.u64(0x40003)]).toEqual([0xff, BigInt(AT.gdt)]);
+    expect([t.view.getUint16(0x4000d, true), t.u64(0x4000f)]).toEqual([0xfff, BigInt(AT.idt)]);
+  });
+
+  it.each([
+    ['OUTSB', 'f3 6e', AT.code + 2],
+    ['OUTSW', '66 f3 6f', handler(AC)],
+    ['INSB', 'f3 6c', AT.code + 2],
+    ['INSW', '66 f3 6d', handler(AC)],
+  ])('goes by one item of %s, however many are moved', (_name, code, rip) => {
+    const t = program(code);
+    const iopl = 3 << 12;
+    t.cpu.setEflags(iopl, iopl);
+    t.record.setPair(L.gprOffset(1), 4, 0);
+    t.record.setPair(L.gprOffset(6), 0x40001, 0);
+    t.record.setPair(L.gprOffset(7), 0x40001, 0);
+    t.run(4);
+    expect(t.rip).toBe(rip);
+    const moved = t.exits.map((exit) => exit.kind === 'io' && exit.size * exit.count);
+    expect(moved).toEqual(rip === handler(AC) ? [] : [4]);
+  });
 });

@@ -3,8 +3,6 @@
  *
  * Source: AMD APM vol. 2, 5.1 and 5.6. `translate` is hot: no allocation, no BigInt, no exception;
  * a fault is left in the record (FAULT_VECTOR, FAULT_ERROR, FAULT_ADDRESS).
- *
- * Known inaccuracy: SGDT and SIDT at CPL 3 are subject to #AC, on AMD's processors they are not.
  */
 import type { CpuExtension, ExtensionVcpu, FillRequest } from '@cloister/core';
 import { Breakpoints } from '../cpu/breakpoints.js';

@@ -207,6 +207,7 @@ export function outs(cpu: Processor): Outcome {
   if (!cpu.is64 && segment === L.ZERO) segment = L.segmentOffset(L.SEG.ds);
   if (!string.begin(cpu, RSI, segment)) return NEXT;
   const { lo, hi, size } = string;
+  memory.requireAligned(lo, hi, size, cpu.cpl);
   const host = mmu.translate(lo, hi, 0, cpu.cpl);
   if (host < 0) string.items = 1;
   const data = string.buffer.subarray(0, string.items * size);

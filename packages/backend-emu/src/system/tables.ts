@@ -32,17 +32,18 @@ function loadTable(cpu: Processor, field: number): Outcome {
   return NEXT;
 }
 
+/** A pseudo-descriptor to be stored. */
+const pseudo = new Uint8Array(10);
+const view = new DataView(pseudo.buffer);
+
+/** Stores in one piece, which need not be aligned, whatever #AC asks of others. */
 function storeTable(cpu: Processor, field: number): Outcome {
   const { record, memory } = cpu;
   requireNoUmip(cpu);
-  const lo = record.lo(L.ARG0);
-  const hi = record.hi(L.ARG0);
-  const wide = record.lo(L.ARG1) === 8;
-  const [baseAtLo, baseAtHi] = advance(cpu, lo, hi, 2);
-  memory.probeWrite(lo, hi, wide ? 10 : 6, cpu.cpl);
-  memory.write16(lo, hi, record.i32(field + 8), cpu.cpl);
-  if (wide) memory.write64(baseAtLo, baseAtHi, record.lo(field), record.hi(field), cpu.cpl);
-  else memory.write32(baseAtLo, baseAtHi, record.lo(field), cpu.cpl);
+  view.setUint16(0, record.i32(field + 8), true);
+  view.setBigUint64(2, record.u64(field), true);
+  const bytes = pseudo.subarray(0, record.lo(L.ARG1) === 8 ? 10 : 6);
+  memory.writeBytes(record.lo(L.ARG0), record.hi(L.ARG0), bytes, cpu.cpl);
   return NEXT;
 }
 
