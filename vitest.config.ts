@@ -19,6 +19,8 @@ const alias = [
 
 export default defineConfig({
   test: {
+    // By default one processor is kept free.
+    maxWorkers: '100%',
     projects: [
       {
         resolve: { alias },
