@@ -221,6 +221,17 @@ describe('virtio-blk', () => {
     expect(answers).toBe(5);
   });
 
+  it('counts zeroes towards the rate by what they cover', async () => {
+    const made = rig({ rateLimit: { bytesPerSecond: 512_000, burst: 1_000_000 } });
+    made.driver.start();
+    made.driver.submit(0, [header(13), range(0, 100)], [1]);
+    for (let turn = 0; turn < 50; turn++) await Promise.resolve();
+    made.clock.advance(98_000_000);
+    expect(made.driver.take(0)).toBeNull();
+    made.clock.advance(2_000_000);
+    expect(made.driver.take(0)).not.toBeNull();
+  });
+
   it('goes on with what was under way when it was saved', async () => {
     await fc.assert(
       fc.asyncProperty(

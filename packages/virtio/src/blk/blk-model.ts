@@ -191,7 +191,7 @@ class BlkModel implements VirtioModel<State> {
     this.inFlight.set(token, entry);
     this.bytesInFlight += this.weight(entry);
     const now = this.ports.clock.now();
-    const wait = this.limiter.take(now, Math.min(request.length, R.DATA_MAX));
+    const wait = this.limiter.take(now, this.moved(entry));
     const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
     this.work.start(token, wait + latency, this.workOf(entry));
     return true;
@@ -199,6 +199,13 @@ class BlkModel implements VirtioModel<State> {
 
   private weight({ request }: InFlight): number {
     return Math.min(request.length, R.DATA_MAX);
+  }
+
+  /** Bytes that the host reads or writes for a request; zeroes too, which the guest only names. */
+  private moved(entry: InFlight): number {
+    if (entry.request.type !== R.T_WRITE_ZEROES) return this.weight(entry);
+    const ranges = R.parseRanges(entry.data, this.ports.disk.size, R.T_WRITE_ZEROES);
+    return typeof ranges === 'number' ? 0 : ranges.reduce((sum, { length }) => sum + length, 0);
   }
 
   /** The host's part: the result is a status and, for what reads, data. Depends on `entry` only. */
