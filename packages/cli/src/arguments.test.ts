@@ -120,6 +120,12 @@ test.each([
   [['--disk', 'a,rw'], '--disk: "rw" is not ro, overlay=FILE or serial=TEXT'],
   [['--disk', 'a,ro,overlay=b'], '--disk: a read-only disk has no overlay'],
   [['--disk', `a,serial=${'x'.repeat(21)}`], '--disk: a serial number has at most 20 ASCII'],
+  [['--disk', 'a', '--disk', './a,ro'], '--disk: /here/a is written to, and used a second time'],
+  [
+    ['--disk', 'a,overlay=b', '--disk', 'c,overlay=b'],
+    '--disk: /here/b is written to, and used a second time',
+  ],
+  [['--disk', 'a,overlay=a'], '--disk: /here/a is written to, and used a second time'],
   [['--cpus', '0'], '--cpus: "0" is not a whole number above 0'],
   [['--seed', 'x'], '--seed: "x" is not a whole number of at most 64 bits'],
   [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],

@@ -59,3 +59,14 @@ export function readDisk(value: string | RawDisk, source: DiskSource): DiskChoic
     serial,
   };
 }
+
+/** A file that a disk writes to and that is used a second time: its contents would be lost. */
+export function sharedFile(disks: readonly DiskChoice[]): string | undefined {
+  const used = disks.flatMap(({ file, overlay }) =>
+    overlay === undefined ? file : [file, overlay],
+  );
+  const written = disks.flatMap(({ file, readOnly, overlay }) => {
+    return overlay ?? (readOnly ? [] : file);
+  });
+  return written.find((path) => used.indexOf(path) !== used.lastIndexOf(path));
+}

@@ -4,7 +4,7 @@
  * is read in one place and an error names it as the user wrote it.
  */
 import { VmmError } from '@cloister/core';
-import { type DiskChoice, type RawDisk, readDisk } from './disk-option.js';
+import { type DiskChoice, type RawDisk, readDisk, sharedFile } from './disk-option.js';
 import { parseInteger, parseSeconds, parseSeed, parseSize } from './quantity.js';
 
 export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
@@ -244,6 +244,8 @@ function refuseContradictions(options: RunOptions): void {
   if (options.saveAt !== undefined && options.save === undefined) {
     refuse('--save-at needs --save FILE');
   }
+  const shared = sharedFile(options.disks);
+  if (shared !== undefined) refuse(`--disk: ${shared} is written to, and used a second time`);
   if (options.assist && options.backend !== 'kvm') {
     throw new VmmError('invalid-argument', `--assist is of no use to backend ${options.backend}`, {
       remedy: 'leave it out, or give --backend kvm',
