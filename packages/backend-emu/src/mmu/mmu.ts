@@ -89,9 +89,14 @@ export class Mmu {
     this.tlb.flushAll();
   }
 
-  /** After a write to CR3: global pages stay, where they are enabled. */
+  /** After a write to CR3. */
   switchTables(): void {
     this.walker.configure();
+    this.flushNonGlobal();
+  }
+
+  /** Drops every translation but those of global pages, where these are enabled. */
+  flushNonGlobal(): void {
     if ((this.record.words[CR4] & CR4_PGE) !== 0) this.tlb.flushNonGlobal();
     else this.tlb.flushAll();
   }

@@ -113,6 +113,15 @@ describe('INVPCID', () => {
     expect(pages.map((page) => cached(t, page))).toEqual(left);
   });
 
+  it.each([1, 3])('drops pages marked global too with type %i while CR4.PGE is clear', (type) => {
+    const t = withPcid(7);
+    t.call('movToCr', 4, (CR4 | R.CR4_PCIDE) & ~R.CR4_PGE);
+    t.setU64(t.pte(PAGE), BigInt(PAGE) | 0x103n);
+    t.cpu.mmu.translate(PAGE, 0, READ, 0);
+    expect(invpcid(t, type, 7n)).toBe(NEXT);
+    expect(cached(t, PAGE)).toBe(false);
+  });
+
   it.each([
     ['a type above 3', 4, 0n, 0n],
     ['a type in 64 bits', 1n << 32n, 0n, 0n],

@@ -37,13 +37,13 @@ export function invpcid(cpu: Processor): Outcome {
       if (pcid === current) mmu.tlb.flushPage(lo, cpu.is64 ? hi : 0);
       return NEXT;
     case CONTEXT:
-      if (pcid === current) mmu.tlb.flushNonGlobal();
+      if (pcid === current) mmu.flushNonGlobal();
       return NEXT;
     case ALL:
       mmu.tlb.flushAll();
       return NEXT;
     default:
-      mmu.tlb.flushNonGlobal();
+      mmu.flushNonGlobal();
       return NEXT;
   }
 }
