@@ -82,7 +82,9 @@ export class EmulatedVcpu implements Vcpu {
         return 'slice';
       }
       // By priority (AMD APM vol. 2, 8.5): traps of the last instruction, interrupts, breakpoints.
-      if (!takeDebugTrap(processor)) takeInterrupt(processor);
+      // What waits behind a trap is taken before the first instruction of its handler.
+      takeDebugTrap(processor);
+      takeInterrupt(processor);
       const activity = words[ACTIVITY];
       if (activity !== L.ACTIVITY_RUNNING) return asleep(activity);
       const left = this.#end - interpreter.executed;
