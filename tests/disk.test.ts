@@ -17,13 +17,12 @@ import { decodeSnapshot } from '@cloister/core';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { sha256 } from '../tools/guest-image/index.mjs';
 import { cloister, endAll, start } from './lib/command.js';
-import { COMMAND_LINE, debian, type Guest, initrd } from './lib/guests.js';
+import { COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
 
 const guest = await debian();
 /** Where e2fsprogs is: no user's path need have it. */
 const SBIN = ['/sbin', '/usr/sbin'].find((folder) => existsSync(`${folder}/mkfs.ext4`));
-const lacks = typeof guest === 'string' ? guest : SBIN === undefined ? 'no e2fsprogs' : '';
-const why = lacks === '' ? '' : ` (skipped: ${lacks})`;
+const why = skipped(guest) || (SBIN === undefined ? ' (skipped: no e2fsprogs)' : '');
 
 /** MiB written and read back: 64 in a full run, as much as a sample needs otherwise. */
 const MIB = process.env['CLOISTER_FULL'] === '1' ? 64 : 4;

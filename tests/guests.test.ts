@@ -79,7 +79,8 @@ test.skipIf(!kvm.available).each([
 });
 
 // Where KVM itself is emulated its computing takes a minute: the whole under CLOISTER_FULL=1.
-test.skipIf(!kvm.available)('cloister run --backend kvm runs the project’s own guest', async () => {
+const own = `cloister run --backend kvm runs the project’s own guest ${kvm.reason ?? ''}`;
+test.skipIf(!kvm.available)(own, async () => {
   const full = process.env.CLOISTER_FULL === '1';
   const words = ['run', '--backend', 'kvm', '--quiet', '--timeout', full ? '240' : '4'];
   const run = await cloister([...words, '--kernel', '../guest-hello/guest-hello.bin'], { cwd });

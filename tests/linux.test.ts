@@ -5,7 +5,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { cloister, endAll, type Finished } from './lib/command.js';
-import { BOOT_OK, COMMAND_LINE, CPU_REPORT, debian, type Guest, initrd } from './lib/guests.js';
+import {
+  BOOT_OK,
+  COMMAND_LINE,
+  CPU_REPORT,
+  debian,
+  type Guest,
+  initrd,
+  skipped,
+} from './lib/guests.js';
 
 const cloud = await debian();
 const full = process.env['CLOISTER_FULL'] === '1';
@@ -56,7 +64,7 @@ function figure(stderr: string, name: string): number {
   return Number(match?.[1]?.replaceAll(',', ''));
 }
 
-describe.skipIf(typeof cloud === 'string')('Debian’s cloud kernel', () => {
+describe.skipIf(typeof cloud === 'string')(`Debian’s cloud kernel${skipped(cloud)}`, () => {
   const guest = cloud as Guest;
   let first: Boot;
 
@@ -188,13 +196,13 @@ async function bootsOnOneAndFour(guest: Guest, name: string, memory: string) {
 }
 
 test.skipIf(typeof generic === 'string')(
-  'Debian’s generic kernel boots on one CPU and on four',
+  `Debian’s generic kernel boots on one CPU and on four${skipped(generic)}`,
   () => bootsOnOneAndFour(generic as Guest, 'generic', '256M'),
   LONG * 1000,
 );
 
 test.skipIf(typeof i386 === 'string')(
-  'Debian’s i386 kernel, with PAE, boots on one CPU and on four',
+  `Debian’s i386 kernel, with PAE, boots on one CPU and on four${skipped(i386)}`,
   async () => {
     const text = await bootsOnOneAndFour(i386 as Guest, 'i386', '512M');
     expect(text).toMatch(/^Hello from user space: Linux \S+-686-pae i686\r?$/m);

@@ -14,7 +14,7 @@ import {
   virtioRng,
 } from '@cloister/virtio';
 import { afterEach, describe, expect, test } from 'vitest';
-import { COMMAND_LINE, debian, type Guest, initrd } from './lib/guests.js';
+import { COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
 
 const guest = await debian();
 const MODULES = [
@@ -89,7 +89,7 @@ function zeroPages({ memory }: Vm): number {
 
 const text = (data: string) => new TextEncoder().encode(data);
 
-describe.skipIf(typeof guest === 'string')('from the shell of Debian', () => {
+describe.skipIf(typeof guest === 'string')(`from the shell of Debian${skipped(guest)}`, () => {
   test.each([
     { transport: 'mmio', plugin: virtioMmio, packed: false },
     { transport: 'pci', plugin: virtioPci, packed: true },

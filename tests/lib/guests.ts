@@ -24,6 +24,11 @@ export async function debian(
   }
 }
 
+/** What the title of a test says that is skipped without `guest`; '' where it is there. */
+export function skipped(guest: Guest | string): string {
+  return typeof guest === 'string' ? ` (skipped: ${guest})` : '';
+}
+
 /** The path of an initial root file system with this init script and these kernel modules. */
 export async function initrd(
   guest: Guest,
