@@ -149,7 +149,7 @@ function store(vcpu: EmulatedVcpu, state: AssistState): void {
     state.breakpoints[index] = record.u64(L.DR + 8 * index);
   }
   state.nmiBlocked = record.i32(L.NMI_BLOCKED) !== 0;
-  state.shadow = processor.inShadow();
+  state.shadow = processor.shadow.covers();
 }
 
 /** Whether the instruction at RIP needs state that the helper does not have. */

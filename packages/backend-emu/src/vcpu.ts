@@ -97,13 +97,13 @@ export class EmulatedVcpu implements Vcpu {
   #stretch(most: number): void {
     const { processor, interpreter } = this;
     processor.stopRequested = false;
-    const shadowed = processor.inShadow();
+    const shadowed = processor.shadow.covers();
     const ripLo = processor.record.lo(L.RIP);
     const ripHi = processor.record.hi(L.RIP);
     const before = interpreter.executed;
     if (isWatched(processor)) this.#watched();
     else this.#run(shadowed ? 1 : most);
-    if (shadowed && interpreter.executed > before) processor.endShadow(ripLo, ripHi);
+    if (shadowed && interpreter.executed > before) processor.shadow.end(ripLo, ripHi);
   }
 
   /** Runs one instruction in a page with breakpoints, or the next one that is traced. */

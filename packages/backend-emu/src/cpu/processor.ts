@@ -14,7 +14,7 @@ import type {
   VcpuState,
   VmExitKind,
 } from '@cloister/core';
-import { resetState, VmmError } from '@cloister/core';
+import { VmmError } from '@cloister/core';
 import type { CpuSelection } from '@cloister/core/cpu';
 import type { ApicCpu } from '../apic/ports.js';
 import { fpuTraps } from '../fpu/traps.js';
@@ -31,11 +31,13 @@ import { UndefinedOpcodes } from '../system/undefined-opcodes.js';
 import { DebugState } from './debug-state.js';
 import { ExitPort } from './exits.js';
 import { FLAG_AC, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM } from './flags.js';
+import { InterruptShadow } from './interrupt-shadow.js';
 import * as L from './layout.js';
 import { MmioRouter } from './mmio.js';
 import { ATTR_L, MODE_64, MODE_SIZE_MASK, modeKey } from './mode.js';
 import { CpuRecord } from './record.js';
-import { CR0_CD, CR0_NW, CR0_PE, CR4_PKE, EFER_LMA, VECTOR_GP } from './registers.js';
+import { CR0_PE, CR4_PKE, EFER_LMA, VECTOR_GP } from './registers.js';
+import { initRecord, resetRecord } from './reset.js';
 import { readVcpuState, writeVcpuState } from './state.js';
 
 export interface ProcessorOptions {
@@ -64,7 +66,6 @@ const EFER = L.EFER >> 2;
 const CS_ATTRIBUTES = (L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES) >> 1;
 const CS_BASE = L.segmentOffset(L.SEG.cs) >> 2;
 const CS_LIMIT = (L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT) >> 2;
-const NO_SHADOW = -1;
 
 export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   readonly index: number;
@@ -80,6 +81,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   readonly random: Random;
   readonly intercept: ReadonlySet<VmExitKind>;
   readonly debug: DebugState;
+  readonly shadow: InterruptShadow;
   readonly portData = new PortData();
   readonly undefinedOpcodes = new UndefinedOpcodes();
   readonly mmio: MmioRouter;
@@ -119,6 +121,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.intercept = options.intercept;
     this.record = new CpuRecord(buffer, cpuBase);
     this.words = this.record.words;
+    this.shadow = new InterruptShadow(this.record);
     this.debug = new DebugState(this.record, options.instructions);
     this.physical = physical;
     this.mmu = new Mmu(this.record, physical, {
@@ -132,7 +135,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.mmio = new MmioRouter(this.exits);
     this.memory = new MemoryAccess(this.record, this.mmu, this.mmio);
     this.stack = new Stack(this.record, this.mmu, this.memory);
-    this.resetRecord(false);
+    this.toReset(resetRecord);
   }
 
   /** Connects what was built with this processor as its port. */
@@ -146,36 +149,14 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
 
   /** RESET. The boot CPU runs; others wait for SIPI. */
   reset(): void {
-    this.resetRecord(false);
+    this.toReset(resetRecord);
     this.services.reset();
     this.baseChanged();
   }
 
-  /**
-   * The state after RESET, or after INIT, which keeps x87, SSE, XCR0, caches with CR0.CD and NW,
-   * and most MSRs (AMD APM vol. 2, 14.1.3).
-   */
-  private resetRecord(init: boolean): void {
-    const { record } = this;
-    const { cr0, xcr0 } = readVcpuState(record);
-    if (!init) record.bytes.fill(0, 0, L.RECORD_SIZE);
-    const state = resetState(this.cpu.model.signature);
-    const caching = BigInt(CR0_CD | CR0_NW);
-    const kept = { cr0: (state.cr0 & ~caching) | (cr0 & caching), xcr0 };
-    writeVcpuState(record, init ? { ...state, ...kept } : state);
-    record.setI32(L.FAULT_VECTOR, -1);
-    record.setI32(L.CPL, 0);
-    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
-    record.setI32(L.NMI_BLOCKED, 0);
-    record.setI32(L.RMW_PENDING, 0);
-    const waits = this.index !== 0;
-    record.setI32(L.ACTIVITY, waits ? L.ACTIVITY_WAIT_SIPI : L.ACTIVITY_RUNNING);
-    if (!init) {
-      record.view.setUint16(L.FCW, 0x40, true);
-      record.view.setUint16(L.FTW, 0x5555, true);
-      record.setI32(L.MXCSR, 0x1f80);
-    }
-    for (let i = 0; i < 4; i++) record.setPair(L.DR + i * 8, 0, 0);
+  private toReset(restore: typeof resetRecord): void {
+    restore(this.record, this.cpu.model.signature, this.index === 0);
+    this.shadow.clear();
     this.nmiPending = false;
     this.initPending = false;
     this.debug.clear();
@@ -195,7 +176,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const { record } = this;
     const ssDpl = (record.segmentAttributes(L.SEG.ss) >>> 5) & 3;
     record.setI32(L.CPL, this.isProtected ? ssDpl : this.isV86 ? 3 : 0);
-    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
+    this.shadow.clear();
     this.debug.clear();
     if ((record.i32(L.EFLAGS) & FLAG_RF) !== 0) {
       record.setEflags(0, FLAG_RF);
@@ -389,11 +370,6 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     return (this.words[EFLAGS] & FLAG_IF) !== 0 || this.nmiPending ? LEAVE : REDISPATCH;
   }
 
-  /** Interrupts are not taken before the next instruction has ended. */
-  inhibitInterrupts(): void {
-    this.record.copyPair(L.SHADOW_RIP, L.NEXT_RIP);
-  }
-
   // --- Debugging ------------------------------------------------------------------------------
 
   /** Takes over DR0 to DR3, DR7 and CR4.DE. True if the run must look for breakpoints anew. */
@@ -414,31 +390,6 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   }
 
   // --- Interrupts -----------------------------------------------------------------------------
-
-  /** Whether the next instruction is in the shadow of STI or MOV SS. Ends a shadow left behind. */
-  inShadow(): boolean {
-    const { record } = this;
-    if (record.lo(L.SHADOW_RIP) === NO_SHADOW && record.hi(L.SHADOW_RIP) === NO_SHADOW)
-      return false;
-    if (
-      record.lo(L.SHADOW_RIP) === record.lo(L.RIP) &&
-      record.hi(L.SHADOW_RIP) === record.hi(L.RIP)
-    ) {
-      return true;
-    }
-    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
-    return false;
-  }
-
-  /**
-   * The instruction at this RIP, in the shadow, was executed: unless it cast a shadow of its own,
-   * there is none any more, even if it jumped to itself or is to be repeated.
-   */
-  endShadow(ripLo: number, ripHi: number): void {
-    const { record } = this;
-    if (record.lo(L.SHADOW_RIP) !== ripLo || record.hi(L.SHADOW_RIP) !== ripHi) return;
-    record.setPair(L.SHADOW_RIP, NO_SHADOW, NO_SHADOW);
-  }
 
   /** Takes note of what waits; whether an event could be taken but for IF and shadows. */
   updatePending(): boolean {
@@ -483,7 +434,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   /** Carries out an INIT that arrived. */
   applyInit(): void {
     if (!this.initPending) return;
-    this.resetRecord(true);
+    this.toReset(initRecord);
     this.services.apic.init();
   }
 

@@ -150,7 +150,7 @@ export function takeInterrupt(cpu: Processor): boolean {
   if (!cpu.updatePending()) return false;
   const halted = words[L.ACTIVITY >> 2] === L.ACTIVITY_HALTED;
   if (!halted && words[L.ACTIVITY >> 2] !== L.ACTIVITY_RUNNING) return false;
-  if (!halted && cpu.inShadow()) return false;
+  if (!halted && cpu.shadow.covers()) return false;
   if (!cpu.wakes) return false;
   words[L.ACTIVITY >> 2] = L.ACTIVITY_RUNNING;
   if (cpu.nmiPending && words[L.NMI_BLOCKED >> 2] === 0) {

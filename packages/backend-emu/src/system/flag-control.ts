@@ -33,7 +33,7 @@ export function sti(cpu: Processor): Outcome {
   requireIopl(cpu);
   const was = cpu.record.i32(L.EFLAGS) & F.FLAG_IF;
   cpu.setEflags(F.FLAG_IF, F.FLAG_IF);
-  if (was === 0) cpu.inhibitInterrupts();
+  if (was === 0) cpu.shadow.cast();
   if (cpu.record.i32(L.INTERRUPT_PENDING) === 0) return NEXT;
   cpu.completed();
   return LEAVE;

@@ -64,13 +64,13 @@ describe('loading a data segment', () => {
     const t = new TestProcessor().longMode();
     t.call('movToSeg', ds, SEL.data);
     t.record.copyPair(L.RIP, L.NEXT_RIP);
-    expect(t.cpu.inShadow()).toBe(false);
+    expect(t.cpu.shadow.covers()).toBe(false);
     t.call('movToSeg', ss, SEL.data);
-    expect(t.cpu.inShadow()).toBe(true);
+    expect(t.cpu.shadow.covers()).toBe(true);
     t.record.setPair(L.RIP, AT.code + 3, 0);
-    expect(t.cpu.inShadow()).toBe(false);
+    expect(t.cpu.shadow.covers()).toBe(false);
     t.record.copyPair(L.RIP, L.NEXT_RIP);
-    expect(t.cpu.inShadow()).toBe(false);
+    expect(t.cpu.shadow.covers()).toBe(false);
   });
 
   it('computes the base in real mode and leaves limits alone', () => {

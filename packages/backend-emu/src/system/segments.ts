@@ -104,7 +104,7 @@ export function loadSegment(cpu: Processor, index: number, selector: number): vo
 /** What follows MOV and POP: neither interrupt nor trap comes between a load of SS and the next. */
 function segmentLoaded(cpu: Processor, index: number): Outcome {
   if (index === L.SEG.ss) {
-    cpu.inhibitInterrupts();
+    cpu.shadow.cast();
     cpu.debug.inhibit();
   }
   // The mode's key may have changed.
