@@ -1,7 +1,10 @@
 // Disks of the host's: files, and overlays over files.
 import {
+  existsSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmSync,
   statSync,
   truncateSync,
@@ -21,6 +24,18 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'cloister-disk-'));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
+
+/** What this process has open; nothing where /proc does not tell. */
+function openFiles(): string[] {
+  const fds = '/proc/self/fd';
+  return (existsSync(fds) ? readdirSync(fds) : []).map((fd) => {
+    try {
+      return readlinkSync(join(fds, fd));
+    } catch {
+      return ''; // closed meanwhile, as that of the listing itself
+    }
+  });
+}
 
 const same = (a: Uint8Array, b: Uint8Array) => Buffer.compare(a, b) === 0;
 
@@ -121,10 +136,10 @@ describe('an overlay', () => {
     await again.close();
   });
 
-  it('is refused over another base, or one that has changed, or when it is something else', () => {
+  it('is refused over another base, or a changed one, or when it is something else', async () => {
     const { path } = image();
     const overlay = `${path}.cow`;
-    void overlayDisk({ base: path, overlay }).close();
+    await overlayDisk({ base: path, overlay }).close();
     const { atime, mtime } = statSync(path);
     utimesSync(path, atime, new Date(mtime.getTime() + 5000));
     expect(() => overlayDisk({ base: path, overlay })).toThrow(/has changed since/);
@@ -133,5 +148,8 @@ describe('an overlay', () => {
     expect(() => overlayDisk({ base: path, overlay })).toThrow(/has changed since/);
     writeFileSync(overlay, 'something else');
     expect(() => overlayDisk({ base: path, overlay })).toThrow(/is no overlay/);
+    expect(() => overlayDisk({ base: path, overlay: folder })).toThrow(/it is a directory/);
+    // The base is not left open, where Linux tells.
+    expect(openFiles()).not.toContain(path);
   });
 });

@@ -192,8 +192,9 @@ export function overlayDisk(options: OverlayOptions): Disk {
   opened.close();
   const expected = header(base.size, modified);
   const exists = existsSync(options.overlay);
-  const file = new RandomAccessFile(options.overlay, exists ? 'r+' : 'wx+');
+  let file: RandomAccessFile | undefined;
   try {
+    file = new RandomAccessFile(options.overlay, exists ? 'r+' : 'wx+');
     const disk = new OverlayDisk(base, file);
     if (exists) {
       const found = new Uint8Array(HEADER);
@@ -205,7 +206,7 @@ export function overlayDisk(options: OverlayOptions): Disk {
     }
     return disk;
   } catch (error) {
-    file.close();
+    file?.close();
     void base.close();
     throw error;
   }
