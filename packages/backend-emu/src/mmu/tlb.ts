@@ -26,6 +26,9 @@ export const SUPERVISOR = 0;
 export const USER = 1;
 export const OVERRIDE = 2;
 const TABLES = [L.TLB_SUPERVISOR >> 2, L.TLB_USER >> 2, L.TLB_OVERRIDE >> 2];
+/** Of supervisor and user code: where each jump cache begins in the record's words. */
+const JUMPS = [L.JUMP_SUPERVISOR >> 2, L.JUMP_USER >> 2];
+const JUMP_WORDS = (L.JUMP_ENTRIES * L.JUMP_ENTRY_SIZE) >> 2;
 
 /** Entries noted for a quick flush; with more in use the whole table is cleared. */
 const NOTED = 384;
@@ -189,6 +192,12 @@ export class Tlb {
   nextGeneration(user: number): void {
     const notes = this.code[user];
     notes.generation = (notes.generation + 1) | 0;
+    if (notes.generation === 0) {
+      // All numbers have been used: an entry may be left from the first time.
+      const first = JUMPS[user];
+      this.words.fill(0, first, first + JUMP_WORDS);
+      notes.generation = 1;
+    }
     notes.regions.clear();
     notes.allGlobal = true;
     if (user === this.current) this.words[GENERATION] = notes.generation;
