@@ -497,6 +497,25 @@ describe('snapshot', () => {
   });
 });
 
+describe('a snapshot of another kind', () => {
+  it.each([
+    { initial: -1 },
+    { initial: 0.001 },
+    { initial: 2 ** 32 },
+    { divide: 16 },
+    { deadlineHi: -1 },
+    { start: Number.NaN },
+    { start: 2 ** 60 },
+  ])('is refused: a timer with %o', (change) => {
+    const apic = machine(1).apics[0]!;
+    const saved = apic.snapshot();
+    const { timer, ...rest } = saved.state as { timer: object };
+    const state = { ...rest, timer: { ...timer, ...change } };
+    expect(() => apic.restore({ ...saved, state })).toThrow(/local APIC/);
+    expect(apic.snapshot()).toEqual(saved);
+  });
+});
+
 describe('any guest', () => {
   it('never makes it throw, and cached state stays true to the registers', () => {
     const offsets = fc.integer({ min: 0, max: 0xff }).map((slot) => slot * 16);

@@ -195,8 +195,11 @@ export function isTimerState(value: unknown): value is TimerState {
   const state = value as Record<string, unknown>;
   const word = (name: string, limit: number) => {
     const field = state[name];
-    return typeof field === 'number' && Number.isFinite(field) && field < limit;
+    return typeof field === 'number' && Number.isInteger(field) && field >= 0 && field < limit;
   };
   const words = ['initial', 'deadlineLo', 'deadlineHi'].every((name) => word(name, TWO_32));
-  return words && word('divide', 16) && word('start', Number.MAX_SAFE_INTEGER);
+  // A count that went on at another rate may have begun before the clock did.
+  const { start } = state;
+  const begun = typeof start === 'number' && Math.abs(start) <= Number.MAX_SAFE_INTEGER;
+  return words && word('divide', 16) && begun;
 }
