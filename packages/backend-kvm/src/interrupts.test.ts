@@ -169,6 +169,49 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     expect(ports(vm)).toEqual([0x80]);
   });
 
+  test('without APICs an NMI that was taken does not end a later HLT', async () => {
+    const vm = await make({ irqchip: 'none' });
+    // cli; out 0x10; hlt; out 0x11; hlt
+    load(vm, [0xfa, 0xe6, 0x10, 0xf4, 0xe6, 0x11, 0xf4]);
+    vm.memory.write(HANDLER, Uint8Array.of(0xe6, 0x80, 0xcf)); // out 0x80, al; iret
+    vm.memory.write(4 * 2, Uint8Array.of(0x00, 0x20, 0, 0));
+    const seen: number[] = [];
+    const run = () =>
+      vm.vcpus[0]!.run(20e6, (exit) => {
+        if (exit.kind !== 'io') return;
+        seen.push(exit.port);
+        if (exit.port === 0x10) vm.vcpus[0]!.nmi();
+      });
+    expect(run()).toBe('halted');
+    expect(seen).toEqual([0x10, 0x80]);
+    expect(vm.vcpus[0]!.runnable).toBe(false);
+    vm.vcpus[0]!.nmi();
+    expect(vm.vcpus[0]!.runnable).toBe(true);
+    expect(run()).toBe('halted');
+    expect(seen).toEqual([0x10, 0x80, 0x80, 0x11]);
+  });
+
+  test.each<KvmIrqchip>(['split', 'kernel', 'none'])(
+    'a guest that halts runs again behind a reset or an older state, irqchip %s',
+    async (irqchip) => {
+      const vm = await make({ irqchip });
+      load(vm, [0xfa, 0xf4]);
+      const saved = vm.snapshot();
+      const cpu = vm.vcpus[0]!;
+      const halts = () => runOnce(vm, 20e6).end;
+      expect(halts()).toBe('halted');
+      expect(cpu.runnable).toBe(false);
+      vm.restore(saved);
+      expect(cpu.runnable).toBe(true);
+      expect(halts()).toBe('halted');
+      const asleep = vm.snapshot();
+      vm.reset();
+      expect(cpu.runnable).toBe(true);
+      vm.restore(asleep);
+      expect(cpu.halted).toBe(true);
+    },
+  );
+
   test('the timer of a local APIC wakes the machine when every CPU sleeps', async () => {
     const set: number[] = [];
     let wake = () => {};

@@ -18,7 +18,7 @@ import { EXIT, MP, SYNC } from './abi/constants.js';
 import { KVM } from './abi/ioctls.js';
 import { ERRNO, NR } from './abi/linux.js';
 import { make, offsetOf, type Struct, StructView } from './abi/struct.js';
-import { INTERRUPT, MP_STATE, REGS, RUN, SREGS, SYNC_REGS } from './abi/structs.js';
+import { INTERRUPT, MP_STATE, REGS, RUN, SREGS, SYNC_REGS, VCPU_EVENTS } from './abi/structs.js';
 import { type DebugRequest, guestDebug } from './debug.js';
 import { type KickHandle, KickRequest } from './kick.js';
 import type { KvmAssist } from './kvm-assist.js';
@@ -61,7 +61,6 @@ export class KvmVcpu implements Vcpu {
   /** What the VM's count of events was when this vCPU was found asleep. */
   private seen = -1;
   private wake: Timer | null = null;
-  private nmiPending = false;
   /** Whether `poll` ended in an exit that is still to be answered. */
   private undelivered = false;
   /** Exits since the registers in the page were last looked at. */
@@ -98,7 +97,7 @@ export class KvmVcpu implements Vcpu {
   get runnable(): boolean {
     if (this.asleep === null || this.kicks.pending) return true;
     if (this.ports.interrupts.kind === 'none') {
-      return this.nmiPending || (this.ports.interrupts.wanted && this.page.interruptible);
+      return (this.ports.interrupts.wanted && this.page.interruptible) || this.nmiWaits();
     }
     return this.seen !== this.ports.events.count;
   }
@@ -169,7 +168,6 @@ export class KvmVcpu implements Vcpu {
 
   nmi(): void {
     ioctl(this.ports.sys, this.fd, 'NMI');
-    this.nmiPending = true;
     this.ports.events.count++;
   }
 
@@ -220,7 +218,10 @@ export class KvmVcpu implements Vcpu {
   /** The vCPU's state was replaced: finds out whether it sleeps. */
   stateReplaced(): void {
     this.incomplete = false;
+    this.undelivered = false;
     this.cancelWake();
+    // Without APICs in the kernel only the VM's record knows: it sets `halted` behind this.
+    this.asleep = null;
     this.asleep = this.sleepState();
     this.seen = -1;
   }
@@ -362,7 +363,6 @@ export class KvmVcpu implements Vcpu {
 
   private awake(): null {
     this.asleep = null;
-    this.nmiPending = false;
     return null;
   }
 
@@ -460,6 +460,13 @@ export class KvmVcpu implements Vcpu {
     signals.drain();
     // It may have run so far as to exit: the loop must find that exit again.
     if (result === 0) this.undelivered = true;
+  }
+
+  /** Whether an NMI is pending that the guest would take now. */
+  private nmiWaits(): boolean {
+    const events = new StructView(VCPU_EVENTS);
+    ioctl(this.ports.sys, this.fd, 'GET_VCPU_EVENTS', events.bytes);
+    return events.get('nmi.pending') !== 0 && events.get('nmi.masked') === 0;
   }
 
   private sleepState(): 'halted' | 'waiting' | null {
