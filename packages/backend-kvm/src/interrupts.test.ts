@@ -126,6 +126,17 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     expect(ports(vm)).toEqual([0x80]);
   });
 
+  test('a reset takes the controllers in the kernel along', async () => {
+    const vm = await make({ irqchip: 'kernel' });
+    const chips = () => (vm.snapshot().state as { chips: Uint8Array[] }).chips;
+    const fresh = chips();
+    load(vm, [0xb0, 0xef, 0xe6, 0x21, 0xf4]); // mov al, 0xef; out 0x21, al: a mask of the PIC; hlt
+    ports(vm);
+    expect(chips()).not.toEqual(fresh);
+    vm.reset();
+    expect(chips()).toEqual(fresh);
+  });
+
   test('a message, and one that is level-triggered, whose end is told', async () => {
     const vm = await make();
     apicGuest(vm);
@@ -280,6 +291,8 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     const { state: fields } = other.snapshot();
     const damaged = { ...(fields as object), cpus: [{}] };
     expect(() => other.restore({ ...saved, state: damaged })).toThrow('of this host');
+    const chipless = { ...(fields as object), chips: 7 };
+    expect(() => other.restore({ ...saved, state: chipless })).toThrow('not the state');
     expect(other.vcpus[0]!.readState().rip).toBe(0x1234n);
   });
 });

@@ -69,6 +69,7 @@ export class KvmVm implements BackendVm {
   private readonly ringPages: RingPage[] = [];
   private readonly records: VcpuRecords[] = [];
   private readonly fresh: Fields[];
+  private readonly freshChips: readonly Uint8Array[];
   private readonly undo: (() => void)[] = [];
   private readonly events = { count: 0 };
 
@@ -107,6 +108,7 @@ export class KvmVm implements BackendVm {
       this.undo.push(() => native.dispose());
       this.vcpus = this.createVcpus(options, vmType);
       this.fresh = this.records.map((record) => record.take());
+      this.freshChips = this.takeChips();
       this.undo.push(closeWithThread(() => this.close()));
     } catch (error) {
       this.close();
@@ -136,6 +138,7 @@ export class KvmVm implements BackendVm {
   }
 
   reset(): void {
+    for (const chip of this.freshChips) this.putChip(chip);
     this.vcpus.forEach((vcpu, index) => {
       vcpu.settle();
       this.records[index]!.put(this.fresh[index]!, true);
@@ -165,7 +168,7 @@ export class KvmVm implements BackendVm {
         irqchip,
         halted: this.vcpus.map((vcpu) => vcpu.halted),
         cpus: this.records.map((record) => record.take()),
-        chips: irqchip === 'kernel' ? CHIPS.map((id) => this.takeChip(id)) : [],
+        chips: this.takeChips(),
         routes: this.interrupts.learnedRoutes(),
         clock: this.takeClock(),
         memory: packPages(this.guest.bytes),
@@ -177,12 +180,15 @@ export class KvmVm implements BackendVm {
     const saved = state as Fields | null;
     const cpus = saved?.['cpus'] as readonly Fields[] | undefined;
     const halted = saved?.['halted'] as readonly boolean[] | undefined;
+    const chips = saved?.['chips'] as readonly unknown[] | undefined;
     const fits =
       type === TYPE &&
       version === 1 &&
       Array.isArray(cpus) &&
       cpus.length === this.vcpus.length &&
-      Array.isArray(halted);
+      Array.isArray(halted) &&
+      Array.isArray(chips) &&
+      chips.length === this.freshChips.length;
     if (!fits || saved?.['irqchip'] !== this.choices.irqchip) {
       throw new VmmError('snapshot-mismatch', `not the state of this KVM VM: ${type}`, {
         remedy: 'restore with the memory size, CPU count and irqchip that it was saved with',
@@ -191,7 +197,7 @@ export class KvmVm implements BackendVm {
     unpackPages(saved['memory'], this.guest.bytes);
     this.putClock(saved['clock']);
     this.interrupts.learnRoutes(saved['routes']);
-    for (const chip of saved['chips'] as readonly unknown[]) this.putChip(chip);
+    for (const chip of chips) this.putChip(chip);
     this.vcpus.forEach((vcpu, index) => {
       this.records[index]!.put(cpus[index]!);
       vcpu.stateReplaced();
@@ -336,10 +342,14 @@ export class KvmVm implements BackendVm {
     return this.ringPages.splice(0);
   }
 
-  private takeChip(id: number): Uint8Array {
-    const chip = make(IRQCHIP, { chip_id: id });
-    ioctl(this.sys, this.fd, 'GET_IRQCHIP', chip.bytes);
-    return chip.bytes;
+  /** PIC and IOAPIC, where they are in the kernel. */
+  private takeChips(): Uint8Array[] {
+    if (this.choices.irqchip !== 'kernel') return [];
+    return CHIPS.map((id) => {
+      const chip = make(IRQCHIP, { chip_id: id });
+      ioctl(this.sys, this.fd, 'GET_IRQCHIP', chip.bytes);
+      return chip.bytes;
+    });
   }
 
   private putChip(saved: unknown): void {
