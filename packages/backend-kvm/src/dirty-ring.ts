@@ -6,7 +6,6 @@
  */
 import { DIRTY_GFN_F, LIMITS } from './abi/constants.js';
 import { DIRTY_GFN } from './abi/structs.js';
-import type { RingPage } from './guest-memory.js';
 import { Mapping } from './mapping.js';
 import type { Sys } from './sys/sys.js';
 
@@ -30,15 +29,17 @@ export class DirtyRing {
     this.words = new Uint32Array(this.mapping.buffer);
   }
 
-  /** Takes all entries; KVM may use them again after KVM_RESET_DIRTY_RINGS. */
-  take(into: RingPage[]): void {
-    for (let count = 0; count < this.entries; count++) {
+  /** Takes all entries; KVM may use them again after KVM_RESET_DIRTY_RINGS. How many there were. */
+  take(each: (slot: number, page: number) => void): number {
+    let count = 0;
+    for (; count < this.entries; count++) {
       const at = this.next * WORDS;
-      if ((Atomics.load(this.words, at) & DIRTY_GFN_F.DIRTY) === 0) return;
-      into.push({ slot: this.words[at + 1]! & SLOT_MASK, page: this.words[at + 2]! });
+      if ((Atomics.load(this.words, at) & DIRTY_GFN_F.DIRTY) === 0) break;
+      each(this.words[at + 1]! & SLOT_MASK, this.words[at + 2]!);
       Atomics.store(this.words, at, DIRTY_GFN_F.RESET);
       this.next = (this.next + 1) % this.entries;
     }
+    return count;
   }
 
   dispose(): void {

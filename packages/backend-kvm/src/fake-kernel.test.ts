@@ -149,6 +149,13 @@ describe('exits', () => {
   });
 });
 
+test('a dirty ring that is full for ever is an error, not a run without end', async () => {
+  const full = leave(EXIT.DIRTY_RING_FULL);
+  const { end, exits } = await exitsOf(...Array.from({ length: 100 }, () => full));
+  expect(end).toBe('error');
+  expect(exits).toMatchObject([{ kind: 'error', code: 'dirty-ring' }]);
+});
+
 describe('interruptions', () => {
   test('a signal that nobody asked for changes nothing; a kick ends the run', async () => {
     const vm = await scripted(

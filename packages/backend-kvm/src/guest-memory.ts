@@ -24,19 +24,13 @@ interface Placed {
   readonly offset: number;
 }
 
-/** A page that KVM reported by ring: slot number and page in it. */
-export interface RingPage {
-  readonly slot: number;
-  readonly page: number;
-}
-
 export interface GuestMemoryOptions {
   readonly sys: Sys;
   readonly vmFd: number;
   /** Bytes, a multiple of 4096. */
   readonly size: number;
-  /** Takes what the dirty rings hold, where there are rings. */
-  readonly rings?: () => readonly RingPage[];
+  /** Tells `guestWrote` what the dirty rings hold, where there are rings. */
+  readonly collect?: () => void;
 }
 
 export class KvmGuestMemory implements MemoryBacking {
@@ -48,11 +42,12 @@ export class KvmGuestMemory implements MemoryBacking {
   private placed: readonly Placed[] = [];
   private last: Placed | undefined;
   private logging: boolean;
-  private readonly hostWrites = new Set<number>();
+  /** Pages that the host wrote, or that a ring named, since the last `takeDirty`. */
+  private readonly noted = new Set<number>();
 
   constructor(private readonly options: GuestMemoryOptions) {
     const { sys, size } = options;
-    this.logging = options.rings !== undefined;
+    this.logging = options.collect !== undefined;
     this.fd = memoryFile(sys, 'cloister-guest', size);
     try {
       this.mapping = Mapping.ofFile(sys, this.fd, size);
@@ -82,6 +77,8 @@ export class KvmGuestMemory implements MemoryBacking {
   removeSlot(id: number): void {
     const found = this.placed.find(({ slot }) => slot.id === id);
     if (found === undefined) return;
+    // What the rings hold is of this slot, not of the next with its number.
+    this.options.collect?.();
     this.tell(found, 0);
     this.placed = this.placed.filter((each) => each !== found);
     this.last = undefined;
@@ -104,9 +101,17 @@ export class KvmGuestMemory implements MemoryBacking {
     const page = offset - (offset % PAGE);
     for (const { slot, offset: from } of this.placed) {
       if (page >= from && page < from + slot.size) {
-        this.hostWrites.add((slot.gpa + page - from) / PAGE);
+        this.noted.add((slot.gpa + page - from) / PAGE);
         return;
       }
+    }
+  }
+
+  /** An entry of a ring: slot number in the kernel, and page in it. */
+  guestWrote(number: number, page: number): void {
+    const placed = this.placed.find((each) => each.number === number);
+    if (placed !== undefined && page < placed.slot.size / PAGE) {
+      this.noted.add(placed.slot.gpa / PAGE + page);
     }
   }
 
@@ -124,11 +129,13 @@ export class KvmGuestMemory implements MemoryBacking {
   }
 
   takeDirty(): Uint32Array {
-    const pages = new Set(this.hostWrites);
-    this.hostWrites.clear();
+    this.options.collect?.();
+    const pages = new Set(this.noted);
+    this.noted.clear();
     if (!this.logging) this.startLog(pages);
-    else if (this.options.rings !== undefined) this.takeRings(pages, this.options.rings());
-    else for (const placed of this.placed) this.takeLog(placed, pages);
+    else if (this.options.collect === undefined) {
+      for (const placed of this.placed) this.takeLog(placed, pages);
+    }
     return Uint32Array.from(pages).sort();
   }
 
@@ -161,15 +168,6 @@ export class KvmGuestMemory implements MemoryBacking {
         if ((word >>> bit) & 1) pages.add(slot.gpa / PAGE + index * 32 + bit);
       }
     });
-  }
-
-  private takeRings(pages: Set<number>, entries: readonly RingPage[]): void {
-    for (const { slot: number, page } of entries) {
-      const placed = this.placed.find((each) => each.number === number);
-      if (placed !== undefined && page < placed.slot.size / PAGE) {
-        pages.add(placed.slot.gpa / PAGE + page);
-      }
-    }
   }
 
   /** KVM_SET_USER_MEMORY_REGION; size 0 removes. */

@@ -21,8 +21,8 @@ export interface VcpuPorts {
   readonly syncRegs: boolean;
   /** What runs instructions that KVM cannot, if anything. */
   readonly assist: KvmAssist | null;
-  /** Takes what the dirty rings hold: one is full. */
-  ringFull(): void;
+  /** Takes what the dirty rings hold, as one is full; how many entries that were. */
+  ringFull(): number;
   /** Throws `VmmError('unsupported')` where a protection hides the registers. */
   requireReadable(): void;
 }

@@ -37,6 +37,8 @@ const SYNC_PATIENCE = 256;
 const DOZE_NS = 250_000;
 /** A guest that its APIC's timer wakes sooner stays in KVM_RUN: the host's timers are coarser. */
 const NAP_NS = 2_000_000;
+/** Full rings in a row that list nothing: KVM has lost count of the ring, and never runs again. */
+const EMPTY_RINGS_MAX = 8;
 const SYNC_ALL = SYNC.REGS | SYNC.SREGS | SYNC.EVENTS;
 const SYNC_AT = offsetOf(RUN, 's');
 
@@ -65,6 +67,8 @@ export class KvmVcpu implements Vcpu {
   private undelivered = false;
   /** Exits since the registers in the page were last looked at. */
   private unread = 0;
+  /** Times in a row that KVM found a ring full which listed nothing. */
+  private emptyRings = 0;
   /** The entry whose exit left the registers in the page. */
   private syncedAt = -1;
 
@@ -328,8 +332,7 @@ export class KvmVcpu implements Vcpu {
         this.ports.interrupts.endOfInterrupt(page.eoiVector);
         return null;
       case EXIT.DIRTY_RING_FULL:
-        this.ports.ringFull();
-        return null;
+        return this.ringFull(sink);
       case EXIT.HLT:
         page.deliverHalt(sink);
         this.asleep = 'halted';
@@ -364,6 +367,13 @@ export class KvmVcpu implements Vcpu {
   private awake(): null {
     this.asleep = null;
     return null;
+  }
+
+  private ringFull(sink: ExitSink): RunEnd | null {
+    this.emptyRings = this.ports.ringFull() > 0 ? 0 : this.emptyRings + 1;
+    if (this.emptyRings < EMPTY_RINGS_MAX) return null;
+    this.page.deliverError(sink, 'dirty-ring', 'KVM calls a dirty ring full that lists no pages');
+    return 'error';
   }
 
   /** Another processor executes the instruction that KVM could not; what the run comes to. */

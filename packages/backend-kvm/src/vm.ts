@@ -24,7 +24,7 @@ import { CLOCK_DATA, DIRTY_GFN, ENABLE_CAP, IRQCHIP, REGS } from './abi/structs.
 import { type CpuChoice, cpuidList, signatureOf } from './cpuid-policy.js';
 import { DirtyRing } from './dirty-ring.js';
 import { EventFds } from './event-fds.js';
-import { KvmGuestMemory, type RingPage } from './guest-memory.js';
+import { KvmGuestMemory } from './guest-memory.js';
 import type { KvmHost } from './host.js';
 import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
 import { type KvmAssist, openAssist } from './kvm-assist.js';
@@ -66,7 +66,6 @@ export class KvmVm implements BackendVm {
   private readonly guest: KvmGuestMemory;
   private readonly assist: KvmAssist | null;
   private readonly rings: DirtyRing[] = [];
-  private readonly ringPages: RingPage[] = [];
   private readonly records: VcpuRecords[] = [];
   private readonly fresh: Fields[];
   private readonly freshChips: readonly Uint8Array[];
@@ -91,7 +90,7 @@ export class KvmVm implements BackendVm {
         sys,
         vmFd: this.fd,
         size: Math.max(PAGE, Math.ceil(options.memorySize / PAGE) * PAGE),
-        ...(ring && { rings: () => this.takeRings() }),
+        ...(ring && { collect: () => void this.collectRings() }),
       });
       this.undo.push(() => this.guest.dispose());
       this.memoryFd = this.guest.fd;
@@ -332,14 +331,13 @@ export class KvmVm implements BackendVm {
     ioctl(this.sys, fd, 'SET_REGS', regs.set('rdx', signature).bytes);
   }
 
-  private collectRings(): void {
-    for (const ring of this.rings) ring.take(this.ringPages);
+  /** Empties the rings; how many entries there were. */
+  private collectRings(): number {
+    let count = 0;
+    const note = (slot: number, page: number) => this.guest.guestWrote(slot, page);
+    for (const ring of this.rings) count += ring.take(note);
     tryIoctl(this.sys, this.fd, 'RESET_DIRTY_RINGS');
-  }
-
-  private takeRings(): readonly RingPage[] {
-    this.collectRings();
-    return this.ringPages.splice(0);
+    return count;
   }
 
   /** PIC and IOAPIC, where they are in the kernel. */
