@@ -102,12 +102,6 @@ const MUTATIONS: readonly Mutation[] = [
     to: 'gpa < 0',
   },
   {
-    fails: '2.7.6.1 fails on an available index that jumps',
-    file: 'queue/split-queue.ts',
-    from: 'if (ahead <= layout.size) return ahead;',
-    to: 'return ahead;',
-  },
-  {
     fails: '2.7.6 fails on a head outside the table',
     file: 'queue/split-queue.ts',
     from: "if (index >= layout.size) return this.fail('a descriptor lies outside its table');",
