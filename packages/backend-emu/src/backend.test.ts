@@ -119,6 +119,23 @@ describe('a saved VM', () => {
       await refuse(damaged, undefined, /not the state of this emulated VM/);
     }
   });
+
+  it('is refused without parts that it must have', async () => {
+    const snapshot = await saved();
+    const whole = snapshot.state as { backend: { state: { cpus: { state: object }[] } } };
+    const [cpu] = whole.backend.state.cpus;
+    for (const [change, message] of [
+      [{ remapped: undefined }, /not the state of this emulated VM/],
+      [{ remapped: [0.5] }, /not the state of this emulated VM/],
+      [{ cpus: [null] }, /not the state of this emulated VM/],
+      [{ cpus: [{ ...cpu, state: null }] }, /not the state of an emulated processor/],
+      [{ cpus: [{ ...cpu, state: { ...cpu.state, services: null } }] }, /vCPU services/],
+    ] as const) {
+      const backend = { ...whole.backend, state: { ...whole.backend.state, ...change } };
+      const damaged = { ...snapshot, state: { ...whole, backend } } as unknown as Snapshot;
+      await refuse(damaged, undefined, message);
+    }
+  });
 });
 
 it('runs a slice of more instructions than 32 bits count', async () => {

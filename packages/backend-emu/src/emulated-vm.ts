@@ -41,6 +41,10 @@ function selects(cpu: unknown): string {
   return model === undefined ? name : selectionText(model, new Set(features));
 }
 
+function areCounts(list: unknown): list is readonly number[] {
+  return Array.isArray(list) && list.every((each) => Number.isSafeInteger(each) && each >= 0);
+}
+
 export class EmulatedVm implements BackendVm {
   readonly memory: SlotMemory;
   readonly interrupts = new ApicBus();
@@ -146,14 +150,17 @@ export class EmulatedVm implements BackendVm {
 
   restore({ type, version, state }: Snapshot): void {
     const saved = (state ?? {}) as unknown as SavedVm;
-    const { cpus, executed } = saved;
+    const { cpus, executed, remapped } = saved;
     const count = this.vcpus.length;
     const fits =
       type === TYPE &&
       version === 1 &&
-      cpus?.length === count &&
-      executed?.length === count &&
-      executed.every((each) => Number.isSafeInteger(each) && each >= 0);
+      Array.isArray(cpus) &&
+      cpus.length === count &&
+      cpus.every((each) => typeof each === 'object' && each !== null) &&
+      areCounts(executed) &&
+      executed.length === count &&
+      areCounts(remapped);
     if (!fits) {
       throw new VmmError('snapshot-mismatch', `not the state of this emulated VM: ${type}`, {
         remedy: 'restore with the memory size and CPU count that it was saved with',

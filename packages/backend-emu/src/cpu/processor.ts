@@ -228,7 +228,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.debug.restore(state?.debug);
     this.branchSteps = state?.branchSteps === true;
     this.stateReplaced();
-    this.services.restore(state?.services as Snapshot);
+    this.services.restore(state?.services as Snapshot | undefined);
     this.baseChanged();
   }
 

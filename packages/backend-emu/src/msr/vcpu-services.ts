@@ -119,7 +119,7 @@ export class VcpuServices implements Snapshotable {
   }
 
   /** Restore the record and the clock first: timers are set by them. */
-  restore(snapshot: Snapshot): void {
+  restore(snapshot: Snapshot | undefined): void {
     const state = servicesState(snapshot);
     this.apic.restore({ type: 'local-apic', version: 1, state: state.apic });
     this.kvmClock.restore(state.kvmClock);
@@ -135,18 +135,19 @@ interface ServicesState {
   platform: PlatformState;
 }
 
-function servicesState(snapshot: Snapshot): ServicesState {
-  const state = snapshot.state as Partial<ServicesState> | null;
+function servicesState(snapshot: Snapshot | undefined): ServicesState {
+  const state = snapshot?.state as Partial<ServicesState> | null | undefined;
   const numbers = (list: unknown, length: number) =>
     Array.isArray(list) && list.length === length && list.every((item) => Number.isFinite(item));
   const valid =
-    snapshot.type === 'vcpu-services' &&
+    snapshot?.type === 'vcpu-services' &&
     snapshot.version === 1 &&
     typeof state === 'object' &&
     state !== null &&
     numbers(state.kvmClock, 5) &&
     numbers(state.pvEoi, 2) &&
     typeof state.platform === 'object' &&
+    state.platform !== null &&
     numbers(Object.values(state.platform), Object.keys(platformReset()).length);
   if (!valid) throw new VmmError('snapshot-mismatch', 'not the state of vCPU services');
   return state as ServicesState;
