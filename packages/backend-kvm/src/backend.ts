@@ -9,7 +9,7 @@ import {
   VmmError,
   type VmPlugin,
 } from '@cloister/core';
-import { selectCpu } from '@cloister/core/cpu';
+import { selectCpu, selectionText } from '@cloister/core/cpu';
 import { CAP, VM_TYPE } from './abi/constants.js';
 import { type CpuChoice, missingFeatures } from './cpuid-policy.js';
 import { KvmHost } from './host.js';
@@ -122,6 +122,7 @@ export function kvmBackend(options: KvmOptions = {}): CpuBackend {
   const way = () => (options.sys === undefined ? addonSys() : { sys: options.sys });
   return {
     name: NAME,
+    cpu: cpu === 'host' ? cpu : selectionText(cpu.model, cpu.features),
     async probe(): Promise<BackendProbe> {
       const nothing = { name: NAME, available: false, capabilities: [], details: [] };
       const loaded = way();

@@ -2,6 +2,7 @@
  * The backend against the scripted kernel: exits that no small guest can cause, errors of every
  * call, and that nothing stays open whatever fails.
  */
+import { emulatedBackend } from '@cloister/backend-emu';
 import { copyExit, type InstructionAssist, type VmExit } from '@cloister/core';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CAP, EXIT, INTERNAL_ERROR, MP, MSR_EXIT_REASON, SYSTEM_EVENT } from './abi/constants.js';
@@ -365,6 +366,13 @@ describe('native control', () => {
     expect(() => native.registerRegion(0xfffff000, 0x1000)).toThrow('one memory slot');
     await vm.dispose();
   });
+});
+
+test('the backend names the processor that a saved VM needs', () => {
+  expect(kvmBackend({ cpu: 'host' }).cpu).toBe('host');
+  const { cpu } = kvmBackend();
+  expect(cpu).toBe(emulatedBackend().cpu);
+  expect(kvmBackend({ cpu: `${cpu},-umip` }).cpu).not.toBe(cpu);
 });
 
 test('loading a guest goes through the same calls', async () => {
