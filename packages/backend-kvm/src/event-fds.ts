@@ -83,15 +83,20 @@ export class EventFds {
         remedy: "use a message with kvm({ irqchip: 'split' }), or kvm({ irqchip: 'kernel' })",
       });
     }
-    const fd = eventFd(this.sys);
+    if ('gsi' in target) return this.irqfd(target.gsi, () => {});
+    const { interrupts } = this;
+    const gsi = interrupts.addMessageRoute(target.address, target.data);
+    return this.irqfd(gsi, () => interrupts.removeMessageRoute(gsi));
+  }
+
+  private irqfd(gsi: number, closed: () => void): EventFd {
     try {
-      const gsi =
-        'gsi' in target ? target.gsi : this.interrupts.addMessageRoute(target.address, target.data);
+      const fd = eventFd(this.sys);
       const add = make(IRQFD, { fd, gsi });
       const remove = make(IRQFD, { fd, gsi, flags: IRQFD_FLAG.DEASSIGN });
-      return this.connect(fd, 'IRQFD', add.bytes, remove.bytes);
+      return this.connect(fd, 'IRQFD', add.bytes, remove.bytes, closed);
     } catch (error) {
-      this.sys.syscall(NR.close, fd);
+      closed();
       throw error;
     }
   }
@@ -105,12 +110,13 @@ export class EventFds {
     name: 'IOEVENTFD' | 'IRQFD',
     add: Uint8Array,
     remove: Uint8Array,
+    closed: () => void = () => {},
   ): EventFd {
     const { sys, vmFd } = this;
     try {
       ioctl(sys, vmFd, name, add);
     } catch (error) {
-      if (name === 'IOEVENTFD') sys.syscall(NR.close, fd);
+      sys.syscall(NR.close, fd);
       throw error;
     }
     const made: EventFd = {
@@ -119,6 +125,7 @@ export class EventFds {
         if (!this.open.delete(made)) return;
         tryIoctl(sys, vmFd, name, remove);
         sys.syscall(NR.close, fd);
+        closed();
       },
     };
     this.open.add(made);

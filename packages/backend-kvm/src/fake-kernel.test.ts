@@ -368,6 +368,34 @@ describe('native control', () => {
   });
 });
 
+test('an event descriptor that is closed, or refused, gives its route back', async () => {
+  const vm = await open();
+  const { files } = sys.open;
+  const routes = () => {
+    const table = sys.calls('SET_GSI_ROUTING').at(-1) as Uint8Array;
+    return new StructView(S.IRQ_ROUTING, table).get('nr');
+  };
+  const message = (data: number) => vm.eventFds.interrupt({ address: 0xfee00000, data });
+  const [first, second] = [message(0x41), message(0x42)];
+  expect(routes()).toBe(2);
+  first.close();
+  expect(routes()).toBe(1);
+  for (const call of ['IRQFD', 'eventfd2', 'SET_GSI_ROUTING']) {
+    sys.failures.set(call, ERRNO.EMFILE);
+    expect(() => message(0x43)).toThrow('EMFILE');
+    sys.failures.clear();
+  }
+  message(0x44).close();
+  second.close();
+  expect(routes()).toBe(0);
+  sys.failures.set('SET_GSI_ROUTING', ERRNO.ENOMEM);
+  // The guest's level-triggered message goes out all the same.
+  vm.interrupts.sendMsi(0xfee00000, 0xc041);
+  expect(sys.calls('SIGNAL_MSI').length).toBe(1);
+  expect(sys.open.files).toBe(files);
+  await vm.dispose();
+});
+
 test('the backend names the processor that a saved VM needs', () => {
   expect(kvmBackend({ cpu: 'host' }).cpu).toBe('host');
   const { cpu } = kvmBackend();

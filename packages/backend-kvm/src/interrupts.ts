@@ -13,7 +13,7 @@ import type { ExternalInterruptSource, InterruptPort } from '@cloister/core';
 import { CHIP, ROUTING } from './abi/constants.js';
 import { make, StructView } from './abi/struct.js';
 import { IRQ_LEVEL, IRQ_ROUTING, IRQ_ROUTING_ENTRY, MSI } from './abi/structs.js';
-import { ioctl, type Sys, tryIoctl } from './sys/sys.js';
+import { checked, type Sys, tryIoctl } from './sys/sys.js';
 
 export type KvmIrqchip = 'split' | 'kernel' | 'none';
 
@@ -70,7 +70,7 @@ export class KvmInterrupts implements InterruptPort {
   /** Level-triggered messages by GSI, oldest first. */
   private learned: { readonly address: number; readonly data: number }[] = [];
   /** Routes of irqfds, from `IOAPIC_PINS` on. */
-  private readonly extra: Route[] = [];
+  private readonly extra = new Map<number, Route>();
 
   constructor(
     private readonly sys: Sys,
@@ -80,7 +80,7 @@ export class KvmInterrupts implements InterruptPort {
     private readonly changed: () => void,
   ) {
     this.irqchip = kind === 'kernel' ? 'internal' : 'external';
-    if (kind === 'kernel') this.tellRoutes();
+    if (kind === 'kernel') checked('KVM_SET_GSI_ROUTING', this.tellRoutes());
   }
 
   setGsi(gsi: number, level: boolean): void {
@@ -126,12 +126,20 @@ export class KvmInterrupts implements InterruptPort {
     for (const listener of this.eoiListeners) listener(vector);
   }
 
-  /** A GSI of its own that delivers a message, for an irqfd. */
+  /** A GSI of its own that delivers a message, for an irqfd; `removeMessageRoute` frees it. */
   addMessageRoute(address: number, data: number): number {
-    const gsi = IOAPIC_PINS + this.extra.length;
-    this.extra.push({ gsi, address, data });
-    this.tellRoutes();
+    let gsi = IOAPIC_PINS;
+    while (this.extra.has(gsi)) gsi++;
+    this.extra.set(gsi, { gsi, address, data });
+    const result = this.tellRoutes();
+    if (result < 0) this.extra.delete(gsi);
+    checked('KVM_SET_GSI_ROUTING', result);
     return gsi;
+  }
+
+  /** Frees a GSI of `addMessageRoute`. */
+  removeMessageRoute(gsi: number): void {
+    if (this.extra.delete(gsi)) this.tellRoutes();
   }
 
   /** Level-triggered messages so far, for a snapshot. */
@@ -153,11 +161,13 @@ export class KvmInterrupts implements InterruptPort {
     this.tellRoutes();
   }
 
-  private tellRoutes(): void {
+  /** What the kernel says; a guest's message goes out whether or not its EOI will be told. */
+  private tellRoutes(): number {
     const own =
       this.kind === 'kernel'
         ? kernelRoutes()
         : this.learned.map(({ address, data }, gsi) => ({ gsi, address, data }));
-    ioctl(this.sys, this.vmFd, 'SET_GSI_ROUTING', routingTable([...own, ...this.extra]));
+    const table = routingTable([...own, ...this.extra.values()]);
+    return tryIoctl(this.sys, this.vmFd, 'SET_GSI_ROUTING', table);
   }
 }
