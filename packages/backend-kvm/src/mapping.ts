@@ -5,8 +5,6 @@
 
 import { VmmError } from '@cloister/core';
 import {
-  FALLOC_FL_KEEP_SIZE,
-  FALLOC_FL_PUNCH_HOLE,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_NORESERVE,
@@ -40,16 +38,8 @@ export class Mapping {
 
   /** Maps `length` bytes of a file descriptor from `offset` on, shared. */
   static ofFile(sys: Sys, fd: number, length: number, offset = 0): Mapping {
-    return Mapping.map(sys, length, MAP_SHARED | MAP_NORESERVE, fd, offset);
-  }
-
-  /** Memory of its own, zeroed. */
-  static anonymous(sys: Sys, length: number): Mapping {
-    return Mapping.map(sys, length, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  }
-
-  private static map(sys: Sys, length: number, flags: number, fd: number, offset: number): Mapping {
     const rights = PROT_READ | PROT_WRITE;
+    const flags = MAP_SHARED | MAP_NORESERVE;
     const address = sys.syscall(NR.mmap, 0, length, rights, flags, fd, offset);
     return new Mapping(sys, checked(`cannot map ${length} bytes`, address), length);
   }
@@ -112,10 +102,4 @@ export function memoryFile(sys: Sys, name: string, size: number): number {
   if (result < 0) sys.syscall(NR.close, fd);
   checked(`cannot make a memory file of ${size} bytes`, result);
   return fd;
-}
-
-/** Gives pages of a memory file back to the host; they read as zeros. */
-export function punchHole(sys: Sys, fd: number, offset: number, length: number): boolean {
-  const flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-  return sys.syscall(NR.fallocate, fd, flags, offset, length) === 0;
 }

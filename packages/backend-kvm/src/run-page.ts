@@ -29,7 +29,6 @@ const REASON = offsetOf(S.RUN, 'exit_reason') >> 2;
 const READY = offsetOf(S.RUN, 'ready_for_interrupt_injection');
 const IF_FLAG = offsetOf(S.RUN, 'if_flag');
 const VALID = offsetOf(S.RUN, 'kvm_valid_regs') >> 2;
-const DIRTY = offsetOf(S.RUN, 'kvm_dirty_regs') >> 2;
 
 const IO_DIRECTION = at(S.EXIT_IO, 'direction');
 const IO_SIZE = at(S.EXIT_IO, 'size');
@@ -150,15 +149,6 @@ export class RunPage {
 
   get syncValid(): number {
     return this.words[VALID]!;
-  }
-
-  /** Classes of registers that KVM takes from this page at the next entry. */
-  set syncDirty(mask: number) {
-    this.words[DIRTY] = mask;
-  }
-
-  get syncDirty(): number {
-    return this.words[DIRTY]!;
   }
 
   get eoiVector(): number {

@@ -15,7 +15,6 @@ export const NR = {
   munmap: 11,
   rt_sigprocmask: 14,
   ioctl: 16,
-  madvise: 28,
   getpid: 39,
   ftruncate: 77,
   gettid: 186,
@@ -25,7 +24,6 @@ export const NR = {
   timer_delete: 226,
   tgkill: 234,
   openat: 257,
-  fallocate: 285,
   eventfd2: 290,
   memfd_create: 319,
 } as const;
@@ -43,10 +41,7 @@ export const MAP_PRIVATE = 2;
 export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
-export const FALLOC_FL_KEEP_SIZE = 1;
-export const FALLOC_FL_PUNCH_HOLE = 2;
 export const SIG_BLOCK = 0;
-export const SIG_SETMASK = 2;
 export const CLOCK_MONOTONIC = 1;
 export const SIGEV_THREAD_ID = 4;
 /** `si_code` of a POSIX timer's signal; tgkill's is -6. */
