@@ -14,6 +14,8 @@ const program = fileURLToPath(new URL('./lib/kvm-process.js', import.meta.url));
 
 /** The process has to be gone so long after it was told; a busy machine takes its time. */
 const GONE_MS = 1000;
+/** A kick without an answer for so long is lost. */
+const LOST_MS = 10_000;
 const SPIN = [0xeb, 0xfe];
 const HALT = [0xfa, 0xf4];
 
@@ -87,7 +89,7 @@ async function kicked(code: readonly number[], fail = false) {
       const before = Atomics.load(words, 0);
       const since = performance.now();
       kick(sys, handle);
-      if (Atomics.wait(words, 0, before, 2000) === 'timed-out') return null;
+      if (Atomics.wait(words, 0, before, LOST_MS) === 'timed-out') return null;
       return (performance.now() - since) * 1000;
     },
     async end(): Promise<void> {
