@@ -291,6 +291,8 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     const { state: fields } = other.snapshot();
     const damaged = { ...(fields as object), cpus: [{}] };
     expect(() => other.restore({ ...saved, state: damaged })).toThrow('of this host');
+    const empty = { ...(fields as object), cpus: [null] };
+    expect(() => other.restore({ ...saved, state: empty })).toThrow('not the state');
     const chipless = { ...(fields as object), chips: 7 };
     expect(() => other.restore({ ...saved, state: chipless })).toThrow('not the state');
     expect(other.vcpus[0]!.readState().rip).toBe(0x1234n);

@@ -185,6 +185,7 @@ export class KvmVm implements BackendVm {
       version === 1 &&
       Array.isArray(cpus) &&
       cpus.length === this.vcpus.length &&
+      cpus.every((cpu) => typeof cpu === 'object' && cpu !== null) &&
       Array.isArray(halted) &&
       Array.isArray(chips) &&
       chips.length === this.freshChips.length;
