@@ -137,7 +137,7 @@ done`;
 mount -t ext4 -o ro /dev/vdb /tmp; ls /tmp`;
     const more = [...overlay, '--disk', `${disk},ro`, '--virtio', 'pci'];
     const second = await cloister([...(await line(read)), ...more]);
-    expect(text(second.stdout)).toMatch(/\nkept\nlost\+found\n/);
+    expect(text(second.stdout)).toMatch(/^kept\nlost\+found$/m);
     expect(sha256(readFileSync(disk))).toBe(before);
   });
 

@@ -165,7 +165,10 @@ export class Controller implements VirtioPort {
     const settled = (this.statusBits & F.STATUS_FEATURES_OK) !== 0;
     if ((added & F.STATUS_DRIVER_OK) === 0 || !settled) return;
     this.statusBits |= F.STATUS_DRIVER_OK;
-    if (this.running) this.model.activate?.();
+    if (!this.running) return;
+    this.model.activate?.();
+    // What the driver made available before it was done is looked at now (3.1.1).
+    for (const index of this.slots.keys()) this.notify(index);
   }
 
   private agrees(): boolean {
