@@ -1,5 +1,6 @@
 // Builds the packages: JavaScript by tsup (one bundle per entry, shared chunks, source maps),
-// declarations by tsc. Entries are what package.json `exports` names, plus src/*worker.ts.
+// declarations by tsc. Entries are what package.json `exports` names, plus src/*worker.ts and
+// src/reflection.ts.
 // A package is built only when its inputs changed; a failed build leaves the last one in place.
 //
 //   node tools/build.mjs [--no-types] [--force]
@@ -34,7 +35,7 @@ function entries({ dir, manifest }) {
     }
   }
   for (const file of existsSync(join(dir, 'src')) ? readdirSync(join(dir, 'src')) : []) {
-    if (/worker\.ts$/.test(file)) table[file.replace(/\.ts$/, '')] = `./src/${file}`;
+    if (/(worker|^reflection)\.ts$/.test(file)) table[file.replace(/\.ts$/, '')] = `./src/${file}`;
   }
   return table;
 }

@@ -3,9 +3,11 @@
  *
  * One child of the global root for each VM, never a grandchild; explicit tokens and factories only,
  * no decorators; shutting down is the lifecycle's business (a container disposes in order of
- * construction and forgets values). tsyringe throws at import unless reflect-metadata came first.
+ * construction and forgets values). tsyringe throws at import unless `reflection.ts` came first.
  */
-import 'reflect-metadata';
+import { isReflective } from '../reflection.js';
+// Before tsyringe: a comment by itself keeps the imports from being sorted into one.
+
 import { type DependencyContainer, container as root } from 'tsyringe';
 import type { ServiceToken } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
@@ -13,6 +15,10 @@ import { VmmError } from '../interfaces/index.js';
 export class VmContainer {
   private readonly container: DependencyContainer = root.createChildContainer();
   private readonly owners = new Map<symbol, string>();
+
+  constructor() {
+    if (!isReflective()) throw new Error('reflect-metadata is not loaded');
+  }
 
   /** Registers a value; `VmmError('plugin-conflict')` if another plugin did. */
   provide<T>(token: ServiceToken<T>, value: T, owner: string): void {
