@@ -21,9 +21,7 @@ export function movesImage(situation: Situation): Needs {
   const extendedForm = mnemonic.startsWith('X');
   const step = extendedForm ? 64 : 16;
   const aligned = random.below(Math.floor((DATA_SIZE - AREA) / step)) * step;
-  // Beyond the limit of a stack segment and misaligned as well, processors raise #GP, not #SS: that
-  // order is not asked about.
-  const misaligned = form.bits !== 16 && random.once(12);
+  const misaligned = random.once(12);
   const offset = misaligned ? aligned + 1 + random.below(step - 1) : aligned;
   if (mnemonic.endsWith('RSTOR')) fillImage(random, state, offset);
   if (extendedForm) {

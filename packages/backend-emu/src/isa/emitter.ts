@@ -238,6 +238,17 @@ export class Emitter extends MemoryEmitter {
     return address;
   }
 
+  /** Where the segment of the memory operand is in the record. */
+  operandSegment(): Value {
+    return this.code.load('i32.load16_u', this.op, R.OP_SEGMENT);
+  }
+
+  /** Outside 64-bit mode: linear address of memory operand `index`, its segment not checked. */
+  uncheckedAddress(index: number): Value {
+    const base = this.code.load('i64.load', this.add(this.cpu, this.operandSegment()));
+    return this.zeroExtend(this.add(base, this.effectiveAddress(index)), 32);
+  }
+
   // Stack ------------------------------------------------------------------------------------
 
   /**

@@ -7,7 +7,7 @@ import * as control from './control.js';
 import * as debug from './debug-registers.js';
 import * as fastCalls from './fast-calls.js';
 import * as flagControl from './flag-control.js';
-import { fxrstor, fxsave } from './fxsave.js';
+import { fxrstor, fxsave, fxsaveOrder } from './fxsave.js';
 import { invpcid } from './invpcid.js';
 import * as io from './io.js';
 import { iret } from './iret.js';
@@ -25,6 +25,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   cpuid: machine.cpuid,
   fxrstor,
   fxsave,
+  fxsaveOrder,
   hlt: machine.hlt,
   icebp: flagControl.icebp,
   in: io.portIn,
@@ -88,6 +89,7 @@ export const systemFunctions: Readonly<Record<string, SystemFunction>> = {
   xrstor: xsave.xrstor,
   xsave: xsave.xsave,
   xsavec: xsave.xsavec,
+  xsaveOrder: xsave.xsaveOrder,
   xsaveopt: xsave.xsaveopt,
   xsetbv: xsave.xsetbv,
 };

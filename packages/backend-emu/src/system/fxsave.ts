@@ -24,6 +24,12 @@ function begin(cpu: Processor): void {
   cpu.gp();
 }
 
+/** What comes before the rest of the segment's limit; ARG0 the linear address. */
+export function fxsaveOrder(cpu: Processor): Outcome {
+  begin(cpu);
+  return NEXT;
+}
+
 /** FXSAVE: ARG0 the linear address, ARG1 1 with REX.W. */
 export function fxsave(cpu: Processor): Outcome {
   begin(cpu);

@@ -60,6 +60,12 @@ function begin(cpu: Processor): Area {
   return { lo, hi: record.hi(L.ARG0), requested, wide: record.lo(L.ARG1) !== 0 };
 }
 
+/** What comes before the rest of the segment's limit; ARG0 the linear address. */
+export function xsaveOrder(cpu: Processor): Outcome {
+  begin(cpu);
+  return NEXT;
+}
+
 /** Components that differ from their initial configuration, MXCSR apart. */
 function inUse(cpu: Processor): number {
   return (

@@ -47,15 +47,27 @@ define('INVPCID', { access: 'r', ends: true }, (x) => {
   x.if(x.state32(L.CPL), () => x.raise(13, 0));
   x.system('invpcid', [x.address(1), x.operandU(0)]);
 });
-for (const [name, access, bytes] of [
-  ['FXSAVE', 'w', 512],
-  ['FXRSTOR', 'r', 512],
-  ['XSAVE', 'w', 576],
-  ['XSAVEOPT', 'w', 576],
-  ['XSAVEC', 'w', 576],
-  ['XRSTOR', 'r', 576],
+/**
+ * Images of x87 and SSE state. Outside 64-bit mode processors of AMD check the segment's limit for
+ * the first bytes, then the alignment, then the limit for the rest; XSAVE and its variants check
+ * the alignment first. It tells where an operand is on the stack: #SS or #GP.
+ */
+for (const [name, access, bytes, first, order] of [
+  ['FXSAVE', 'w', 512, 16, 'fxsaveOrder'],
+  ['FXRSTOR', 'r', 512, 16, 'fxsaveOrder'],
+  ['XSAVE', 'w', 576, 0, 'xsaveOrder'],
+  ['XSAVEOPT', 'w', 576, 0, 'xsaveOrder'],
+  ['XSAVEC', 'w', 576, 0, 'xsaveOrder'],
+  ['XRSTOR', 'r', 576, 16, 'xsaveOrder'],
 ] as const) {
-  ofAddress(name, name.toLowerCase(), access, bytes, (x) => (x.size === 64 ? 1 : 0));
+  define(name, { access, ends: true, modal: true }, (x) => {
+    if (x.legacy) {
+      const offset = x.effectiveAddress(0);
+      if (first > 0) x.checkSegment(x.operandSegment(), offset, first * 8, access === 'w');
+      x.system(order, [x.uncheckedAddress(0)]);
+    }
+    x.system(name.toLowerCase(), [x.address(0, bytes), x.i64(x.size === 64 ? 1 : 0)]);
+  });
 }
 
 /**
