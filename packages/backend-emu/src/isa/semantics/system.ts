@@ -49,16 +49,16 @@ define('INVPCID', { access: 'r', ends: true }, (x) => {
 });
 /**
  * Images of x87 and SSE state. Outside 64-bit mode processors of AMD check the segment's limit for
- * the first bytes, then the alignment, then the limit for the rest; XSAVE and its variants check
+ * the first byte, then the alignment, then the limit for the rest; XSAVE and its variants check
  * the alignment first. It tells where an operand is on the stack: #SS or #GP.
  */
 for (const [name, access, bytes, first, order] of [
-  ['FXSAVE', 'w', 512, 16, 'fxsaveOrder'],
-  ['FXRSTOR', 'r', 512, 16, 'fxsaveOrder'],
+  ['FXSAVE', 'w', 512, 1, 'fxsaveOrder'],
+  ['FXRSTOR', 'r', 512, 1, 'fxsaveOrder'],
   ['XSAVE', 'w', 576, 0, 'xsaveOrder'],
   ['XSAVEOPT', 'w', 576, 0, 'xsaveOrder'],
   ['XSAVEC', 'w', 576, 0, 'xsaveOrder'],
-  ['XRSTOR', 'r', 576, 16, 'xsaveOrder'],
+  ['XRSTOR', 'r', 576, 0, 'xsaveOrder'],
 ] as const) {
   define(name, { access, ends: true, modal: true }, (x) => {
     if (x.legacy) {
