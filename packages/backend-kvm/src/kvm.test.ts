@@ -219,6 +219,15 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     expect(vm.vcpus[0]!.readState().rip).toBe(0x1000n);
   });
 
+  test('a kick at HLT does not wake the vCPU', async () => {
+    const vm = await vmWith([0xfa, HLT, 0xe6, 0x99], { irqchip: 'none' });
+    const cpu = vm.vcpus[0]!;
+    const { end } = runOnce(vm, 2e9, ({ kind }) => kind === 'hlt' && cpu.kick());
+    expect(end).toBe('halted');
+    expect(runOnce(vm, 2e9).end).toBe('kicked');
+    expect(runOnce(vm, 2e9)).toEqual({ end: 'halted', exits: [] });
+  });
+
   test('registers are read and written between runs and inside a sink', async () => {
     const vm = await vmWith([0xe6, 0x10, 0xe6, 0x11, 0xe6, 0x99]);
     const seen: bigint[] = [];

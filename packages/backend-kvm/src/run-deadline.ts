@@ -1,0 +1,58 @@
+/**
+ * When a vCPU's run ends. One timer of the thread serves the deadline and, before it, looks whether
+ * the guest halts: the first soon, each later one after twice the time.
+ */
+import type { Clock } from '@cloister/core';
+import type { ThreadSignals } from './thread-signals.js';
+
+/** The first look whether the guest halts: outside of KVM_RUN the event loop goes on meanwhile. */
+const LOOK_NS = 250_000;
+
+export class RunDeadline {
+  /** Whether the run is to end at the next chance. */
+  stopping = false;
+  /** The clock's time. */
+  private at = 0;
+  /** Nanoseconds from the timer that is set to the deadline, and between two looks. */
+  private left = 0;
+  private interval = LOOK_NS;
+
+  constructor(
+    private readonly clock: Pick<Clock, 'now'>,
+    private readonly signals: ThreadSignals,
+  ) {}
+
+  /** A run of `slice` nanoseconds begins. */
+  start(slice: number): void {
+    this.stopping = false;
+    this.at = this.clock.now() + slice;
+    this.interval = LOOK_NS;
+    this.arm(slice);
+  }
+
+  /** The run ends in `ns` nanoseconds if it would not sooner. */
+  shorten(ns: number): void {
+    if (ns <= 0) {
+      this.stopping = true;
+      return;
+    }
+    const at = this.clock.now() + ns;
+    if (at >= this.at) return;
+    this.at = at;
+    this.arm(ns);
+  }
+
+  /** The timer fired: whether the run is over, be it that `sleeps` says that it may as well. */
+  passed(sleeps: () => boolean): boolean {
+    if (this.left <= 0 || sleeps()) return true;
+    this.interval *= 2;
+    this.arm(this.left);
+    return false;
+  }
+
+  private arm(ns: number): void {
+    const first = Math.min(ns, this.interval);
+    this.left = ns - first;
+    this.signals.arm(first);
+  }
+}
