@@ -5,12 +5,18 @@
  * `takeDirty`, which therefore gives every page of writable slots; with a dirty ring it runs from
  * the start.
  */
-import { type MemoryBacking, type MemorySlot, VmmError } from '@cloister/core';
+import {
+  type MemoryBacking,
+  type MemorySlot,
+  packPages,
+  type SnapshotValue,
+  VmmError,
+} from '@cloister/core';
 import { MEM } from './abi/constants.js';
 import { NR } from './abi/linux.js';
 import { make } from './abi/struct.js';
 import { DIRTY_LOG, USERSPACE_MEMORY_REGION } from './abi/structs.js';
-import { Mapping, memoryFile } from './mapping.js';
+import { Mapping, memoryFile, punchHole, usedRanges } from './mapping.js';
 import { ioctl, type Sys } from './sys/sys.js';
 
 const PAGE = 4096;
@@ -83,7 +89,7 @@ export class KvmGuestMemory implements MemoryBacking {
     this.placed = this.placed.filter((each) => each !== found);
     this.last = undefined;
     // Whoever gets the frames next finds zeros.
-    this.bytes.fill(0, found.offset, found.offset + found.slot.size);
+    this.clear(found.offset, found.slot.size);
   }
 
   locate(gpa: number): number {
@@ -126,6 +132,26 @@ export class KvmGuestMemory implements MemoryBacking {
     throw new VmmError('unsupported', 'this VM has no private memory', {
       remedy: 'use a protection of the host processor',
     });
+  }
+
+  free(offset: number, length: number): boolean {
+    return punchHole(this.options.sys, this.fd, offset, length);
+  }
+
+  /** All memory for a snapshot; nothing is made of what no one has touched. */
+  save(): SnapshotValue {
+    const { sys, size } = this.options;
+    return packPages(this.bytes, usedRanges(sys, this.fd, size));
+  }
+
+  /** Replaces all memory by what `write` (core's `readPages`) puts there. */
+  load(write: (target: Uint8Array) => void): void {
+    this.clear(0, this.options.size);
+    write(this.bytes);
+  }
+
+  private clear(offset: number, length: number): void {
+    if (!this.free(offset, length)) this.bytes.fill(0, offset, offset + length);
   }
 
   takeDirty(): Uint32Array {

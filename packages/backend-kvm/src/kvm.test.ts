@@ -14,28 +14,15 @@ import {
   realMode,
   realSys,
   runOnce,
+  TestVms,
   whyNoKvm,
 } from './testing/index.js';
-import { isWeakHost } from './testing/weak-host.js';
 import type { KvmVm } from './vm.js';
 
 const reason = whyNoKvm();
 
-const open: KvmVm[] = [];
-afterEach(async () => {
-  for (const vm of open.splice(0)) await vm.dispose();
-});
-
-async function vmWith(
-  code: readonly number[],
-  options: Parameters<typeof makeVm>[0] = {},
-  more: Parameters<typeof makeVm>[1] = {},
-): Promise<KvmVm> {
-  const vm = await makeVm(options, more);
-  open.push(vm);
-  load(vm, code);
-  return vm;
-}
+const vms = new TestVms();
+afterEach(() => vms.dispose());
 
 const HLT = 0xf4;
 /** Stops a run from inside a sink when the guest halts or says so. */
@@ -63,7 +50,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
       0x66, 0xef, // out dx, eax
       0xe6, 0x99, // out 0x99, al
     ]; // biome-ignore format: instructions
-    const vm = await vmWith(code);
+    const vm = await vms.loaded(code);
     const { end, exits } = runOnce(vm, 2e9, (exit) => {
       if (exit.kind === 'io' && exit.direction === 'in') {
         expect([...exit.data]).toEqual(Array(exit.size).fill(0xff));
@@ -95,7 +82,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
       0xbf, 0x00, 0x30, 0xb9, 4, 0, // mov di, 0x3000; mov cx, 4
       0xf3, 0x6c, 0xe6, 0x99, // rep insb; out 0x99, al
     ]; // biome-ignore format: instructions
-    const vm = await vmWith(code);
+    const vm = await vms.loaded(code);
     vm.memory.write(0x2000, Uint8Array.of(7, 8, 9));
     let next = 20;
     const { exits } = runOnce(vm, 2e9, (exit) => {
@@ -126,8 +113,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
       0xa3, 0x02, 0x00, // mov [2], ax
       0xe6, 0x99,
     ]; // biome-ignore format: instructions
-    const vm = await makeVm({}, { memorySize: 2 * MIB });
-    open.push(vm);
+    const vm = await vms.make({}, { memorySize: 2 * MIB });
     vm.addSlot(ram(0xf0000));
     vm.addSlot({ ...ram(0x1000), id: 1, gpa: 0xf0000, readOnly: true, name: 'rom' });
     vm.memory.write(0xf0000, Uint8Array.of(0x77));
@@ -144,30 +130,10 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     ]);
   });
 
-  test('slots come and go while the VM lives', async () => {
-    const code = [0xa0, 0x00, 0x80, 0xe6, 0x99, 0xeb, 0xf9]; // mov al,[8000h]; out; jmp -7
-    const vm = await makeVm({}, { memorySize: MIB });
-    open.push(vm);
-    vm.addSlot(ram(0x8000));
-    load(vm, code);
-    const kinds = () => runOnce(vm, 2e9, until(vm, 0x99)).exits.map(({ kind }) => kind);
-    expect(kinds()).toEqual(['mmio', 'io']);
-    vm.addSlot({ ...ram(0x1000), id: 1, gpa: 0x8000 });
-    vm.memory.write(0x8000, Uint8Array.of(5));
-    expect(kinds()).toEqual(['io']);
-    vm.removeSlot(1);
-    expect(kinds()).toEqual(['mmio', 'io']);
-    expect(() => vm.addSlot({ ...ram(0x1000), id: 2, gpa: 0x8800 })).toThrow('is not a multiple');
-    expect(() => vm.addSlot({ ...ram(0x1000), id: 2, gpa: 0x7000 })).toThrow('overlap');
-    expect(() => vm.addSlot({ ...ram(4 * MIB), id: 2, gpa: 0x100000 })).toThrow(
-      'no memory is left',
-    );
-  });
-
   test.each(['split', 'kernel', 'none'] as const)(
     'HLT is reported, irqchip %s',
     async (irqchip) => {
-      const vm = await vmWith([0xfa, HLT], { irqchip });
+      const vm = await vms.loaded([0xfa, HLT], { irqchip });
       const { end, exits } = runOnce(vm, 20e6);
       expect(end).toBe('halted');
       expect(exits).toMatchObject([{ kind: 'hlt', interruptible: false }]);
@@ -177,7 +143,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
   );
 
   test('a triple fault is a shutdown', async () => {
-    const vm = await vmWith([0x0f, 0x0b]);
+    const vm = await vms.loaded([0x0f, 0x0b]);
     vm.vcpus[0]!.writeState(protectedMode(0x1000));
     const { end, exits } = runOnce(vm);
     expect(end).toBe('shutdown');
@@ -194,7 +160,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
       0x0f, 0x30, // wrmsr
       0xe6, 0x99,
     ]; // biome-ignore format: instructions
-    const vm = await vmWith(code);
+    const vm = await vms.loaded(code);
     const { exits } = runOnce(vm, 2e9, (exit) => {
       if (exit.kind === 'msr') {
         exit.fault = false;
@@ -210,7 +176,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
   });
 
   test('a deadline ends a guest that never leaves; so does a kick', async () => {
-    const vm = await vmWith([0xeb, 0xfe]);
+    const vm = await vms.loaded([0xeb, 0xfe]);
     expect(runOnce(vm, 3e6).end).toBe('slice');
     vm.vcpus[0]!.kick();
     expect(runOnce(vm, 1e12).end).toBe('kicked');
@@ -220,7 +186,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
   });
 
   test('a kick at HLT does not wake the vCPU', async () => {
-    const vm = await vmWith([0xfa, HLT, 0xe6, 0x99], { irqchip: 'none' });
+    const vm = await vms.loaded([0xfa, HLT, 0xe6, 0x99], { irqchip: 'none' });
     const cpu = vm.vcpus[0]!;
     const { end } = runOnce(vm, 2e9, ({ kind }) => kind === 'hlt' && cpu.kick());
     expect(end).toBe('halted');
@@ -229,7 +195,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
   });
 
   test('registers are read and written between runs and inside a sink', async () => {
-    const vm = await vmWith([0xe6, 0x10, 0xe6, 0x11, 0xe6, 0x99]);
+    const vm = await vms.loaded([0xe6, 0x10, 0xe6, 0x11, 0xe6, 0x99]);
     const seen: bigint[] = [];
     runOnce(vm, 2e9, (exit) => {
       const cpu = vm.vcpus[0]!;
@@ -248,7 +214,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
   });
 
   test('single steps and breakpoints are debug exits', async () => {
-    const vm = await vmWith([0x90, 0x90, 0x90, 0xeb, 0xfb]);
+    const vm = await vms.loaded([0x90, 0x90, 0x90, 0xeb, 0xfb]);
     const cpu = vm.vcpus[0]!;
     cpu.debug({ singleStep: true });
     const rips: number[] = [];
@@ -271,49 +237,9 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     expect(runOnce(vm, 3e6).exits).toEqual([]);
   });
 
-  test('written pages are logged, by log and by ring', async () => {
-    const code = [0xc6, 0x06, 0x00, 0x50, 1, 0xe6, 0x99, 0xeb, 0xf7]; // mov byte [5000h],1; out
-    for (const dirtyRing of [0, 1024]) {
-      const vm = await vmWith(code, { dirtyRing });
-      if (dirtyRing === 0) expect(vm.memory.takeDirty().length).toBe(256);
-      else expect([...vm.memory.takeDirty()]).toContain(1);
-      runOnce(vm, 2e9, until(vm, 0x99));
-      vm.memory.write(0x9fff, Uint8Array.of(1, 2));
-      expect([...vm.memory.takeDirty()]).toEqual([5, 9, 10]);
-      expect([...vm.memory.takeDirty()]).toEqual([]);
-    }
-  });
-
-  test('rings that fill again and again name each page once', async () => {
-    const code = [
-      0xbb, 4, 0, 0, 0, // mov ebx, 4
-      0xbf, 0, 0, 1, 0, // mov edi, 0x10000
-      0xff, 0x07, // inc dword [edi]
-      0x81, 0xc7, 0, 0x10, 0, 0, // add edi, 0x1000
-      0x81, 0xff, 0, 0, 0x80, 0, // cmp edi, 0x800000
-      0x72, 0xf0, // jb to the inc
-      0x4b, 0x75, 0xe8, // dec ebx; jnz to the mov edi
-      0xe6, 0x99,
-    ]; // biome-ignore format: instructions
-    const vm = await makeVm({ dirtyRing: 1024 }, { memorySize: 8 * MIB });
-    open.push(vm);
-    vm.addSlot(ram(8 * MIB));
-    load(vm, code);
-    vm.vcpus[0]!.writeState(protectedMode(0x1000));
-    vm.memory.takeDirty();
-    const [exit, ...more] = runOnce(vm, 5e9, until(vm, 0x99)).exits;
-    expect(more).toEqual([]);
-    // A weak host's KVM writes on past the end of a ring, and loses count.
-    if (isWeakHost() && exit?.kind === 'error') return expect(exit.code).toBe('dirty-ring');
-    expect(exit).toMatchObject({ kind: 'io', port: 0x99 });
-    const pages = Array.from({ length: 0x7f0 }, (_, index) => 0x10 + index);
-    expect([...vm.memory.takeDirty()]).toEqual(pages);
-    expect([...vm.memory.takeDirty()]).toEqual([]);
-  });
-
   test('an instruction that this KVM cannot execute is an error with its bytes', async () => {
     // popcnt eax, ecx: where it can, the guest goes on.
-    const vm = await vmWith([0x66, 0xf3, 0x0f, 0xb8, 0xc1, 0xe6, 0x99]);
+    const vm = await vms.loaded([0x66, 0xf3, 0x0f, 0xb8, 0xc1, 0xe6, 0x99]);
     const { end, exits } = runOnce(vm, 2e9, until(vm, 0x99));
     const last = exits.at(-1)!;
     if (last.kind === 'error') {

@@ -2,9 +2,10 @@
  * Memory that the kernel lends: mapped, seen through buffers, unmapped. A buffer over it is emptied
  * first, so that no view outlives the mapping.
  */
-
-import { VmmError } from '@cloister/core';
+import { type PageRange, VmmError } from '@cloister/core';
 import {
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
   MAP_ANONYMOUS,
   MAP_FIXED,
   MAP_NORESERVE,
@@ -14,6 +15,8 @@ import {
   NR,
   PROT_READ,
   PROT_WRITE,
+  SEEK_DATA,
+  SEEK_HOLE,
 } from './abi/linux.js';
 import { checked, cString, type Sys } from './sys/sys.js';
 
@@ -102,4 +105,22 @@ export function memoryFile(sys: Sys, name: string, size: number): number {
   if (result < 0) sys.syscall(NR.close, fd);
   checked(`cannot make a memory file of ${size} bytes`, result);
   return fd;
+}
+
+/** Gives bytes of a memory file back to the system, in whole pages: they read as zeros. */
+export function punchHole(sys: Sys, fd: number, offset: number, length: number): boolean {
+  const mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  return sys.syscall(NR.fallocate, fd, mode, offset, length) === 0;
+}
+
+/** Where a memory file has pages: all else reads as zeros, and looking at it would make some. */
+export function usedRanges(sys: Sys, fd: number, size: number): PageRange[] {
+  const ranges: PageRange[] = [];
+  for (let at = 0; at < size; ) {
+    const from = sys.syscall(NR.lseek, fd, at, SEEK_DATA);
+    if (from < 0) break;
+    at = checked('lseek', sys.syscall(NR.lseek, fd, from, SEEK_HOLE));
+    ranges.push([from, at]);
+  }
+  return ranges;
 }

@@ -36,7 +36,9 @@ const PARTS: readonly (Part & { readonly needs?: keyof RecordFeatures })[] = [
   { name: 'mp_state', type: S.MP_STATE, get: 'GET_MP_STATE', set: 'SET_MP_STATE' },
 ];
 
-/** The APIC, as far as it is to be asked; see `RecordFeatures`. */
+/** A vCPU's state by the names of its parts, `msrs` among them. */
+export type VcpuRecord = { readonly [name: string]: SnapshotValue | undefined };
+
 export class VcpuRecords {
   private msrs: readonly number[];
 
@@ -50,7 +52,7 @@ export class VcpuRecords {
   }
 
   /** The vCPU's state, by part. */
-  take(): { readonly [name: string]: SnapshotValue } {
+  take(): VcpuRecord {
     const parts = this.parts.map(({ name, type, get }) => {
       const view = new StructView(type);
       ioctl(this.sys, this.fd, get, view.bytes);
@@ -60,10 +62,11 @@ export class VcpuRecords {
   }
 
   /**
-   * Puts a state back; `keepTime` leaves the time-stamp counter. Throws
-   * `VmmError('snapshot-mismatch')` before anything is changed when a part is missing.
+   * Looks a saved state through. Throws `VmmError('snapshot-mismatch')` when a part is missing or of
+   * another form; what comes back puts the state there, `keepTime` but for the time-stamp counter,
+   * and throws what the kernel refuses.
    */
-  put(record: { readonly [name: string]: SnapshotValue | undefined }, keepTime = false): void {
+  check(record: VcpuRecord): (keepTime?: boolean) => void {
     const bytesOf = (name: string, size: number | null): Uint8Array => {
       const value = record[name];
       if (value instanceof Uint8Array && (size === null || value.length === size)) return value;
@@ -74,12 +77,14 @@ export class VcpuRecords {
     if (msrs.length % S.MSR_ENTRY.size !== 0) {
       throw new VmmError('snapshot-mismatch', "the saved vCPU's MSRs are damaged");
     }
-    for (const [{ set }, bytes] of values) {
-      ioctl(this.sys, this.fd, set, bytes.slice());
-      if (set === 'SET_SREGS') this.putMsrs(msrs, keepTime);
-    }
-    // The deadline of the APIC's timer counts only once its mode is there.
-    this.putMsrs(msrs, keepTime);
+    return (keepTime = false) => {
+      for (const [{ set }, bytes] of values) {
+        ioctl(this.sys, this.fd, set, bytes.slice());
+        if (set === 'SET_SREGS') this.putMsrs(msrs, keepTime);
+      }
+      // The deadline of the APIC's timer counts only once its mode is there.
+      this.putMsrs(msrs, keepTime);
+    };
   }
 
   private get parts(): readonly Part[] {

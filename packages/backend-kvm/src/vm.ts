@@ -9,12 +9,9 @@ import {
   type BackendVmOptions,
   type MemorySlot,
   type NativeVmControl,
-  packPages,
   type SlotMemory,
   type Snapshot,
-  type SnapshotValue,
   slotMemory,
-  unpackPages,
   VmmError,
 } from '@cloister/core';
 import { CAP, MSR_EXIT_REASON, SYNC, VM_TYPE } from './abi/constants.js';
@@ -35,6 +32,7 @@ import { ThreadSignals } from './thread-signals.js';
 import { KvmVcpu } from './vcpu.js';
 import type { VcpuPorts } from './vcpu-ports.js';
 import { VcpuRecords } from './vcpu-record.js';
+import { CLOCK_SIZE, readVm, VM_RECORD } from './vm-record.js';
 
 export interface KvmVmChoices {
   readonly cpu: CpuChoice;
@@ -43,9 +41,6 @@ export interface KvmVmChoices {
   readonly dirtyRing: number;
 }
 
-type Fields = { readonly [name: string]: SnapshotValue | undefined };
-
-const TYPE = 'kvm-vm';
 const PAGE = 4096;
 /** Three pages that Intel's processors need for real mode, below the BIOS. */
 const IDENTITY_MAP = 0xfeffc000n;
@@ -67,7 +62,7 @@ export class KvmVm implements BackendVm {
   private readonly assist: KvmAssist | null;
   private readonly rings: DirtyRing[] = [];
   private readonly records: VcpuRecords[] = [];
-  private readonly fresh: Fields[];
+  private readonly fresh: ((keepTime: boolean) => void)[];
   private readonly freshChips: readonly Uint8Array[];
   private readonly undo: (() => void)[] = [];
   private readonly events = { count: 0 };
@@ -106,7 +101,7 @@ export class KvmVm implements BackendVm {
       this.native = native;
       this.undo.push(() => native.dispose());
       this.vcpus = this.createVcpus(options, vmType);
-      this.fresh = this.records.map((record) => record.take());
+      this.fresh = this.records.map((record) => record.check(record.take()));
       this.freshChips = this.takeChips();
       this.undo.push(closeWithThread(() => this.close()));
     } catch (error) {
@@ -140,7 +135,7 @@ export class KvmVm implements BackendVm {
     for (const chip of this.freshChips) this.putChip(chip);
     this.vcpus.forEach((vcpu, index) => {
       vcpu.settle();
-      this.records[index]!.put(this.fresh[index]!, true);
+      this.fresh[index]!(true);
       vcpu.stateReplaced();
       vcpu.halted = false;
     });
@@ -161,8 +156,7 @@ export class KvmVm implements BackendVm {
     for (const vcpu of this.vcpus) vcpu.settle();
     const { irqchip } = this.choices;
     return {
-      type: TYPE,
-      version: 1,
+      ...VM_RECORD,
       state: {
         irqchip,
         halted: this.vcpus.map((vcpu) => vcpu.halted),
@@ -170,38 +164,30 @@ export class KvmVm implements BackendVm {
         chips: this.takeChips(),
         routes: this.interrupts.learnedRoutes(),
         clock: this.takeClock(),
-        memory: packPages(this.guest.bytes),
+        memory: this.guest.save(),
       },
     };
   }
 
-  restore({ type, version, state }: Snapshot): void {
-    const saved = state as Fields | null;
-    const cpus = saved?.['cpus'] as readonly Fields[] | undefined;
-    const halted = saved?.['halted'] as readonly boolean[] | undefined;
-    const chips = saved?.['chips'] as readonly unknown[] | undefined;
-    const fits =
-      type === TYPE &&
-      version === 1 &&
-      Array.isArray(cpus) &&
-      cpus.length === this.vcpus.length &&
-      cpus.every((cpu) => typeof cpu === 'object' && cpu !== null) &&
-      Array.isArray(halted) &&
-      Array.isArray(chips) &&
-      chips.length === this.freshChips.length;
-    if (!fits || saved?.['irqchip'] !== this.choices.irqchip) {
-      throw new VmmError('snapshot-mismatch', `not the state of this KVM VM: ${type}`, {
-        remedy: 'restore with the memory size, CPU count and irqchip that it was saved with',
-      });
-    }
-    unpackPages(saved['memory'], this.guest.bytes);
-    this.putClock(saved['clock']);
-    this.interrupts.learnRoutes(saved['routes']);
-    for (const chip of chips) this.putChip(chip);
+  restore(snapshot: Snapshot): void {
+    const saved = readVm(snapshot, {
+      irqchip: this.choices.irqchip,
+      cpus: this.vcpus.length,
+      chips: this.freshChips.length,
+      memorySize: this.guest.bytes.length,
+    });
+    const states = saved.cpus.map((cpu, index) => this.records[index]!.check(cpu));
+    for (const vcpu of this.vcpus) vcpu.settle();
+    this.putStates(states);
+    this.guest.load(saved.memory);
+    this.putClock(saved.clock);
+    this.interrupts.learnRoutes(saved.routes);
+    for (const chip of saved.chips) this.putChip(chip);
+    // Once more: PAE paging takes its directory pointers from memory as CR3 is set.
+    for (const put of states) put();
     this.vcpus.forEach((vcpu, index) => {
-      this.records[index]!.put(cpus[index]!);
       vcpu.stateReplaced();
-      vcpu.halted = halted[index] === true;
+      vcpu.halted = saved.halted[index]!;
     });
     this.events.count++;
   }
@@ -341,6 +327,20 @@ export class KvmVm implements BackendVm {
     return count;
   }
 
+  /** Puts vCPUs' states there; where the kernel refuses one, those of before stay. */
+  private putStates(states: readonly (() => void)[]): void {
+    const before = this.records.map((record) => record.check(record.take()));
+    try {
+      for (const put of states) put();
+    } catch (cause) {
+      for (const put of before) put();
+      throw new VmmError('snapshot-mismatch', 'this host cannot take the state of a saved vCPU', {
+        remedy: 'restore on a host with the features of the one that it was saved on',
+        cause,
+      });
+    }
+  }
+
   /** PIC and IOAPIC, where they are in the kernel. */
   private takeChips(): Uint8Array[] {
     if (this.choices.irqchip !== 'kernel') return [];
@@ -351,21 +351,17 @@ export class KvmVm implements BackendVm {
     });
   }
 
-  private putChip(saved: unknown): void {
-    if (!(saved instanceof Uint8Array) || saved.length !== IRQCHIP.size) {
-      throw new VmmError('snapshot-mismatch', 'the saved interrupt controllers are damaged');
-    }
+  private putChip(saved: Uint8Array): void {
     ioctl(this.sys, this.fd, 'SET_IRQCHIP', saved.slice());
   }
 
   private takeClock(): Uint8Array {
     const clock = new StructView(CLOCK_DATA);
     tryIoctl(this.sys, this.fd, 'GET_CLOCK', clock.bytes);
-    return clock.bytes.slice(0, 8);
+    return clock.bytes.slice(0, CLOCK_SIZE);
   }
 
-  private putClock(saved: unknown): void {
-    if (!(saved instanceof Uint8Array) || saved.length !== 8) return;
+  private putClock(saved: Uint8Array): void {
     const clock = new StructView(CLOCK_DATA);
     clock.bytes.set(saved);
     tryIoctl(this.sys, this.fd, 'SET_CLOCK', clock.bytes);

@@ -18,7 +18,7 @@ export * from './interfaces/index.js';
 export { type DecodeOptions, decodeSnapshot, encodeSnapshot } from './machine/snapshot-file.js';
 export type { Vm, VmOptions, VmSummary } from './machine/vm.js';
 export { dmaView, type SlotMemory, slotMemory } from './memory/slot-memory.js';
-export { packPages, unpackPages } from './memory/sparse-pages.js';
+export { type PageRange, packPages, readPages, unpackPages } from './memory/sparse-pages.js';
 export type { PortCount } from './summary/exit-counters.js';
 export { type HostPort, systemHost } from './time/host-port.js';
 export { type SeededRandom, seededRandom } from './time/random.js';

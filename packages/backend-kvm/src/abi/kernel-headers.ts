@@ -19,6 +19,7 @@ const HEADERS = [
   'linux/memfd.h',
   'linux/falloc.h',
   'linux/fcntl.h',
+  'linux/fs.h',
   'asm/siginfo.h',
   'asm/signal.h',
   'asm/mman.h',

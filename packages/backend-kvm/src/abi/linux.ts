@@ -11,6 +11,7 @@ export const NR = {
   read: 0,
   write: 1,
   close: 3,
+  lseek: 8,
   mmap: 9,
   munmap: 11,
   rt_sigprocmask: 14,
@@ -24,6 +25,7 @@ export const NR = {
   timer_delete: 226,
   tgkill: 234,
   openat: 257,
+  fallocate: 285,
   eventfd2: 290,
   memfd_create: 319,
 } as const;
@@ -34,6 +36,10 @@ export const O_CLOEXEC = 0o2000000;
 export const EFD_CLOEXEC = 0o2000000;
 export const EFD_NONBLOCK = 0o4000;
 export const MFD_CLOEXEC = 1;
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+export const FALLOC_FL_KEEP_SIZE = 1;
+export const FALLOC_FL_PUNCH_HOLE = 2;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;

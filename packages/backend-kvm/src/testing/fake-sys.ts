@@ -6,7 +6,7 @@
  */
 import { CAP, EXIT, MP } from '../abi/constants.js';
 import { KVM, type KvmIoctl } from '../abi/ioctls.js';
-import { ERRNO, MAP_FIXED, NR, SI_TIMER } from '../abi/linux.js';
+import { ERRNO, MAP_FIXED, NR, SEEK_DATA, SI_TIMER } from '../abi/linux.js';
 import { offsetOf, type Struct, StructView } from '../abi/struct.js';
 import * as S from '../abi/structs.js';
 import type { Sys, Word } from '../sys/sys.js';
@@ -134,6 +134,17 @@ export class FakeSys implements Sys {
       case NR.ftruncate:
         this.files.get(Number(a))!.buffer = new ArrayBuffer(Number(b));
         return 0;
+      case NR.fallocate:
+        // Punches a hole.
+        new Uint8Array(this.files.get(Number(a))!.buffer!).fill(
+          0,
+          Number(c),
+          Number(c) + Number(words[3]),
+        );
+        return 0;
+      case NR.lseek:
+        // No holes: data from there, a hole at the end.
+        return c === SEEK_DATA ? Number(b) : this.files.get(Number(a))!.buffer!.byteLength;
       case NR.eventfd2:
         return this.add('event');
       case NR.mmap:

@@ -65,6 +65,36 @@ export async function makeVm(
   return made;
 }
 
+/** VMs of one test: `afterEach(() => vms.dispose())`. */
+export class TestVms {
+  private readonly open: KvmVm[] = [];
+
+  /** As `makeVm`, without memory slots. */
+  async make(...options: Parameters<typeof makeVm>): Promise<KvmVm> {
+    const vm = await makeVm(...options);
+    this.open.push(vm);
+    return vm;
+  }
+
+  /** With a slot of RAM, as large as the VM's memory. */
+  async withRam(...[options, more]: Parameters<typeof makeVm>): Promise<KvmVm> {
+    const vm = await this.make(options, more);
+    vm.addSlot(ram(more?.memorySize));
+    return vm;
+  }
+
+  /** With RAM and `code` in it, about to run. */
+  async loaded(code: readonly number[], ...options: Parameters<typeof makeVm>): Promise<KvmVm> {
+    const vm = await this.withRam(...options);
+    load(vm, code);
+    return vm;
+  }
+
+  async dispose(): Promise<void> {
+    for (const vm of this.open.splice(0)) await vm.dispose();
+  }
+}
+
 /** The slot of RAM from 0 on. */
 export function ram(size = MIB) {
   return { id: 0, gpa: 0, size, readOnly: false, name: 'ram', encryptable: false };

@@ -74,6 +74,11 @@ export interface MemoryBacking {
   /** Stores a frame given as ciphertext; only called where `ciphertext` gave a copy. */
   storeCiphertext(offset: number, frame: Uint8Array): void;
   convert(gpa: number, length: number, to: 'private' | 'shared'): void;
+  /**
+   * Gives whole plain frames back to the host's system; they read as zeros then. Without it, or
+   * where it answers false, they are filled with zeros.
+   */
+  free?(offset: number, length: number): boolean;
   /** Takes and clears the dirty log, as `GuestMemory.takeDirty`. */
   takeDirty(): Uint32Array;
 }

@@ -217,6 +217,49 @@ describe('private memory', () => {
   });
 });
 
+describe('memory that is given back', () => {
+  /** Frames in order but for the last two, and what was freed of them. */
+  function freeing(answer: boolean) {
+    const bytes = new Uint8Array(6 * PAGE).fill(7);
+    const freed: number[][] = [];
+    const written: number[] = [];
+    const backing: MemoryBacking = {
+      bytes,
+      locate: (gpa) => (gpa / PAGE < 4 ? gpa : 9 * PAGE - gpa),
+      written: (offset) => written.push(Math.floor(offset / PAGE)),
+      ciphertext: (offset) => (offset === 2 * PAGE ? new Uint8Array(PAGE).fill(9) : null),
+      storeCiphertext: (offset, frame) => bytes.set(frame, offset),
+      convert: () => {},
+      takeDirty: () => new Uint32Array(),
+      free(offset, length) {
+        freed.push([offset / PAGE, length / PAGE]);
+        if (answer) bytes.fill(0, offset, offset + length);
+        return answer;
+      },
+    };
+    const memory = slotMemory(backing);
+    memory.addSlot(slot(0, 0, 6 * PAGE));
+    return { memory, bytes, freed, written };
+  }
+
+  test.each([true, false])('goes in whole plain runs, or is filled (freed: %s)', (answer) => {
+    const { memory, bytes, freed, written } = freeing(answer);
+    memory.discard(100, 6 * PAGE - 100);
+    // Pages 0 (in part) and 2 (private) are not the host's to free.
+    expect(freed).toEqual([[1, 1], [3, 1], [5, 1], [4, 1]]); // biome-ignore format: a list
+    expect(bytes.findIndex((byte) => byte !== 7)).toBe(100);
+    expect(bytes.subarray(100).every((byte) => byte === 0)).toBe(true);
+    expect([...written].sort()).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(() => memory.discard(5 * PAGE, 2 * PAGE)).toThrow('not backed');
+  });
+
+  test('comes in runs as long as the frames follow each other', () => {
+    const { memory, freed } = freeing(true);
+    memory.discard(0, 2 * PAGE);
+    expect(freed).toEqual([[0, 2]]);
+  });
+});
+
 describe('memory in a snapshot', () => {
   const pages = fc.array(fc.constantFrom(0, 0, 1, 200), { minLength: 1, maxLength: 20 });
 
@@ -230,6 +273,11 @@ describe('memory in a snapshot', () => {
         const back = new Uint8Array(memory.length).fill(3);
         unpackPages(packed, back);
         expect(Buffer.compare(back, memory)).toBe(0);
+        const used = bytes.flatMap((byte, page) =>
+          byte > 0 ? [[page * PAGE, page * PAGE + PAGE] as const] : [],
+        );
+        const known = packPages(memory, used) as { data: Uint8Array };
+        expect(Buffer.compare(known.data, packed.data)).toBe(0);
       }),
     );
   });

@@ -28,6 +28,13 @@ function hex(value: number): string {
   return `0x${value.toString(16)}`;
 }
 
+/** Frames one after the other, of guest pages one after the other. Bytes. */
+interface FrameRun {
+  readonly offset: number;
+  readonly gpa: number;
+  readonly length: number;
+}
+
 class PagedMemory implements SlotMemory {
   private readonly table = new SlotTable();
 
@@ -133,7 +140,26 @@ class PagedMemory implements SlotMemory {
   }
 
   discard(gpa: number, length: number): void {
-    this.fill(gpa, length, 0);
+    this.require(gpa, length);
+    let run: FrameRun = { offset: 0, gpa, length: 0 };
+    this.eachPage(gpa, length, (offset, _inPage, size, at) => {
+      const plain = size === PAGE_SIZE && this.backing.ciphertext(offset) === null;
+      if (plain && offset === run.offset + run.length) run = { ...run, length: run.length + size };
+      else {
+        this.release(run);
+        run = { offset, gpa: at, length: plain ? size : 0 };
+        if (!plain) this.fill(at, size, 0);
+      }
+    });
+    this.release(run);
+  }
+
+  /** Frees frames that lie one after the other. */
+  private release({ offset, gpa, length }: FrameRun): void {
+    if (length === 0) return;
+    if (this.backing.free?.(offset, length) === true) {
+      for (let at = 0; at < length; at += PAGE_SIZE) this.backing.written(offset + at, PAGE_SIZE);
+    } else this.fill(gpa, length, 0);
   }
 
   takeDirty(): Uint32Array {

@@ -17,20 +17,31 @@ function isZero(words: Int32Array, page: number): boolean {
   return true;
 }
 
-/** The record of `bytes` (page-aligned in its buffer, whole pages); copies what is not zero. */
-export function packPages(bytes: Uint8Array): SnapshotValue {
+/** Bytes from `from` up to `to`, whole pages. */
+export type PageRange = readonly [from: number, to: number];
+
+/**
+ * The record of `bytes` (page-aligned in its buffer, whole pages); copies what is not zero. Only
+ * `used` is looked at where it is given, ascending: the rest is known to be zeros.
+ */
+export function packPages(
+  bytes: Uint8Array,
+  used: readonly PageRange[] = [[0, bytes.length]],
+): SnapshotValue {
   if (bytes.length % PAGE_SIZE !== 0 || bytes.byteOffset % 4 !== 0) {
     throw new VmmError('invalid-argument', 'memory to save must be whole aligned pages');
   }
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
   const runs: number[] = [];
   let pages = 0;
-  for (let page = 0; page * PAGE_SIZE < bytes.length; page++) {
-    if (isZero(words, page)) continue;
-    pages++;
-    const last = runs.length - 2;
-    if (last >= 0 && runs[last]! + runs[last + 1]! === page) runs[last + 1]!++;
-    else runs.push(page, 1);
+  for (const [from, to] of used) {
+    for (let page = from / PAGE_SIZE; page * PAGE_SIZE < to; page++) {
+      if (isZero(words, page)) continue;
+      pages++;
+      const last = runs.length - 2;
+      if (last >= 0 && runs[last]! + runs[last + 1]! === page) runs[last + 1]!++;
+      else runs.push(page, 1);
+    }
   }
   const data = new Uint8Array(pages * PAGE_SIZE);
   const index = new Uint8Array(runs.length * 4);
@@ -64,29 +75,40 @@ function isPacked(value: unknown): value is PackedPages {
   );
 }
 
-/** Fills `target` from a record; `VmmError('snapshot-mismatch')` and nothing changed if damaged. */
-export function unpackPages(value: unknown, target: Uint8Array): void {
-  if (!isPacked(value) || value.size !== target.length) {
+/**
+ * What fills memory of `size` bytes, all zeros before, from a record;
+ * `VmmError('snapshot-mismatch')` if that is damaged.
+ */
+export function readPages(value: unknown, size: number): (target: Uint8Array) => void {
+  if (!isPacked(value) || value.size !== size) {
     throw new VmmError('snapshot-mismatch', 'the saved memory is not of this size and form');
   }
   const { runs, data } = value;
   const view = new DataView(runs.buffer, runs.byteOffset, runs.byteLength);
-  const moves: { from: number; to: number; size: number }[] = [];
+  const moves: { from: number; to: number; length: number }[] = [];
   let from = 0;
   let reached = 0;
   for (let i = 0; i < runs.length; i += 8) {
     const to = view.getUint32(i, true) * PAGE_SIZE;
-    const size = view.getUint32(i + 4, true) * PAGE_SIZE;
-    if (to < reached || to + size > target.length || from + size > data.length) {
+    const length = view.getUint32(i + 4, true) * PAGE_SIZE;
+    if (to < reached || to + length > size || from + length > data.length) {
       throw new VmmError('snapshot-mismatch', 'the saved memory names pages out of range');
     }
-    moves.push({ from, to, size });
-    from += size;
-    reached = to + size;
+    moves.push({ from, to, length });
+    from += length;
+    reached = to + length;
   }
   if (from !== data.length) {
     throw new VmmError('snapshot-mismatch', 'the saved memory has bytes of no page');
   }
+  return (target) => {
+    for (const { from, to, length } of moves) target.set(data.subarray(from, from + length), to);
+  };
+}
+
+/** Fills `target` from a record; `VmmError('snapshot-mismatch')` and nothing changed if damaged. */
+export function unpackPages(value: unknown, target: Uint8Array): void {
+  const write = readPages(value, target.length);
   target.fill(0);
-  for (const move of moves) target.set(data.subarray(move.from, move.from + move.size), move.to);
+  write(target);
 }
