@@ -62,8 +62,8 @@ export class VcpuRecords {
   }
 
   /**
-   * Looks a saved state through. Throws `VmmError('snapshot-mismatch')` when a part is missing or of
-   * another form; what comes back puts the state there, `keepTime` but for the time-stamp counter,
+   * Looks a saved state through; `VmmError('snapshot-mismatch')` when a part is missing or of
+   * another form. What comes back puts the state there, `keepTime` but for the time-stamp counter,
    * and throws what the kernel refuses.
    */
   check(record: VcpuRecord): (keepTime?: boolean) => void {
