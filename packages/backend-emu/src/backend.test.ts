@@ -41,6 +41,28 @@ describe('the emulated backend', () => {
     await expect(vm).rejects.toMatchObject({ code: 'unsupported', message: /intercept/ });
   });
 
+  it('refuses two extensions that decide about pages, and bits that no entry has', async () => {
+    const fill: CpuExtension['fill'] = () => ({ kind: 'device', gpa: 0 });
+    const build = (...extensions: CpuExtension[]) =>
+      createVm({ memory: '4M' })
+        .use(
+          emulated(),
+          definePlugin({
+            name: 'extender',
+            version: '1.0.0',
+            api: 1,
+            setup(context) {
+              for (const each of extensions) context.addCpuExtension(each);
+            },
+          }),
+        )
+        .build();
+    const two = build({ name: 'one', fill }, { name: 'two', fill });
+    await expect(two).rejects.toMatchObject({ code: 'plugin-conflict', message: /one and two/ });
+    const low = build({ name: 'low', tableBits: [31] });
+    await expect(low).rejects.toMatchObject({ code: 'invalid-argument' });
+  });
+
   it('refuses memory that a WebAssembly memory cannot hold', async () => {
     const vm = createVm({ memory: '8G' }).use(emulated()).build();
     await expect(vm).rejects.toMatchObject({ code: 'invalid-config' });

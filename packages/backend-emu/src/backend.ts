@@ -36,12 +36,13 @@ const CAPABILITIES = [
 
 /** Refuses what an extension asks for and this processor does not do yet, rather than ignore it. */
 function requireKnown(extension: CpuExtension): void {
-  const absent = (['fill', 'execute', 'intercept', 'physicalBitReduction'] as const).filter(
+  const absent = (['execute', 'intercept'] as const).filter(
     (member) => extension[member] !== undefined,
   );
   if (absent.length === 0) return;
   throw new VmmError('unsupported', `CPU extension ${extension.name} needs ${absent.join(', ')}`, {
-    remedy: 'this release of the emulated processor takes CPUID leaves and MSRs of extensions',
+    remedy:
+      'this release of the emulated processor takes CPUID leaves, MSRs, fill policies and ciphers',
   });
 }
 

@@ -127,6 +127,7 @@ export class EmulatedVm implements BackendVm {
       ['code blocks invalidated', invalidated],
       ['op cache resets', resets],
       ['TLB fills', fills],
+      ['pages re-encoded', this.#physical.keys.switches],
       ...undefinedOpcodes.map(([what, count]) => [`#UD ${what}`, count] as const),
     ];
   }
@@ -141,7 +142,7 @@ export class EmulatedVm implements BackendVm {
         cpu: this.#cpu,
         executed: this.vcpus.map((vcpu) => vcpu.executed),
         cpus: this.vcpus.map(({ processor }) => ({ ...processor.snapshot() })),
-        memory: packPages(this.#physical.bytes),
+        memory: packPages(this.#physical.keys.raw()),
         remapped: this.#physical.remappedPages(),
         userModeAt: this.#userModeAt,
       },
@@ -171,7 +172,9 @@ export class EmulatedVm implements BackendVm {
         remedy: `this one is ${selects(this.#cpu)}: select the saved one (--cpu)`,
       });
     }
+    // A saved memory is what a host sees: private pages are ciphertext.
     unpackPages(saved.memory, this.#physical.bytes);
+    this.#physical.keys.tags.fill(0);
     this.#opCache.reset();
     this.#physical.restoreRemapped(saved.remapped);
     this.#userModeAt = saved.userModeAt;

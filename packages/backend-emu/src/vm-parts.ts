@@ -15,10 +15,12 @@ import * as L from './cpu/layout.js';
 import { Processor } from './cpu/processor.js';
 import type { Decoded } from './decode/decoded.js';
 import { Decoder } from './decode/decoder.js';
+import { ExtensionSet } from './extension-set.js';
 import { coreModule } from './interp/core-cache.js';
 import { Interpreter } from './interp/interpreter.js';
 import { OpCache } from './interp/op-cache.js';
 import { PhysicalMemory } from './mmu/physical.js';
+import { systemMemory } from './mmu/system-memory.js';
 import { type ServicesShared, VcpuServices } from './msr/vcpu-services.js';
 import type { KvmClockGroup } from './paravirt/kvm-clock.js';
 import { SYSTEM_FUNCTIONS } from './system-numbers.js';
@@ -71,6 +73,7 @@ export class VmParts {
   readonly opCache: OpCache;
   readonly vcpus: readonly EmulatedVcpu[];
   private readonly wasmMemory: WebAssembly.Memory;
+  private readonly extensions: ExtensionSet;
 
   constructor(private readonly options: VmPartsOptions) {
     const { cpu, cpus, opCacheSize, onDecoded } = options;
@@ -87,6 +90,9 @@ export class VmParts {
     this.wasmMemory = allocate(ramBase + size);
     const { buffer } = this.wasmMemory;
     this.physical = new PhysicalMemory({ buffer, ramBase, size });
+    this.extensions = new ExtensionSet(options.extensions);
+    this.physical.keys.cipher = this.extensions.cipher;
+    for (const extension of options.extensions) extension.attach?.(systemMemory(this.physical));
     this.opCache = new OpCache({
       physical: this.physical,
       handlers: coreModule().handlers,
@@ -105,7 +111,7 @@ export class VmParts {
   }
 
   private makeVcpu(index: number): EmulatedVcpu {
-    const { options, wasmMemory: memory, physical, opCache } = this;
+    const { options, wasmMemory: memory, physical, opCache, extensions } = this;
     const { cpu, random, intercept, instructions } = options;
     const processor = new Processor({
       index,
@@ -113,7 +119,8 @@ export class VmParts {
       cpuBase: FIRST_CPU + index * L.CPU_STRIDE,
       physical,
       cpu,
-      physicalBits: cpu.model.physicalBits,
+      physicalBits: cpu.model.physicalBits - extensions.bitReduction,
+      tableBitsHi: extensions.tableBitsHi,
       random,
       intercept,
       instructions,
@@ -125,6 +132,7 @@ export class VmParts {
       vcpu: processor,
     });
     processor.connect(services);
+    if (extensions.policy !== null) processor.mmu.setFillPolicy(extensions.policy, processor);
     const interpreter = new Interpreter({
       memory,
       module: coreModule().module,

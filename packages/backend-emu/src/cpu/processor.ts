@@ -49,6 +49,8 @@ export interface ProcessorOptions {
   /** The CPU model. */
   readonly cpu: CpuSelection;
   readonly physicalBits: number;
+  /** Bits 51:32 of table entries with a meaning of an extension's, as a mask; none if absent. */
+  readonly tableBitsHi?: number;
   readonly random: Random;
   /** Kinds of exits that some handler wants although the processor could answer. */
   readonly intercept: ReadonlySet<VmExitKind>;
@@ -126,6 +128,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.physical = physical;
     this.mmu = new Mmu(this.record, physical, {
       physicalBits,
+      ...(options.tableBitsHi !== undefined && { tableBitsHi: options.tableBitsHi }),
       gigabytePages: cpu.has('pdpe1gb'),
       pse36: cpu.has('pse36'),
       linearBits: cpu.has('la57') ? 57 : 48,
@@ -187,8 +190,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     const priority = record.lo(L.CR8) & 15;
     if (apic.taskPriority !== priority) apic.taskPriority = priority;
     // A state has no room for PAE's top entries: they are what memory says.
-    const { physical, options } = this;
-    if (this.mmu.walker.isPae) loadPdptes(record, physical, record.lo(L.CR3), options.physicalBits);
+    if (this.mmu.walker.isPae) loadPdptes(record, this.mmu, record.lo(L.CR3));
   }
 
   snapshot(): Snapshot {

@@ -45,6 +45,13 @@ export class MemoryAccess {
   private host1 = 0;
   private gpa0 = 0;
   private gpa1 = 0;
+  /** Finding the second piece re-encoded a frame, maybe the first one's: each is found anew. */
+  private unsettled = false;
+  // What is located, for that case.
+  private lo = 0;
+  private hi = 0;
+  private access = READ;
+  private who = 0;
 
   constructor(
     private readonly record: CpuRecord,
@@ -181,6 +188,41 @@ export class MemoryAccess {
     this.scatter();
   }
 
+  /**
+   * Copies guest bytes to `target` as they stand in memory, whatever key the guest sees them under:
+   * what a host reads that emulates an instruction. Within one page, or at most 64 bytes.
+   */
+  readRaw(lo: number, hi: number, target: Uint8Array, who: number): void {
+    if (!this.locate(lo, hi, target.length, READ, who)) throw GUEST_FAULT;
+    this.rawPiece(this.first(), this.gpa0, target.subarray(0, this.size0));
+    if (this.size1 === 0) return;
+    this.rawPiece(this.second(), this.gpa1, target.subarray(this.size0));
+  }
+
+  /** Stores `source` as a host would: a guest that sees the place under a key finds it garbled. */
+  writeRaw(lo: number, hi: number, source: Uint8Array, who: number): void {
+    if (!this.locate(lo, hi, source.length, WRITE, who)) throw GUEST_FAULT;
+    this.storeRawPiece(this.first(), this.gpa0, source.subarray(0, this.size0));
+    if (this.size1 === 0) return;
+    this.storeRawPiece(this.second(), this.gpa1, source.subarray(this.size0));
+  }
+
+  private rawPiece(host: number, gpa: number, target: Uint8Array): void {
+    const { keys, ramBase } = this.physical;
+    if (host >= 0) keys.read(host - ramBase, target, 0);
+    else this.mmio.read(gpa, target.fill(0xff));
+  }
+
+  private storeRawPiece(host: number, gpa: number, source: Uint8Array): void {
+    const { physical } = this;
+    if (host < 0) {
+      this.mmio.write(gpa, source);
+      return;
+    }
+    physical.keys.write(host - physical.ramBase, source, 0);
+    physical.noteWrite(host, source.length);
+  }
+
   /** Raises the fault that a write of `size` bytes would, writing nothing. */
   probeWrite(lo: number, hi: number, size: number, who: number): void {
     this.requireAligned(lo, hi, size, who);
@@ -227,6 +269,7 @@ export class MemoryAccess {
     const room = 4096 - (lo & 0xfff);
     this.size0 = size <= room ? size : room;
     this.size1 = size - this.size0;
+    this.unsettled = false;
     this.host0 = mmu.translate(lo, hi, access, who);
     if (this.host0 === TRANSLATE_FAULT) return false;
     this.gpa0 = mmu.gpa;
@@ -234,9 +277,33 @@ export class MemoryAccess {
     const nextLo = (lo + this.size0) | 0;
     const wide = (this.record.words[MODE] & MODE_SIZE_MASK) === MODE_64;
     const nextHi = nextLo === 0 && wide ? (hi + 1) | 0 : hi;
+    const { keys } = this.physical;
+    const { switches } = keys;
     this.host1 = mmu.translate(nextLo, nextHi, access, who);
     this.gpa1 = mmu.gpa;
+    this.unsettled = keys.switches !== switches;
+    if (this.unsettled) {
+      this.lo = lo;
+      this.hi = hi;
+      this.access = access;
+      this.who = who;
+    }
     return this.host1 !== TRANSLATE_FAULT;
+  }
+
+  /** Where the first piece lies now. */
+  private first(): number {
+    const { lo, hi, access, who } = this;
+    return this.unsettled ? this.mmu.translate(lo, hi, access, who) : this.host0;
+  }
+
+  /** Where the second piece lies now. */
+  private second(): number {
+    if (!this.unsettled) return this.host1;
+    const nextLo = (this.lo + this.size0) | 0;
+    const wide = (this.record.words[MODE] & MODE_SIZE_MASK) === MODE_64;
+    const nextHi = nextLo === 0 && wide ? (this.hi + 1) | 0 : this.hi;
+    return this.mmu.translate(nextLo, nextHi, this.access, this.who);
   }
 
   /** Notes an access for data breakpoints. A fault will void it. */
@@ -246,16 +313,16 @@ export class MemoryAccess {
 
   private gather(): void {
     if (this.size0 === 0) return;
-    this.loadPiece(this.host0, this.gpa0, this.size0, this.bounce);
+    this.loadPiece(this.first(), this.gpa0, this.size0, this.bounce);
     if (this.size1 !== 0) {
-      this.loadPiece(this.host1, this.gpa1, this.size1, this.bounce + this.size0);
+      this.loadPiece(this.second(), this.gpa1, this.size1, this.bounce + this.size0);
     }
   }
 
   private scatter(): void {
-    this.storePiece(this.host0, this.gpa0, this.size0, this.bounce);
+    this.storePiece(this.first(), this.gpa0, this.size0, this.bounce);
     if (this.size1 !== 0) {
-      this.storePiece(this.host1, this.gpa1, this.size1, this.bounce + this.size0);
+      this.storePiece(this.second(), this.gpa1, this.size1, this.bounce + this.size0);
     }
   }
 

@@ -4,12 +4,13 @@
  * Source: AMD APM vol. 2, 5.1 and 5.6. `translate` is hot: no allocation, no BigInt, no exception;
  * a fault is left in the record (FAULT_VECTOR, FAULT_ERROR, FAULT_ADDRESS).
  */
-import type { CpuExtension, ExtensionVcpu, FillRequest } from '@cloister/core';
+import type { CpuExtension, ExtensionVcpu } from '@cloister/core';
 import { Breakpoints } from '../cpu/breakpoints.js';
 import { FLAG_AC } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { CR0_AM, CR4_PGE, VECTOR_AC, VECTOR_GP, VECTOR_PF } from '../cpu/registers.js';
+import { FillPolicy, POLICY_EXCEPTION } from './fill-policy.js';
 import {
   FRAME_CODE,
   FRAME_DIRTY,
@@ -19,7 +20,7 @@ import {
   spaOf,
 } from './physical.js';
 import { OVERRIDE, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, SUPERVISOR, Tlb, USER } from './tlb.js';
-import { PageWalker, type PagingFeatures, WRITE } from './walk.js';
+import { PageWalker, type PagingFeatures, TABLE_REFUSED, WRITE } from './walk.js';
 
 /** What #AC asks of an access of so many bytes (as measured on an AMD processor). */
 function alignmentOf(size: number): number {
@@ -48,19 +49,8 @@ export class Mmu {
   canonicalVector = VECTOR_GP;
   /** Page number of the local APIC's registers, which hide memory; -1: none. */
   apicPage = NO_PAGE;
-  private extension: CpuExtension | null = null;
-  private extensionVcpu: ExtensionVcpu | null = null;
-  private readonly request: FillRequest = {
-    gpaLo: 0,
-    gpaHi: 0,
-    access: 'read',
-    user: false,
-    implicit: false,
-    vcpu: 0,
-    context: 0,
-  };
-  /** Rights that the extension leaves; all of them without one. */
-  private allowed = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
+  /** Decides about every page, where an extension does. */
+  private policy: FillPolicy | null = null;
 
   constructor(
     private readonly record: CpuRecord,
@@ -75,12 +65,24 @@ export class Mmu {
   }
 
   /** Connects the extension whose `fill` decides about every page. */
-  setFillPolicy(extension: CpuExtension | null, vcpu: ExtensionVcpu | null): void {
-    this.extension = extension;
-    this.extensionVcpu = vcpu;
-    this.walker.locateTable =
-      extension === null ? null : (gpaLo, gpaHi) => this.policySpa(gpaLo, gpaHi, 'walk', false);
+  setFillPolicy(extension: CpuExtension, vcpu: ExtensionVcpu): void {
+    const policy = new FillPolicy(extension, vcpu);
+    this.policy = policy;
+    this.walker.locateTable = (gpaLo, gpaHi) => {
+      const spa = policy.ask(gpaLo, gpaHi, 'walk', false, true);
+      if (spa === POLICY_EXCEPTION) return TABLE_REFUSED;
+      if (spa < 0) return spa;
+      this.physical.keys.require(spa / 4096, policy.keyTag);
+      this.walker.tableReadOnly = (policy.permissions & RIGHT_WRITE) === 0;
+      return spa;
+    };
     this.tlb.flushAll();
+  }
+
+  /** Where the table or other page at `gpa` lies that the processor reads by itself; -1 nowhere. */
+  tableSpa(gpa: number): number {
+    const { locateTable } = this.walker;
+    return locateTable === null ? this.physical.locate(gpa) : locateTable(gpa, 0);
   }
 
   /** Takes over changed control registers and drops every translation. */
@@ -144,29 +146,32 @@ export class Mmu {
     if (!walker.isCanonical(hi)) return this.fault(this.canonicalVector, 0);
     const table = this.tableOf(who);
     if (!walker.walk(lo, hi, access, table === USER, table === OVERRIDE)) {
-      return this.pageFault(lo, hi, walker.error);
+      return walker.tableRefused ? this.refused() : this.pageFault(lo, hi, walker.error);
     }
     return this.enter(lo, hi, access, table);
   }
 
   private enter(lo: number, hi: number, access: number, table: number): number {
     const { walker, physical } = this;
-    const page = (walker.pageLo >>> 12) + walker.pageHi * 0x100000;
-    let spa: number;
+    let page = (walker.pageLo >>> 12) + walker.pageHi * 0x100000;
+    let allowed = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
+    let spa = -1;
     let readOnly = false;
-    if (page === this.apicPage) {
-      return this.mmio(page, lo);
-    }
-    if (this.extension === null) {
-      const entry = physical.entry(page);
+    const { policy } = this;
+    if (policy === null) {
+      const entry = page === this.apicPage ? 0 : physical.entry(page);
       if (entry === 0) return this.mmio(page, lo);
       spa = spaOf(entry);
       readOnly = isReadOnly(entry);
     } else {
-      spa = this.policySpa(walker.pageLo, walker.pageHi, ACCESS_NAMES[access], table === USER);
-      if (spa === POLICY_FAULT) return TRANSLATE_FAULT;
-      if (spa < 0) return this.mmio(page, lo);
-      readOnly = (this.allowed & RIGHT_WRITE) === 0;
+      const { pageLo, pageHi } = walker;
+      spa = policy.ask(pageLo, pageHi, ACCESS_NAMES[access], table === USER, walker.choosesNoKey);
+      if (spa === POLICY_EXCEPTION) return this.refused();
+      page = policy.gpa / 4096;
+      if (spa < 0 || page === this.apicPage) return this.mmio(page, lo);
+      physical.keys.require(spa / 4096, policy.keyTag);
+      allowed = policy.permissions;
+      readOnly = (allowed & RIGHT_WRITE) === 0;
     }
     const host = physical.ramBase + spa;
     const at = host + (lo & 0xfff);
@@ -184,7 +189,7 @@ export class Mmu {
       physical.markDirty(frame);
       physical.flags[frame] |= FRAME_TAGGED;
     }
-    rights &= this.allowed;
+    rights &= allowed;
     if (this.breakpoints.data) rights &= ~this.watchedRights(lo, hi);
     if (rights !== 0) {
       const { global, pageShift } = walker;
@@ -216,34 +221,11 @@ export class Mmu {
     return TRANSLATE_FAULT;
   }
 
-  /** Asks the extension where a page lies: an address, -1 (no memory) or POLICY_FAULT. */
-  private policySpa(
-    gpaLo: number,
-    gpaHi: number,
-    access: FillRequest['access'],
-    user: boolean,
-  ): number {
-    const { request } = this;
-    request.gpaLo = gpaLo >>> 0;
-    request.gpaHi = gpaHi >>> 0;
-    request.access = access;
-    request.user = user;
-    request.implicit = access === 'walk' || !this.walker.pagingOn;
-    request.vcpu = this.extensionVcpu!.index;
-    request.context = this.extensionVcpu!.context;
-    const verdict = this.extension!.fill!(request, this.extensionVcpu!);
-    switch (verdict.kind) {
-      case 'page':
-        this.allowed = verdict.permissions;
-        return verdict.spa;
-      case 'exception':
-        this.fault(verdict.exception.vector, verdict.exception.errorCode ?? -1);
-        return POLICY_FAULT;
-      case 'nested-fault':
-        return -1;
-    }
+  /** The policy's exception is pending instead of the access. */
+  private refused(): number {
+    const { vector, errorCode } = this.policy!.exception!;
+    return this.fault(vector, errorCode ?? -1);
   }
 }
 
 const ACCESS_NAMES = ['read', 'write', 'execute'] as const;
-const POLICY_FAULT = -3;

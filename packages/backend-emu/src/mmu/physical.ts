@@ -6,10 +6,11 @@
  * `ramBase` in the WebAssembly memory. Flags, keys and predecoded code belong to frames, so aliases
  * of a frame agree.
  *
- * Implements `MemoryBacking`, over which core builds the host's view of guest memory. Frames here
- * are plain; a protection that keeps frames under keys replaces `ciphertext` and its companions.
+ * Implements `MemoryBacking`, over which core builds the host's view of guest memory. Under which
+ * key a frame is kept is in `FrameKeys`.
  */
 import { type MemoryBacking, type MemorySlot, VmmError } from '@cloister/core';
+import { FrameKeys } from './frame-keys.js';
 
 export const PAGE_SIZE = 4096;
 
@@ -49,6 +50,8 @@ export interface TranslationCache {
   flushAll(): void;
   /** Drops the permission to write to the frame at byte offset `host` in the memory. */
   dropWriteTags(host: number): void;
+  /** Drops every translation to that frame. */
+  dropFrame(host: number): void;
 }
 
 export class PhysicalMemory implements MemoryBacking {
@@ -60,6 +63,7 @@ export class PhysicalMemory implements MemoryBacking {
   readonly ramBase: number;
   readonly frames: number;
   readonly flags: Uint8Array;
+  readonly keys: FrameKeys;
   /** Set by the owner of the op cache: code of `frame` was overwritten. */
   onCodeWrite: (frame: number, offset: number, length: number) => void = () => {};
   /** `frame` got FRAME_DIRTY. */
@@ -79,6 +83,7 @@ export class PhysicalMemory implements MemoryBacking {
     this.bytes = new Uint8Array(options.buffer, options.ramBase, options.size);
     this.flags = new Uint8Array(this.frames);
     this.used = new Uint8Array(this.frames);
+    this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame));
   }
 
   addCache(cache: TranslationCache): void {
@@ -120,6 +125,7 @@ export class PhysicalMemory implements MemoryBacking {
       this.dropCode(frame + i, 0, PAGE_SIZE);
     }
     this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
+    this.keys.tags.fill(0, frame, frame + count);
     this.used.fill(0, frame, frame + count);
     this.flushAll();
   }
@@ -202,6 +208,14 @@ export class PhysicalMemory implements MemoryBacking {
     this.onDirty(frame);
   }
 
+  /** What the frame holds is about to be kept under another key. */
+  private dropFrame(frame: number): void {
+    const host = this.ramBase + frame * PAGE_SIZE;
+    for (const cache of this.caches) cache.dropFrame(host);
+    this.flags[frame] &= ~FRAME_TAGGED;
+    this.dropCode(frame, 0, PAGE_SIZE);
+  }
+
   private dropCode(frame: number, offset: number, length: number): void {
     if ((this.flags[frame] & FRAME_CODE) !== 0) this.onCodeWrite(frame, offset, length);
   }
@@ -212,19 +226,25 @@ export class PhysicalMemory implements MemoryBacking {
     if (length > 0) this.noteWrite(this.ramBase + offset, length);
   }
 
-  ciphertext(_offset: number): Uint8Array | null {
-    return null;
+  ciphertext(offset: number): Uint8Array | null {
+    const frame = offset / PAGE_SIZE;
+    return this.keys.tags[frame] === 0 ? null : this.keys.view(frame, 0);
   }
 
   storeCiphertext(offset: number, frame: Uint8Array): void {
-    this.bytes.set(frame, offset);
+    this.keys.replace(offset / PAGE_SIZE, 0, frame);
   }
 
   convert(_gpa: number, _length: number, to: 'private' | 'shared'): void {
     if (to === 'shared') return;
-    throw new VmmError('unsupported', 'this VM has no encrypted memory', {
-      remedy: 'add a memory encryption plugin',
-    });
+    const encrypted = this.keys.cipher !== null;
+    throw new VmmError(
+      'unsupported',
+      encrypted
+        ? 'the guest of this VM chooses by its page tables what is private'
+        : 'this VM has no encrypted memory',
+      { remedy: encrypted ? 'leave it to the guest' : 'add a memory encryption plugin' },
+    );
   }
 
   takeDirty(): Uint32Array {

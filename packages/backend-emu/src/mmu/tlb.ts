@@ -205,15 +205,32 @@ export class Tlb {
 
   /** Drops the write tags that lead to the frame at `host`. */
   dropWriteTags(host: number): void {
+    this.eachEntry((entry) => this.dropWriteTag(entry, host));
+  }
+
+  /**
+   * Drops every translation to the frame at `host`. Code that was decoded there is found by way of
+   * the jump caches as well: the op cache makes it stale.
+   */
+  dropFrame(host: number): void {
+    const { words } = this;
+    this.eachEntry((entry) => {
+      if (words[entry + SPARE] === -1) return;
+      if ((this.pageOf(entry) + words[entry + ADDEND]) >>> 0 === host) this.empty(entry);
+    });
+  }
+
+  /** Visits every entry that may be in use. */
+  private eachEntry(visit: (entry: number) => void): void {
     for (let table = 0; table < TABLES.length; table++) {
       const count = this.counts[table];
       const list = this.noted[table];
       if (count <= NOTED) {
-        for (let i = 0; i < count; i++) this.dropWriteTag(list[i], host);
+        for (let i = 0; i < count; i++) visit(list[i]);
         continue;
       }
       const first = TABLES[table];
-      for (let i = 0; i < L.TLB_ENTRIES; i++) this.dropWriteTag(first + i * STRIDE, host);
+      for (let i = 0; i < L.TLB_ENTRIES; i++) visit(first + i * STRIDE);
     }
   }
 

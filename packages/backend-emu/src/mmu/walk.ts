@@ -37,12 +37,19 @@ const LEGACY = 1;
 const PAE = 2;
 const LONG = 3;
 
-/** Turns the GPA of a page table into a system-physical address, or -1: a fill policy's part. */
+/**
+ * Turns the GPA of a page table into a system-physical address, -1 (no memory there) or
+ * TABLE_REFUSED (an exception is due): a fill policy's part.
+ */
 export type TableLocator = (gpaLo: number, gpaHi: number) => number;
+
+export const TABLE_REFUSED = -2;
 
 export interface PagingFeatures {
   /** Bits of a physical address, 36 to 52. */
   readonly physicalBits: number;
+  /** Bits 51:32 of an entry that an extension gives a meaning, as a mask; none if absent. */
+  readonly tableBitsHi?: number;
   readonly gigabytePages: boolean;
   /** 4 MiB pages above 4 GiB in legacy tables (PSE-36). */
   readonly pse36: boolean;
@@ -88,6 +95,12 @@ export class PageWalker {
   smap = false;
   /** Set by a fill policy; null means that the tables' addresses are used as they stand. */
   locateTable: TableLocator | null = null;
+  /** Set by `locateTable`: the table lies in ROM. */
+  tableReadOnly = false;
+  /** The policy did not let this walk read a table. */
+  tableRefused = false;
+  /** Bits 51:32 that lie above the physical address, as the model says. */
+  private readonly beyondAddressHi: number;
   private readonly notAddressHi: number;
   /** Indices in `words` of the entries of this walk, root first. */
   private readonly path = new Uint32Array(5);
@@ -101,11 +114,22 @@ export class PageWalker {
     private readonly features: PagingFeatures,
   ) {
     const bits = features.physicalBits - 32;
-    this.notAddressHi = bits >= 20 ? 0 : ADDRESS_HI & ~((1 << bits) - 1);
+    this.beyondAddressHi = bits >= 20 ? 0 : ADDRESS_HI & ~((1 << bits) - 1);
+    this.notAddressHi = this.beyondAddressHi & ~(features.tableBitsHi ?? 0);
   }
 
   get pagingOn(): boolean {
     return this.kind !== OFF;
+  }
+
+  /** What the upper half of an address in CR3 or an entry may hold. */
+  get addressHi(): number {
+    return ADDRESS_HI & ~this.notAddressHi;
+  }
+
+  /** Without paging, and in 32-bit entries, there is no room for a choice of key. */
+  get choosesNoKey(): boolean {
+    return this.kind === OFF || this.kind === LEGACY;
   }
 
   /** Legacy PAE tables, whose top entries stand in registers. */
@@ -136,7 +160,7 @@ export class PageWalker {
     const ignored = this.kind === PAE ? 0x7ff00000 : 0;
     this.reservedHi = this.notAddressHi | ignored | (this.noExecute ? 0 : NX_HI);
     // PSE-36: bits 20:13 of a 4 MiB entry are address bits 39:32, bit 21 is reserved.
-    const beyond = this.features.pse36 ? this.notAddressHi & 0xff : 0xff;
+    const beyond = this.features.pse36 ? this.beyondAddressHi & 0xff : 0xff;
     this.reserved4m = (1 << 21) | (beyond << 13);
   }
 
@@ -161,6 +185,7 @@ export class PageWalker {
   walk(lo: number, hi: number, access: number, user: boolean, override: boolean): boolean {
     this.depth = 0;
     this.common = -1;
+    this.tableRefused = false;
     let found: boolean;
     if (this.kind === LONG) {
       found = this.walkLong(lo, hi, this.rootLo, this.rootHi, this.levels);
@@ -172,6 +197,7 @@ export class PageWalker {
       this.identity(lo);
       return true;
     }
+    if (this.tableRefused) return false;
     if (!found) {
       this.error |= this.errorBits(access, user);
       return false;
@@ -233,9 +259,10 @@ export class PageWalker {
     const { physical } = this;
     if (this.locateTable !== null) {
       const spa = this.locateTable(tableLo, tableHi);
+      if (spa === TABLE_REFUSED) this.tableRefused = true;
       if (spa < 0) return -1;
       const at = (physical.ramBase + spa + offset) >>> 2;
-      this.path[this.depth++] = at;
+      this.path[this.depth++] = this.tableReadOnly ? UNWRITABLE : at;
       return at;
     }
     const page = (tableLo >>> 12) + tableHi * 0x100000;

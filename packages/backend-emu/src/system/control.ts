@@ -129,7 +129,7 @@ function writeCr3(cpu: Processor, lo: number, image: number): Outcome {
   const keeps = (record.i32(L.CR4) & R.CR4_PCIDE) !== 0;
   const hi = keeps ? image & ~CR3_NO_FLUSH : image;
   // Bits above the physical address size must be zero.
-  if (cpu.isLong && hi >>> (cpu.options.physicalBits - 32) !== 0) cpu.gp();
+  if (cpu.isLong && (hi & ~cpu.mmu.walker.addressHi) !== 0) cpu.gp();
   const paging = (record.i32(L.CR0) & R.CR0_PG) !== 0;
   if (paging && !cpu.isLong && (record.i32(L.CR4) & R.CR4_PAE) !== 0) loadTopEntries(cpu, lo);
   record.setPair(L.CR3, lo, cpu.isLong ? hi : 0);
@@ -171,7 +171,7 @@ function writeCr4(cpu: Processor, value: number): Outcome {
 
 /** Loads the top entries of legacy PAE tables; #GP(0) if one cannot be. */
 function loadTopEntries(cpu: Processor, cr3: number): void {
-  if (!loadPdptes(cpu.record, cpu.physical, cr3, cpu.options.physicalBits)) cpu.gp();
+  if (!loadPdptes(cpu.record, cpu.mmu, cr3)) cpu.gp();
 }
 
 /** After a change of control registers: the mode may be another one. */

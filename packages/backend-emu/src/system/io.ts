@@ -178,6 +178,11 @@ export class PortData {
   }
 }
 
+/** The host emulates string I/O by its own view of memory: private pages are ciphertext. */
+function encrypted(cpu: Processor): boolean {
+  return cpu.physical.keys.cipher !== null;
+}
+
 /** INS: ARG0 the size in bytes, ARG1 1 with REP, ARG2 the address size in bytes. */
 export function ins(cpu: Processor): Outcome {
   const { memory, mmu, portData: string } = cpu;
@@ -189,7 +194,8 @@ export function ins(cpu: Processor): Outcome {
   if (host < 0) string.items = 1;
   const data = string.buffer.subarray(0, string.items * size).fill(0xff);
   cpu.exits.deliverIo('in', string.port, size, string.items, data);
-  if (data.length <= 4) memory.writeBytes(lo, hi, data, cpu.cpl);
+  if (encrypted(cpu)) memory.writeRaw(lo, hi, data, cpu.cpl);
+  else if (data.length <= 4) memory.writeBytes(lo, hi, data, cpu.cpl);
   else {
     mmu.physical.memory.set(data, host);
     mmu.physical.noteWrite(host, data.length);
@@ -211,7 +217,8 @@ export function outs(cpu: Processor): Outcome {
   const host = mmu.translate(lo, hi, 0, cpu.cpl);
   if (host < 0) string.items = 1;
   const data = string.buffer.subarray(0, string.items * size);
-  if (data.length <= 4) memory.readBytes(lo, hi, data, cpu.cpl);
+  if (encrypted(cpu)) memory.readRaw(lo, hi, data, cpu.cpl);
+  else if (data.length <= 4) memory.readBytes(lo, hi, data, cpu.cpl);
   else data.set(mmu.physical.memory.subarray(host, host + data.length));
   cpu.exits.deliverIo('out', string.port, size, string.items, data);
   return string.finish(cpu);
