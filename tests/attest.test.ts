@@ -1,21 +1,19 @@
 // `cloister attest`, as built, on reports of real machines: every exit status by a process of its
 // own, the first that applies; what is printed; a policy; a folder of certificates of all products.
-import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { signatures } from '@cloister/sev/attest';
 import { hashes } from '@cloister/sev/measure';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { vectors, vectorsAbsent } from '../tools/lib/vectors.mjs';
 import { cloister } from './lib/command.js';
 import { inProcess } from './lib/in-process.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const vectors = process.env['CLOISTER_VECTORS'] ?? join(root, '..', 'shared', 'vectors');
 const reports = join(vectors, 'reports');
-const why = existsSync(reports) ? '' : ` (skipped: no vectors at ${vectors})`;
+const why = vectorsAbsent('reports');
 
 const certs = join(reports, 'certs');
 const reportOf = (id: string) => join(reports, 'reports', `${id}.bin`);

@@ -3,15 +3,13 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { vectors, vectorsAbsent } from '../tools/lib/vectors.mjs';
 import { cloister } from './lib/command.js';
 import { inProcess, type Result } from './lib/in-process.js';
 
-const root = fileURLToPath(new URL('..', import.meta.url));
-const vectors = process.env['CLOISTER_VECTORS'] ?? join(root, '..', 'shared', 'vectors');
 const inputs = join(vectors, 'measure', 'inputs');
-const absent = existsSync(inputs) ? '' : ` (skipped: no vectors at ${vectors})`;
+const absent = vectorsAbsent('measure/inputs');
 const ovmf = ['/usr/share/ovmf/OVMF.fd', join(inputs, 'debian-OVMF-2022.11-6+deb12u2.fd')].find(
   (path) => existsSync(path),
 );

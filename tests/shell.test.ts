@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { cloister, endAll, startOnTerminal } from './lib/command.js';
-import { COMMAND_LINE, debian, type Guest, initrd, SHELL } from './lib/guests.js';
+import { COMMAND_LINE, debian, type Guest, initrd, SHELL, skipped } from './lib/guests.js';
 
 const guest = await debian();
 
@@ -15,7 +15,9 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 afterEach(endAll);
 
-describe.skipIf(typeof guest === 'string' || !existsSync('/usr/bin/script'))('busybox', () => {
+const scriptAbsent = existsSync('/usr/bin/script') ? '' : ' (skipped: script is not installed)';
+const why = skipped(guest) || scriptAbsent;
+describe.skipIf(why !== '')(`busybox${why}`, () => {
   test('answers what is typed, and the recording replays', async () => {
     const { kernelPath } = guest as Guest;
     const files = ['--kernel', kernelPath, '--initrd', await initrd(guest as Guest, SHELL)];

@@ -1,13 +1,13 @@
 // The program that the README shows is the one that is tried, on a report of a real machine.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test, vi } from 'vitest';
+import { vectors, vectorsAbsent } from '../../tools/lib/vectors.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const vectors = process.env['CLOISTER_VECTORS'] ?? join(root, '..', 'shared', 'vectors');
 const folder = join(vectors, 'reports');
-const why = existsSync(folder) ? '' : ` (skipped: no vectors at ${folder})`;
+const why = vectorsAbsent('reports');
 
 afterEach(() => {
   vi.restoreAllMocks();

@@ -1,16 +1,17 @@
 // The program that the README shows is the one that is tried: on a firmware of two pages, whose
 // digest is computed here by hand, and on Debian's where the vectors are.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, expect, test, vi } from 'vitest';
+import { vectors, vectorsAbsent } from '../../tools/lib/vectors.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const vectors = process.env['CLOISTER_VECTORS'] ?? join(root, '..', 'shared', 'vectors');
-const debian = join(vectors, 'measure', 'inputs', 'debian-OVMF-2022.11-6+deb12u2.fd');
-const why = existsSync(debian) ? '' : ` (skipped: no vectors at ${vectors})`;
+const DEBIAN = 'measure/inputs/debian-OVMF-2022.11-6+deb12u2.fd';
+const debian = join(vectors, DEBIAN);
+const why = vectorsAbsent(DEBIAN);
 const program = readFileSync(new URL('predict.js', import.meta.url), 'utf8');
 
 afterEach(() => {

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { parseCertificate, useSignatures, verifyReport, webSignatures } from '@cloister/sev/attest';
 import { pureHashes, useHashes } from '@cloister/sev/measure';
 import { attestPage, attestPageLacks } from '../lib/attest-page.mjs';
-import { root } from '../lib/workspace.mjs';
+import { vectors } from '../lib/vectors.mjs';
 import { median } from './statistics.mjs';
 
 export const name = 'attest';
@@ -21,7 +21,6 @@ const ROUND_MS = 100;
 const AT = new Date('2026-06-01');
 
 export async function run(report) {
-  const vectors = process.env.CLOISTER_VECTORS ?? join(root, '..', 'shared', 'vectors');
   const folder = join(vectors, 'reports');
   if (!existsSync(folder)) return void report.note(`skipped: no vectors at ${folder}`);
   const file = (path) => readFileSync(join(folder, path));

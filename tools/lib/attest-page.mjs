@@ -5,12 +5,10 @@ import { isBuiltin } from 'node:module';
 import { join } from 'node:path';
 import { build } from 'vite';
 import { chromium, look } from './chromium.mjs';
+import { vectors } from './vectors.mjs';
 import { root } from './workspace.mjs';
 
-const reports = join(
-  process.env.CLOISTER_VECTORS ?? join(root, '..', 'shared', 'vectors'),
-  'reports',
-);
+const reports = join(vectors, 'reports');
 
 const FILES = [
   'reports/turin-v5-vcek.bin',

@@ -2,11 +2,11 @@
  * Reports from real machines, with the negatives that their README lists. They are not in this
  * repository: $CLOISTER_VECTORS names their folder; without them these tests say so and skip.
  */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUILDS, useBuild } from '../testing/node-builds.js';
+import { vectorFolder, vectorsAbsent } from '../testing/node-vectors.js';
 import { toHex } from './bytes.js';
 import { parseCertificate } from './certificate.js';
 import { keyDigest } from './chain.js';
@@ -18,12 +18,9 @@ import { decodeTcb, encodeTcb } from './tcb.js';
 import { vekExtensions } from './vek-extensions.js';
 import { type VerifyOptions, verifyReport } from './verify.js';
 
-const repository = fileURLToPath(new URL('../../../..', import.meta.url));
-const folder = join(
-  process.env['CLOISTER_VECTORS'] ?? join(repository, '..', 'shared', 'vectors'),
-  'reports',
-);
-const missing = existsSync(join(folder, 'index.json')) ? '' : ` (skipped: no vectors at ${folder})`;
+const folder = join(vectorFolder, 'reports');
+const absent = vectorsAbsent('reports/index.json');
+const missing = absent === undefined ? '' : ` (skipped: ${absent})`;
 
 interface Vector {
   readonly id: string;
