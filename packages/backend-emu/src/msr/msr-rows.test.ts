@@ -25,6 +25,22 @@ const ROWS: readonly (readonly [index: number, reset: bigint, writable: bigint |
   [I.SYSENTER_ESP, NOTHING, ALL],
   [I.SYSENTER_EIP, NOTHING, ALL],
   [I.DEBUG_CTL, NOTHING, 0x3fn],
+  [I.MTRR_CAP, 0x508n, READ_ONLY],
+  ...Array.from({ length: 16 }, (_, index): [number, bigint, bigint] => {
+    // Types 1 and 4 of a base, valid of a mask; both up to 46 bits of address.
+    const low = index % 2 === 0 ? 0x005n : 0x800n;
+    return [I.MTRR_PHYS_BASE + index, NOTHING, 0x3ffffffff000n | low];
+  }),
+  [I.MTRR_FIX_64K, NOTHING, PAT_TYPES],
+  [I.MTRR_FIX_16K, NOTHING, PAT_TYPES],
+  [I.MTRR_FIX_16K + 1, NOTHING, PAT_TYPES],
+  ...Array.from({ length: 8 }, (_, index): [number, bigint, bigint] => [
+    I.MTRR_FIX_4K + index,
+    NOTHING,
+    PAT_TYPES,
+  ]),
+  // Enabled and write-back, as firmware leaves it.
+  [I.MTRR_DEF_TYPE, 0x806n, 0xc05n],
   [I.PAT, 0x0007040600070406n, PAT_TYPES],
   [I.TSC_DEADLINE, NOTHING, ALL],
   [I.KVM_WALL_CLOCK, NOTHING, ALL],

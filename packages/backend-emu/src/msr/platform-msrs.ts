@@ -5,8 +5,8 @@
  * Source: AMD APM vol. 2, 7.8 (PAT), 13.1.1.5 (DebugCtl), 15.30 (VM_CR), 3.2.1 (SYSCFG); PPR for
  * family 19h (HWCR, NB_CFG, DE_CFG); AMD "Indirect branch control extension" (SPEC_CTRL, PRED_CMD).
  * Known inaccuracies: memory types have no effect; last-branch records are not kept, so
- * DebugCtl.LBR reads as zero; performance counters, MTRRs and machine-check banks are absent and
- * fault, as CPUID says.
+ * DebugCtl.LBR reads as zero; performance counters and machine-check banks are absent and fault,
+ * as CPUID says.
  */
 import type { CpuSelection } from '@cloister/core/cpu';
 import { msr as I } from '@cloister/core/cpu';

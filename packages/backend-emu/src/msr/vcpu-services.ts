@@ -20,6 +20,7 @@ import { KvmClock, type KvmClockGroup } from '../paravirt/kvm-clock.js';
 import { PvEoi } from '../paravirt/pv-eoi.js';
 import { TimeStamp } from '../timing/time-stamp.js';
 import { MsrFile } from './file.js';
+import { MEMORY_TYPE_WORDS, memoryTypeMsrs, resetMemoryTypes } from './memory-type-msrs.js';
 import { type PlatformState, platformMsrs, platformReset } from './platform-msrs.js';
 import type { MsrCpu } from './ports.js';
 import { systemMsrs } from './system-msrs.js';
@@ -53,6 +54,7 @@ export class VcpuServices implements Snapshotable {
   readonly kvmClock: KvmClock;
   readonly pvEoi: PvEoi;
   private readonly platform: PlatformState = platformReset();
+  private readonly memoryTypes: number[] = Array.from({ length: MEMORY_TYPE_WORDS }, () => 0);
 
   constructor(shared: ServicesShared, options: ServicesOptions) {
     const { cpu, clock, memory, bus, extensions, cpus } = shared;
@@ -82,6 +84,7 @@ export class VcpuServices implements Snapshotable {
       ...systemMsrs(view, cpu, options.cpu),
       ...platformMsrs(this.platform, cpu, options.cpu),
       ...timingMsrs(this, cpu),
+      ...(cpu.has('mtrr') ? memoryTypeMsrs(this.memoryTypes, physicalBits) : []),
     ];
     const { apic } = this;
     this.msrs = new MsrFile({ entries, apic, cpu: options.cpu, extensions, vcpu: options.vcpu });
@@ -90,8 +93,8 @@ export class VcpuServices implements Snapshotable {
 
   /**
    * RESET. The record, and so the TSC's offset, is reset by its owner. INIT: `apic.init()`.
-   * The boot CPU's APIC is left as firmware leaves it, since kernels are entered without any;
-   * firmware that does run sets all of that again.
+   * Memory types and the boot CPU's APIC are left as firmware leaves them, since kernels are
+   * entered without any; firmware that does run sets all of that again.
    */
   reset(): void {
     Object.assign(this.platform, platformReset());
@@ -102,18 +105,20 @@ export class VcpuServices implements Snapshotable {
   }
 
   private handOver(): void {
+    resetMemoryTypes(this.memoryTypes);
     if (this.apic.id === 0) this.apic.enterVirtualWire();
   }
 
   snapshot(): Snapshot {
     return {
       type: 'vcpu-services',
-      version: 1,
+      version: 2,
       state: {
         apic: this.apic.snapshot().state,
         kvmClock: this.kvmClock.snapshot(),
         pvEoi: [this.pvEoi.lo, this.pvEoi.hi],
         platform: { ...this.platform },
+        memoryTypes: [...this.memoryTypes],
       },
     };
   }
@@ -125,6 +130,7 @@ export class VcpuServices implements Snapshotable {
     this.kvmClock.restore(state.kvmClock);
     this.pvEoi.write(state.pvEoi[0]!, state.pvEoi[1]!);
     Object.assign(this.platform, state.platform);
+    this.memoryTypes.splice(0, MEMORY_TYPE_WORDS, ...state.memoryTypes);
   }
 }
 
@@ -133,6 +139,7 @@ interface ServicesState {
   kvmClock: number[];
   pvEoi: number[];
   platform: PlatformState;
+  memoryTypes: number[];
 }
 
 function servicesState(snapshot: Snapshot | undefined): ServicesState {
@@ -141,11 +148,12 @@ function servicesState(snapshot: Snapshot | undefined): ServicesState {
     Array.isArray(list) && list.length === length && list.every((item) => Number.isFinite(item));
   const valid =
     snapshot?.type === 'vcpu-services' &&
-    snapshot.version === 1 &&
+    snapshot.version === 2 &&
     typeof state === 'object' &&
     state !== null &&
     numbers(state.kvmClock, 5) &&
     numbers(state.pvEoi, 2) &&
+    numbers(state.memoryTypes, MEMORY_TYPE_WORDS) &&
     typeof state.platform === 'object' &&
     state.platform !== null &&
     numbers(Object.values(state.platform), Object.keys(platformReset()).length);

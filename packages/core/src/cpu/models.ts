@@ -53,7 +53,7 @@ const CLOISTER_V1: CpuModel = {
   cBit: 51,
   physicalBitReduction: 5,
   features: words(`
-    fpu de pse tsc msr pae cx8 apic sep pge cmov pat pse36 clflush mmx mmxext fxsr
+    fpu de pse tsc msr pae cx8 apic sep mtrr pge cmov pat pse36 clflush mmx mmxext fxsr
     sse sse2 sse3 ssse3
     sse4_1 sse4_2 movbe aes pclmulqdq sha_ni bmi1 bmi2 abm adx
     clflushopt clwb 3dnowprefetch erms fsrm xsave xsaveopt xsavec xgetbv1 xsaveerptr
