@@ -31,8 +31,8 @@ const REGISTERS: readonly (readonly [Register, Readonly<Record<string, number>>]
   [
     at(1, 'edx'),
     {
-      fpu: 0, vme: 1, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, cx8: 8, apic: 9, sep: 11, mtrr: 12, pge: 13,
-      cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24,
+      fpu: 0, vme: 1, de: 2, pse: 3, tsc: 4, msr: 5, pae: 6, cx8: 8, apic: 9, sep: 11,
+      mtrr: 12, pge: 13, cmov: 15, pat: 16, pse36: 17, clflush: 19, mmx: 23, fxsr: 24,
       sse: 25, sse2: 26,
     },
   ],
