@@ -48,6 +48,8 @@ const SHOWN: readonly (readonly [string, number])[] = [
   ['user-space MSRs', CAP.X86_USER_SPACE_MSR],
   ['registers in the shared page', CAP.SYNC_REGS],
   ['dirty ring', CAP.DIRTY_LOG_RING],
+  ['private memory files', CAP.GUEST_MEMFD],
+  ['private and shared pages', CAP.MEMORY_ATTRIBUTES],
   ['emulation failures reported', CAP.EXIT_ON_EMULATION_FAILURE],
 ];
 

@@ -15,8 +15,9 @@ import {
 import { MEM } from './abi/constants.js';
 import { NR } from './abi/linux.js';
 import { make } from './abi/struct.js';
-import { DIRTY_LOG, USERSPACE_MEMORY_REGION } from './abi/structs.js';
+import { DIRTY_LOG, USERSPACE_MEMORY_REGION, USERSPACE_MEMORY_REGION2 } from './abi/structs.js';
 import { Mapping, memoryFile, punchHole, usedRanges } from './mapping.js';
+import { PrivateMemory } from './private-memory.js';
 import { ioctl, type Sys } from './sys/sys.js';
 
 const PAGE = 4096;
@@ -37,6 +38,8 @@ export interface GuestMemoryOptions {
   readonly size: number;
   /** Tells `guestWrote` what the dirty rings hold, where there are rings. */
   readonly collect?: () => void;
+  /** Whether the VM has private memory. */
+  readonly withPrivate?: boolean;
 }
 
 export class KvmGuestMemory implements MemoryBacking {
@@ -44,6 +47,7 @@ export class KvmGuestMemory implements MemoryBacking {
   /** File descriptor that other threads may map. */
   readonly fd: number;
   private readonly mapping: Mapping;
+  private readonly secret: PrivateMemory | null;
   /** Ascending by `gpa`. */
   private placed: readonly Placed[] = [];
   private last: Placed | undefined;
@@ -54,6 +58,7 @@ export class KvmGuestMemory implements MemoryBacking {
   constructor(private readonly options: GuestMemoryOptions) {
     const { sys, size } = options;
     this.logging = options.collect !== undefined;
+    this.secret = options.withPrivate === true ? new PrivateMemory(sys, options.vmFd) : null;
     this.fd = memoryFile(sys, 'cloister-guest', size);
     try {
       this.mapping = Mapping.ofFile(sys, this.fd, size);
@@ -75,7 +80,13 @@ export class KvmGuestMemory implements MemoryBacking {
 
   addSlot(slot: MemorySlot): void {
     const placed = { slot, number: this.freeNumber(), offset: this.freeOffset(slot) };
-    this.tell(placed, slot.size);
+    this.secret?.open(slot);
+    try {
+      this.tell(placed, slot.size);
+    } catch (error) {
+      this.secret?.close(slot.id);
+      throw error;
+    }
     this.placed = [...this.placed, placed].sort((a, b) => a.slot.gpa - b.slot.gpa);
     this.last = undefined;
   }
@@ -86,6 +97,7 @@ export class KvmGuestMemory implements MemoryBacking {
     // What the rings hold is of this slot, not of the next with its number.
     this.options.collect?.();
     this.tell(found, 0);
+    this.secret?.close(id);
     this.placed = this.placed.filter((each) => each !== found);
     this.last = undefined;
     // Whoever gets the frames next finds zeros.
@@ -127,8 +139,9 @@ export class KvmGuestMemory implements MemoryBacking {
 
   storeCiphertext(): void {}
 
-  convert(_gpa: number, _length: number, to: 'private' | 'shared'): void {
-    if (to === 'shared') return;
+  convert(gpa: number, length: number, to: 'private' | 'shared'): void {
+    this.secret?.convert(gpa, length, to);
+    if (this.secret !== null || to === 'shared') return;
     throw new VmmError('unsupported', 'this VM has no private memory', {
       remedy: 'use a protection of the host processor',
     });
@@ -166,6 +179,7 @@ export class KvmGuestMemory implements MemoryBacking {
   }
 
   dispose(): void {
+    this.secret?.dispose();
     this.mapping.dispose();
     this.options.sys.syscall(NR.close, this.fd);
   }
@@ -175,13 +189,13 @@ export class KvmGuestMemory implements MemoryBacking {
     for (const placed of this.placed) {
       const { slot } = placed;
       if (slot.readOnly) continue;
-      this.tell(placed, slot.size);
+      if (this.isLogged(slot)) this.tell(placed, slot.size);
       for (let at = 0; at < slot.size; at += PAGE) pages.add((slot.gpa + at) / PAGE);
     }
   }
 
   private takeLog({ slot, number }: Placed, pages: Set<number>): void {
-    if (slot.readOnly) return;
+    if (!this.isLogged(slot)) return;
     const { sys, vmFd } = this.options;
     const count = slot.size / PAGE;
     const bitmap = new BigUint64Array(Math.ceil(count / 64));
@@ -196,18 +210,34 @@ export class KvmGuestMemory implements MemoryBacking {
     });
   }
 
+  /** Whether writes to a slot are logged: KVM has no log of one with private memory. */
+  private isLogged(slot: MemorySlot): boolean {
+    return this.logging && !slot.readOnly && this.fileOf(slot) === null;
+  }
+
+  private fileOf(slot: MemorySlot): number | null {
+    return this.secret?.fileOf(slot) ?? null;
+  }
+
   /** KVM_SET_USER_MEMORY_REGION; size 0 removes. */
   private tell({ slot, number, offset }: Placed, size: number): void {
     const { sys, vmFd } = this.options;
-    const log = this.logging && !slot.readOnly ? MEM.LOG_DIRTY_PAGES : 0;
-    const region = make(USERSPACE_MEMORY_REGION, {
+    const region = {
       slot: number,
-      flags: (slot.readOnly ? MEM.READONLY : 0) | log,
+      flags: (slot.readOnly ? MEM.READONLY : 0) | (this.isLogged(slot) ? MEM.LOG_DIRTY_PAGES : 0),
       guest_phys_addr: slot.gpa,
       memory_size: size,
       userspace_addr: this.mapping.address + offset,
-    });
-    ioctl(sys, vmFd, 'SET_USER_MEMORY_REGION', region.bytes);
+    };
+    const fd = this.fileOf(slot);
+    if (fd === null) {
+      const { bytes } = make(USERSPACE_MEMORY_REGION, region);
+      ioctl(sys, vmFd, 'SET_USER_MEMORY_REGION', bytes);
+    } else {
+      const flags = region.flags | MEM.GUEST_MEMFD;
+      const { bytes } = make(USERSPACE_MEMORY_REGION2, { ...region, flags, guest_memfd: fd });
+      ioctl(sys, vmFd, 'SET_USER_MEMORY_REGION2', bytes);
+    }
   }
 
   private freeNumber(): number {

@@ -75,6 +75,20 @@ describe('native control', () => {
     expect(sys.open).toEqual({ files: 0, mappings: 0 });
   });
 
+  test('an attachment may be guest memory, by its address in this process', async () => {
+    const { vm, native } = await protectedVm();
+    const struct = new Uint8Array(16);
+    native.memoryEncryptOp(3, struct, [{ at: 0, gpa: 0x3000, length: 0x2000 }]);
+    native.registerRegion(0x3000, 0x2000);
+    const region = sys.calls('MEMORY_ENCRYPT_REG_REGION')[0] as Uint8Array;
+    const address = new DataView(struct.buffer).getBigUint64(0, true);
+    expect(address).toBe(new StructView(S.ENC_REGION, region).get64('addr'));
+    expect(() =>
+      native.memoryEncryptOp(3, struct, [{ at: 0, gpa: 0xff000, length: 0x2000 }]),
+    ).toThrow('one memory slot');
+    await vm.dispose();
+  });
+
   test('regions are given by their address in this process', async () => {
     const { vm, native } = await protectedVm();
     native.registerRegion(0x3000, 0x2000);

@@ -6,10 +6,10 @@
  * (KVM_MEMORY_ENCRYPT_REG_REGION, KVM_SET_MEMORY_ATTRIBUTES).
  */
 import { type EncryptAttachment, type NativeVmControl, VmmError } from '@cloister/core';
-import { MEMORY_ATTRIBUTE } from './abi/constants.js';
 import { AT_FDCWD, NR, O_CLOEXEC, O_RDWR } from './abi/linux.js';
 import { make } from './abi/struct.js';
-import { ENC_REGION, MEMORY_ATTRIBUTES, SEV_CMD } from './abi/structs.js';
+import { ENC_REGION, SEV_CMD } from './abi/structs.js';
+import { setPrivate } from './private-memory.js';
 import { cString, errnoName, ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
 
 const SECURE_PROCESSOR = '/dev/sev';
@@ -37,11 +37,12 @@ export class KvmNativeControl implements NativeVmControl {
     attachments: readonly EncryptAttachment[],
   ): number {
     const view = new DataView(struct.buffer, struct.byteOffset, struct.byteLength);
-    for (const { at, bytes } of attachments) {
+    for (const attachment of attachments) {
+      const { at } = attachment;
       if (at < 0 || at + 8 > struct.length) {
         throw new VmmError('invalid-argument', `an attachment's address does not fit at ${at}`);
       }
-      view.setBigUint64(at, this.sys.addressOf(bytes), true);
+      view.setBigUint64(at, this.addressOf(attachment), true);
     }
     const data = struct.length === 0 ? 0n : this.sys.addressOf(struct);
     const command = make(SEV_CMD, { id, data, sev_fd: this.secureProcessor() });
@@ -65,12 +66,7 @@ export class KvmNativeControl implements NativeVmControl {
   }
 
   setPrivate(gpa: number, length: number, isPrivate: boolean): void {
-    const attributes = make(MEMORY_ATTRIBUTES, {
-      address: gpa,
-      size: length,
-      attributes: isPrivate ? MEMORY_ATTRIBUTE.PRIVATE : 0,
-    });
-    ioctl(this.sys, this.vmFd, 'SET_MEMORY_ATTRIBUTES', attributes.bytes);
+    setPrivate(this.sys, this.vmFd, gpa, length, isPrivate);
   }
 
   dispose(): void {
@@ -78,13 +74,23 @@ export class KvmNativeControl implements NativeVmControl {
     this.sevFd = -1;
   }
 
+  private addressOf(attachment: EncryptAttachment): bigint {
+    if ('bytes' in attachment) return this.sys.addressOf(attachment.bytes);
+    return BigInt(this.place(attachment.gpa, attachment.length));
+  }
+
   private region(gpa: number, length: number): Uint8Array {
+    return make(ENC_REGION, { addr: this.place(gpa, length), size: length }).bytes;
+  }
+
+  /** Address in this process of guest memory that lies in one slot. */
+  private place(gpa: number, length: number): number {
     const first = this.memory.locate(gpa);
     const last = this.memory.locate(gpa + length - 1);
     if (length <= 0 || first < 0 || last - first !== length - 1) {
       throw new VmmError('invalid-argument', `${gpa}+${length} does not lie in one memory slot`);
     }
-    return make(ENC_REGION, { addr: this.memory.address + first, size: length }).bytes;
+    return this.memory.address + first;
   }
 
   /** Opened with the first command. */

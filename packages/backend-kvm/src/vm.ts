@@ -86,6 +86,7 @@ export class KvmVm implements BackendVm {
         vmFd: this.fd,
         size: Math.max(PAGE, Math.ceil(options.memorySize / PAGE) * PAGE),
         ...(ring && { collect: () => void this.collectRings() }),
+        withPrivate: hasPrivateMemory(vmType),
       });
       this.undo.push(() => this.guest.dispose());
       this.memoryFd = this.guest.fd;
@@ -366,6 +367,11 @@ export class KvmVm implements BackendVm {
     clock.bytes.set(saved);
     tryIoctl(this.sys, this.fd, 'SET_CLOCK', clock.bytes);
   }
+}
+
+/** VM types whose private pages are not those of the memory file. */
+function hasPrivateMemory(vmType: number): boolean {
+  return vmType === VM_TYPE.SW_PROTECTED_VM || vmType >= VM_TYPE.SNP_VM;
 }
 
 /** Registers of SEV-ES and later guests are encrypted. */

@@ -31,6 +31,8 @@ export const CAP = {
   DIRTY_LOG_RING: 192,
   EXIT_ON_EMULATION_FAILURE: 204,
   X86_TRIPLE_FAULT_EVENT: 218,
+  MEMORY_ATTRIBUTES: 233,
+  GUEST_MEMFD: 234,
   VM_TYPES: 235,
 } as const;
 
@@ -83,7 +85,7 @@ export const MP = {
 } as const;
 
 /** `KVM_MEM_…` */
-export const MEM = { LOG_DIRTY_PAGES: 1, READONLY: 2 } as const;
+export const MEM = { LOG_DIRTY_PAGES: 1, READONLY: 2, GUEST_MEMFD: 4 } as const;
 
 /** `KVM_MSR_EXIT_REASON_…` */
 export const MSR_EXIT_REASON = { INVAL: 1, UNKNOWN: 2, FILTER: 4 } as const;

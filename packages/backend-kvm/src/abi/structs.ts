@@ -162,7 +162,24 @@ export const SEV_CMD = struct('kvm_sev_cmd', {
   sev_fd: 'u32',
 });
 
-/** Linux 6.8 and later. */
+/** Linux 6.8 and later, as the next two. */
+export const USERSPACE_MEMORY_REGION2 = struct(
+  'kvm_userspace_memory_region2',
+  {
+    slot: 'u32',
+    flags: 'u32',
+    ...all(['guest_phys_addr', 'memory_size', 'userspace_addr', 'guest_memfd_offset'], 'u64'),
+    guest_memfd: 'u32',
+  },
+  { size: 160 },
+);
+
+export const CREATE_GUEST_MEMFD = struct('kvm_create_guest_memfd', {
+  size: 'u64',
+  flags: 'u64',
+  reserved: ['u64', 6],
+});
+
 export const MEMORY_ATTRIBUTES = struct('kvm_memory_attributes', {
   ...all(['address', 'size', 'attributes', 'flags'], 'u64'),
 });
@@ -256,7 +273,8 @@ export const NAMED: readonly Struct[] = [
   REGS, SEGMENT, DTABLE, SREGS, DEBUGREGS, XCR, XCRS, VCPU_EVENTS, MP_STATE, LAPIC_STATE, XSAVE,
   CLOCK_DATA, CPUID2, CPUID_ENTRY2, MSR_LIST, MSRS, MSR_ENTRY, USERSPACE_MEMORY_REGION,
   DIRTY_GFN, ENABLE_CAP, MSI, IRQ_ROUTING, IRQ_ROUTING_ENTRY, IRQFD, IOEVENTFD, SIGNAL_MASK,
-  INTERRUPT, DIRTY_LOG, SYNC_REGS, RUN, ENC_REGION, SEV_CMD, MEMORY_ATTRIBUTES,
+  INTERRUPT, DIRTY_LOG, SYNC_REGS, RUN, ENC_REGION, SEV_CMD, USERSPACE_MEMORY_REGION2,
+  CREATE_GUEST_MEMFD, MEMORY_ATTRIBUTES,
 ]; // biome-ignore format: a list
 
 /** Members of `kvm_run`'s union. */

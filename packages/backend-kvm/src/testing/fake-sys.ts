@@ -11,7 +11,7 @@ import { offsetOf, type Struct, StructView } from '../abi/struct.js';
 import * as S from '../abi/structs.js';
 import type { Sys, Word } from '../sys/sys.js';
 
-type FileKind = 'kvm' | 'vm' | 'vcpu' | 'memory' | 'event' | 'sev';
+type FileKind = 'kvm' | 'vm' | 'vcpu' | 'memory' | 'private' | 'event' | 'sev';
 
 interface FakeFile {
   readonly kind: FileKind;
@@ -98,6 +98,12 @@ export class FakeSys implements Sys {
   readonly answers = new Map<KvmIoctl, Answer>();
   /** Every ioctl of KVM with a copy of what was passed. */
   readonly log: { readonly name: KvmIoctl; readonly argument: number | bigint | Uint8Array }[] = [];
+  /** Holes that were punched, by the kind of file. */
+  readonly punched: {
+    readonly kind: FileKind;
+    readonly offset: number;
+    readonly length: number;
+  }[] = [];
   readonly files = new Map<number, FakeFile>();
   readonly mappings = new Map<number, ArrayBuffer>();
   private readonly known = new Map<ArrayBufferLike, bigint>();
@@ -135,13 +141,7 @@ export class FakeSys implements Sys {
         this.files.get(Number(a))!.buffer = new ArrayBuffer(Number(b));
         return 0;
       case NR.fallocate:
-        // Punches a hole.
-        new Uint8Array(this.files.get(Number(a))!.buffer!).fill(
-          0,
-          Number(c),
-          Number(c) + Number(words[3]),
-        );
-        return 0;
+        return this.punch(Number(a), Number(c), Number(words[3]));
       case NR.lseek:
         // No holes: data from there, a hole at the end.
         return c === SEEK_DATA ? Number(b) : this.files.get(Number(a))!.buffer!.byteLength;
@@ -217,6 +217,14 @@ export class FakeSys implements Sys {
     return address;
   }
 
+  private punch(fd: number, offset: number, length: number): number {
+    const file = this.files.get(fd);
+    if (file === undefined) return -ERRNO.EBADF;
+    if (file.buffer !== null) new Uint8Array(file.buffer).fill(0, offset, offset + length);
+    this.punched.push({ kind: file.kind, offset, length });
+    return 0;
+  }
+
   private takeSignal(info: Uint8Array): number {
     const code = this.signals.shift();
     if (code === undefined) return -ERRNO.EAGAIN;
@@ -251,6 +259,8 @@ export class FakeSys implements Sys {
         if (Number(argument) > 0) this.files.get(fd)!.mpState = MP.UNINITIALIZED;
         return fd;
       }
+      case 'CREATE_GUEST_MEMFD':
+        return this.add('private');
       case 'GET_SUPPORTED_CPUID':
       case 'GET_MSR_INDEX_LIST':
         new DataView((argument as Uint8Array).buffer).setUint32(0, 0, true);

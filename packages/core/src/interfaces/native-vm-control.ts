@@ -4,12 +4,20 @@
  * Struct layouts are the kernel's (include/uapi/linux/kvm.h, psp-sev.h), little-endian, encoded by
  * the caller.
  */
-export interface EncryptAttachment {
+export type EncryptAttachment = {
   /** Byte offset in the struct of the u64 that takes the attachment's address. */
   readonly at: number;
-  /** Memory whose address is written there; the kernel may write to it. */
-  readonly bytes: Uint8Array;
-}
+} & (
+  | {
+      /** Memory whose address is written there; the kernel may write to it. */
+      readonly bytes: Uint8Array;
+    }
+  | {
+      /** Guest memory, in one slot, whose place in this process is written there. */
+      readonly gpa: number;
+      readonly length: number;
+    }
+);
 
 export interface NativeVmControl {
   /** VM type given at creation (KVM_CREATE_VM argument). */

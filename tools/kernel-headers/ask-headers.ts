@@ -13,6 +13,7 @@ const HEADERS = [
   'stdio.h',
   'asm/unistd.h',
   'linux/kvm.h',
+  'linux/psp-sev.h',
   'linux/time_types.h',
   'linux/mman.h',
   'linux/errno.h',
