@@ -24,6 +24,8 @@ const HEADERS = [
   'asm/siginfo.h',
   'asm/signal.h',
   'asm/mman.h',
+  'asm/poll.h',
+  'linux/if_tun.h',
 ];
 
 /** Why no such program can be built here, or null. */

@@ -121,7 +121,8 @@ const sevStructs = [
   ...sev.PSP_STRUCTS,
   ...sev.PSP_SNP_STRUCTS,
 ];
-const linuxStructs = [linux.TIMESPEC, linux.ITIMERSPEC, linux.SIGINFO, linux.SIGEVENT];
+const { TIMESPEC, ITIMERSPEC, SIGINFO, SIGEVENT, POLLFD } = linux;
+const linuxStructs = [TIMESPEC, ITIMERSPEC, SIGINFO, SIGEVENT, POLLFD];
 
 function everything(): Row[] {
   return [

@@ -12,5 +12,6 @@ export type { KvmIrqchip } from './interrupts.js';
 export { type KickHandle, kick } from './kick.js';
 export { addonSys } from './sys/addon.js';
 export type { Sys, Word } from './sys/sys.js';
+export { openTap, type Tap } from './tap/tap.js';
 export type { KvmVcpu } from './vcpu.js';
 export type { KvmVm } from './vm.js';

@@ -65,6 +65,8 @@ describe('run', () => {
       '--seed 0x10 --record r --timeout 2.5 --exits e.jsonl --on-reset reboot --save s ' +
       '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b ' +
       '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci ' +
+      '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
+      'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
@@ -94,6 +96,26 @@ describe('run', () => {
         { file: '/here/d', readOnly: false, overlay: undefined, serial: undefined },
         { file: '/e', readOnly: true, overlay: undefined, serial: 'S1' },
         { file: '/here/f', readOnly: false, overlay: '/here/g', serial: undefined },
+      ],
+      nets: [
+        {
+          backend: 'passt',
+          tap: undefined,
+          mac: Uint8Array.of(0x52, 0x54, 0, 1, 2, 3),
+          mtu: 1400,
+          tcp: ['8080:80', '127.0.0.1/22'],
+          udp: ['5000-5002'],
+          pcap: '/here/p',
+        },
+        {
+          backend: 'tap',
+          tap: 'tap0',
+          mac: undefined,
+          mtu: undefined,
+          tcp: [],
+          udp: [],
+          pcap: undefined,
+        },
       ],
       rng: true,
       virtio: 'pci',
@@ -126,6 +148,16 @@ test.each([
     '--disk: /here/b is written to, and used a second time',
   ],
   [['--disk', 'a,overlay=a'], '--disk: /here/a is written to, and used a second time'],
+  [['--net', 'slirp'], '--net: "slirp" is not passt, tap=NAME or none'],
+  [['--net', 'tap'], '--net: "tap" is not passt, tap=NAME or none'],
+  [['--net', 'passt,speed=1'], '--net: "speed=1" is not mac=MAC, mtu=N, tcp=PORTS'],
+  [['--net', 'passt,mac=1:2'], '--net: "1:2" is no address of a device'],
+  [['--net', 'passt,mtu=67'], '--net: an MTU is from 68 to 65535'],
+  [['--net', 'passt,tcp=80:0'], '--net: "80:0" is not [ADDRESS/]HOST[:GUEST]'],
+  [['--net', 'passt,udp=x'], '--net: "x" is not [ADDRESS/]HOST[:GUEST]'],
+  [['--net', 'tap=a/b'], '--net: "a/b" is no name of an interface'],
+  [['--net', 'tap=t,tcp=80'], '--net: only passt forwards ports'],
+  [['--net', 'none,pcap=f'], '--net: none has no address, MTU or capture'],
   [['--cpus', '0'], '--cpus: "0" is not a whole number above 0'],
   [['--seed', 'x'], '--seed: "x" is not a whole number of at most 64 bits'],
   [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],

@@ -7,6 +7,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { type AttestInvocation, addAttest } from './attest-arguments.js';
 import { ESCAPE_HELP } from './escape-filter.js';
 import { addMeasure, type MeasureInvocation } from './measure-arguments.js';
+import { NET_HELP } from './net-option.js';
 import {
   BACKENDS,
   CLOCKS,
@@ -32,11 +33,12 @@ export type Invocation =
     };
 
 /** Commander's result for `run`: the long options' names in camel case. */
-type RunFlags = Omit<RawOptions, 'flat' | 'plugins' | 'disks'> & {
+type RunFlags = Omit<RawOptions, 'flat' | 'plugins' | 'disks' | 'nets'> & {
   readonly flatMode?: 'real' | 'protected' | 'long';
   readonly loadAddress?: string;
   readonly plugin?: readonly string[];
   readonly disk?: readonly string[];
+  readonly net?: readonly string[];
   readonly config?: string;
   readonly quiet?: boolean;
 };
@@ -144,6 +146,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .optionsGroup('Devices (virtio):')
     .addOption(choice('--virtio', 'how a guest finds them (default: mmio)', VIRTIO))
     .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
+    .option('--net <kind>', NET_HELP, collect)
     .option('--rng', 'a source of random numbers')
     .option('--balloon [size]', 'give back free memory; ask the guest for so much at the start')
     .addOption(choice('--console', 'where the terminal is (default: serial)', CONSOLES));
@@ -170,7 +173,8 @@ function choice(flag: string, text: string, choices: readonly string[]): Option 
 const collect = (value: string, list: readonly string[] = []) => [...list, value];
 
 function flagSource(flags: RunFlags, cwd: string): OptionSource {
-  const { flatMode, loadAddress, plugin, disk, config: _config, quiet: _quiet, ...rest } = flags;
+  const { flatMode, loadAddress, plugin, disk, net, ...others } = flags;
+  const { config: _config, quiet: _quiet, ...rest } = others;
   const flat = {
     ...(flatMode === undefined ? {} : { mode: flatMode }),
     ...(loadAddress === undefined ? {} : { loadAddress }),
@@ -181,6 +185,7 @@ function flagSource(flags: RunFlags, cwd: string): OptionSource {
       flat,
       ...(plugin === undefined ? {} : { plugins: plugin }),
       ...(disk === undefined ? {} : { disks: disk }),
+      ...(net === undefined ? {} : { nets: net }),
     },
     code: 'invalid-argument',
     nameOf: flagName,
@@ -210,7 +215,7 @@ errors go to standard error.
 Keys, where standard input is a terminal:
 ${ESCAPE_HELP.map((line) => `  ${line}`).join('\n')}
 
-The clock is instruction-counted unless a terminal is attached; the same seed then
+The clock is instruction-counted unless a terminal or a network is attached; the same seed then
 gives the same run, bit for bit.
 
 --save FILE writes the VM when --timeout, --save-at, Ctrl-A x or a signal ends the

@@ -3,6 +3,7 @@
  * its backend is asked for.
  */
 import { type CpuBackend, VmmError, type VmPlugin } from '@cloister/core';
+import type { TapDevice } from '@cloister/virtio';
 import { isMissingModule } from './module-loader.js';
 import type { BackendChoice } from './probe.js';
 import type { BackendName } from './run-options.js';
@@ -16,6 +17,7 @@ export interface CpuChoice {
 interface KvmPackage {
   kvm(options?: CpuChoice): VmPlugin;
   kvmBackend(): CpuBackend;
+  openTap(name: string): TapDevice;
 }
 
 const KVM_MODULE = '@cloister/backend-kvm';
@@ -34,14 +36,21 @@ export const BACKEND_CHOICES: readonly BackendChoice[] = [
 /** The plugin that brings the backend. */
 export async function backendPlugin(name: BackendName, choice: CpuChoice = {}): Promise<VmPlugin> {
   if (name === 'emu') return (await import('@cloister/backend-emu')).emulated(choice);
+  return (await kvmPackage('backend kvm', 'use --backend emu')).kvm(choice);
+}
+
+/** A TAP of the host's, by the calls to Linux that the KVM package has. */
+export async function openTap(name: string): Promise<TapDevice> {
+  return (await kvmPackage(`TAP ${name}`, 'use --net passt')).openTap(name);
+}
+
+async function kvmPackage(what: string, remedy: string): Promise<KvmPackage> {
   try {
-    return (await loadKvm()).kvm(choice);
+    return await loadKvm();
   } catch (cause) {
     if (!isMissingModule(cause, KVM_MODULE)) throw cause;
-    throw new VmmError('unavailable', `backend kvm: the ${KVM_MODULE} package is not installed`, {
-      remedy: 'use --backend emu',
-      cause,
-    });
+    const message = `${what}: the ${KVM_MODULE} package is not installed`;
+    throw new VmmError('unavailable', message, { remedy, cause });
   }
 }
 

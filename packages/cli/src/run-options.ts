@@ -5,6 +5,7 @@
  */
 import { VmmError } from '@cloister/core';
 import { type DiskChoice, type RawDisk, readDisk, sharedFile } from './disk-option.js';
+import { type NetChoice, type RawNet, readNet, sinceNone } from './net-option.js';
 import { parseInteger, parseSeconds, parseSeed, parseSize } from './quantity.js';
 
 export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
@@ -49,6 +50,7 @@ export interface RawOptions {
   readonly flat?: { readonly mode?: FlatMode; readonly loadAddress?: string | number };
   readonly virtio?: VirtioTransport;
   readonly disks?: readonly (string | RawDisk)[];
+  readonly nets?: readonly (string | RawNet)[];
   readonly rng?: boolean;
   readonly assist?: boolean;
   readonly balloon?: boolean | string | number;
@@ -93,6 +95,7 @@ export interface RunOptions {
   readonly loadAddress: number | undefined;
   readonly virtio: VirtioTransport;
   readonly disks: readonly DiskChoice[];
+  readonly nets: readonly NetChoice[];
   readonly rng: boolean;
   readonly assist: boolean;
   /** Bytes that the balloon asks for; without it there is no balloon. */
@@ -124,6 +127,7 @@ export const DEFAULTS: RunOptions = {
   loadAddress: undefined,
   virtio: 'mmio',
   disks: [],
+  nets: [],
   rng: false,
   assist: false,
   balloon: undefined,
@@ -145,8 +149,8 @@ export const DEFAULTS: RunOptions = {
 type Layer = { [Key in keyof RunOptions]?: RunOptions[Key] };
 
 /**
- * Later sources win; lists of plugins and of disks are joined. Then what contradicts itself is
- * refused.
+ * Later sources win; lists of plugins, disks and networks are joined. Then what contradicts itself
+ * is refused.
  */
 export function resolveOptions(sources: readonly OptionSource[]): {
   readonly options: RunOptions;
@@ -156,7 +160,12 @@ export function resolveOptions(sources: readonly OptionSource[]): {
   const layers = sources.map(readLayer);
   const plugins = layers.flatMap((layer) => layer.plugins ?? []);
   const disks = layers.flatMap((layer) => layer.disks ?? []);
-  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, { plugins, disks });
+  const nets = sinceNone(layers.flatMap((layer) => layer.nets ?? []));
+  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, {
+    plugins,
+    disks,
+    nets,
+  });
   refuseContradictions(options);
   const given = new Set(layers.flatMap((layer) => Object.keys(layer) as (keyof RunOptions)[]));
   return { options, given };
@@ -197,6 +206,9 @@ function readLayer(source: OptionSource): Layer {
     virtio: raw.virtio,
     disks: raw.disks?.map((disk, index) =>
       readDisk(disk, { ...source, name: source.nameOf(`disks[${index}]`) }),
+    ),
+    nets: raw.nets?.map((net, index) =>
+      readNet(net, { ...source, name: source.nameOf(`nets[${index}]`) }),
     ),
     rng: raw.rng,
     assist: raw.assist,

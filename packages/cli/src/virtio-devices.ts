@@ -4,18 +4,25 @@
 import type { VmPlugin } from '@cloister/core';
 import {
   type ConsoleEnd,
+  tapBackend,
   virtioBalloon,
   virtioBlk,
   virtioConsole,
   virtioMmio,
+  virtioNet,
   virtioPci,
   virtioRng,
 } from '@cloister/virtio';
-import { fileDisk, overlayDisk } from '@cloister/virtio/node';
+import { fileDisk, overlayDisk, passt, pcapFile } from '@cloister/virtio/node';
+import { openTap } from './backends.js';
 import type { DiskChoice } from './disk-option.js';
+import type { NetChoice } from './net-option.js';
 import type { RunOptions } from './run-options.js';
 
-type VirtioRunOptions = Pick<RunOptions, 'virtio' | 'disks' | 'rng' | 'balloon' | 'console'>;
+type VirtioRunOptions = Pick<
+  RunOptions,
+  'virtio' | 'disks' | 'nets' | 'rng' | 'balloon' | 'console'
+>;
 
 /**
  * Transport and devices; `terminal` is for the console, if the run has one. Nothing when the run
@@ -24,6 +31,7 @@ type VirtioRunOptions = Pick<RunOptions, 'virtio' | 'disks' | 'rng' | 'balloon' 
 export function virtioPlugins(options: VirtioRunOptions, terminal: ConsoleEnd): VmPlugin[] {
   const devices = [
     ...options.disks.map(disk),
+    ...options.nets.map(net),
     ...(options.rng ? [virtioRng()] : []),
     ...(options.balloon === undefined ? [] : [virtioBalloon({ size: options.balloon })]),
     ...(options.console === 'virtio' ? [virtioConsole(terminal)] : []),
@@ -38,5 +46,19 @@ function disk({ file, readOnly, overlay, serial }: DiskChoice, index: number): V
     ...(serial === undefined ? {} : { serial }),
     disk: () =>
       overlay === undefined ? fileDisk(file, { readOnly }) : overlayDisk({ base: file, overlay }),
+  });
+}
+
+function net(choice: NetChoice, index: number): VmPlugin {
+  const { tap, mac, mtu, tcp, udp, pcap } = choice;
+  const size = mtu === undefined ? {} : { mtu };
+  return virtioNet({
+    name: `net${index}`,
+    ...(mac && { mac }),
+    backend: () =>
+      tap === undefined
+        ? passt({ ...size, tcp, udp })
+        : tapBackend({ ...size, open: () => openTap(tap) }),
+    ...(pcap !== undefined && { capture: (epoch) => pcapFile(pcap, epoch) }),
   });
 }

@@ -28,6 +28,19 @@ export {
   consoleModel,
 } from './console/console-model.js';
 export * from './device/index.js';
+export type { FrameSink, NetBackend, NetPort } from './net/backend.js';
+export { batchOf, formatMac, framesOf, parseMac } from './net/frames.js';
+export { type VirtioNetOptions, virtioNet } from './net/net.js';
+export {
+  NET_DEVICE_ID,
+  type NetModel,
+  type NetOptions,
+  type NetPorts,
+  netModel,
+} from './net/net-model.js';
+export { pcapHeader, pcapRecord } from './net/pcap.js';
+export { type NetSwitch, netSwitch, type SwitchOptions, type SwitchPort } from './net/switch.js';
+export { type TapDevice, type TapOptions, tapBackend } from './net/tap.js';
 export * from './queue/index.js';
 export { virtioRng } from './rng/rng.js';
 export { RNG_DEVICE_ID, type RngOptions, rngModel } from './rng/rng-model.js';

@@ -2,7 +2,8 @@
  * What is used of Linux besides KVM: system call numbers of x86-64, flags and structs.
  *
  * Source: arch/x86/include/generated/uapi/asm/unistd_64.h, include/uapi/asm-generic/{mman,fcntl,
- * siginfo,signal}.h, include/uapi/linux/{memfd,time}.h, eventfd(2), and the manual pages named.
+ * siginfo,signal,poll}.h, include/uapi/linux/{memfd,time,if_tun}.h,
+ * eventfd(2), and the manual pages named.
  */
 import { struct } from './struct.js';
 
@@ -11,6 +12,7 @@ export const NR = {
   read: 0,
   write: 1,
   close: 3,
+  poll: 7,
   lseek: 8,
   mmap: 9,
   munmap: 11,
@@ -32,6 +34,7 @@ export const NR = {
 
 export const AT_FDCWD = -100;
 export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
 export const EFD_CLOEXEC = 0o2000000;
 export const EFD_NONBLOCK = 0o4000;
@@ -52,6 +55,9 @@ export const CLOCK_MONOTONIC = 1;
 export const SIGEV_THREAD_ID = 4;
 /** `si_code` of a POSIX timer's signal; tgkill's is -6. */
 export const SI_TIMER = -2;
+
+/** poll(2): there is something to read. */
+export const POLLIN = 1;
 
 /** Error numbers that are told apart, by name. */
 export const ERRNO = {
@@ -95,3 +101,10 @@ export const SIGEVENT = struct(
   { sigev_value: 'u64', sigev_signo: 's32', sigev_notify: 's32', tid: 's32' },
   { size: 64 },
 );
+
+export const POLLFD = struct('pollfd', { fd: 's32', events: 'u16', revents: 'u16' });
+
+/** include/uapi/linux/if_tun.h: makes a TAP of an open /dev/net/tun, and with which flags. */
+export const TUNSETIFF = 0x400454ca;
+export const IFF_TAP = 0x0002;
+export const IFF_NO_PI = 0x1000;

@@ -1,3 +1,5 @@
-/** What virtio devices need of a host that runs Node: files. */
+/** What virtio devices need of a host that runs Node: files, and passt. */
 export { type FileDiskOptions, fileDisk } from './file-disk.js';
 export { type OverlayOptions, overlayDisk } from './overlay-disk.js';
+export { type PasstOptions, passt } from './passt.js';
+export { pcapFile } from './pcap-file.js';

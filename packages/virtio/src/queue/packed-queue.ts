@@ -20,7 +20,7 @@ import {
   gpaOf,
 } from './descriptor.js';
 import { Ring, TOO_MANY } from './ring.js';
-import { passesEvent, type QueueLayout, type RingFormat } from './virtqueue.js';
+import { passesEvent, type QueueLayout, type RingFormat, type UsedChain } from './virtqueue.js';
 
 /** Event suppression (2.8.10): le16 offset and wrap counter, le16 flags. */
 const EVENT_SIZE = 4;
@@ -31,6 +31,12 @@ export const RING_EVENT_FLAGS_DESC = 2;
 const FLAGS = 14;
 const WRAP = 0x8000;
 const SIZE_MAX = 32_768;
+
+/** Where the flags of a used descriptor go. */
+interface UsedFlags {
+  readonly gpa: number;
+  readonly value: number;
+}
 
 class PackedQueue extends Ring {
   protected take(): Chain | null {
@@ -77,19 +83,39 @@ class PackedQueue extends Ring {
 
   push(chain: Chain, written: number): void {
     if (this.broken) return;
+    const flags = this.place(chain, written);
+    if (flags !== null) this.publish(flags);
+  }
+
+  /** The first descriptor's flags come last: the driver reads no other before them (2.8.21). */
+  pushTogether(used: readonly UsedChain[]): void {
+    if (this.broken) return;
+    const placed: UsedFlags[] = [];
+    for (const { chain, written } of used) {
+      const flags = this.place(chain, written);
+      if (flags === null) return;
+      placed.push(flags);
+    }
+    for (const flags of placed.reverse()) this.publish(flags);
+  }
+
+  /** Writes length and id of the next used descriptor; says which flags make it the driver's. */
+  private place(chain: Chain, written: number): UsedFlags | null {
     const { layout, position, view } = this;
     const gpa = layout.desc + (position.used & ~WRAP) * DESC_SIZE;
     view.setUint32(0, written, true);
     view.setUint16(4, chain.id, true);
-    view.setUint16(6, 0, true);
-    // Length and id, then the flags that make them the driver's (2.8.21).
-    if (!this.store(gpa + 8, 8)) return;
+    if (!this.store(gpa + 8, FLAGS - 8)) return null;
     const wrap = (position.used & WRAP) !== 0;
-    const flags = (wrap ? DESC_F_AVAIL | DESC_F_USED : 0) | (written > 0 ? DESC_F_WRITE : 0);
-    view.setUint16(0, flags, true);
-    if (!this.store(gpa + FLAGS, 2)) return;
+    const value = (wrap ? DESC_F_AVAIL | DESC_F_USED : 0) | (written > 0 ? DESC_F_WRITE : 0);
     position.used = advance(position.used, chain.descriptors, layout.size);
     position.unsignalled = Math.min(position.unsignalled + chain.descriptors, 0xffff);
+    return { gpa: gpa + FLAGS, value };
+  }
+
+  private publish({ gpa, value }: UsedFlags): void {
+    this.view.setUint16(0, value, true);
+    this.store(gpa, 2);
   }
 
   protected wantsSignal(): boolean {

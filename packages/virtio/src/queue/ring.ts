@@ -11,7 +11,7 @@ import {
   DESC_SIZE,
   gpaOf,
 } from './descriptor.js';
-import type { OpenQueue, QueueLayout, QueuePorts, QueuePosition } from './virtqueue.js';
+import type { OpenQueue, QueueLayout, QueuePorts, QueuePosition, UsedChain } from './virtqueue.js';
 
 /**
  * Reads of the ring until the queue is refilled: bounds the work of one event. A ring
@@ -28,7 +28,7 @@ export abstract class Ring implements OpenQueue {
   private readonly bytes = new Uint8Array(DESC_SIZE);
   /** The bytes that were read last. */
   protected readonly view = new DataView(this.bytes.buffer);
-  private readonly pieces = [2, 4, 8, 14, 16].map((size) => this.bytes.subarray(0, size));
+  private readonly pieces = [2, 4, 6, 8, 14, 16].map((size) => this.bytes.subarray(0, size));
 
   constructor(
     protected readonly layout: QueueLayout,
@@ -39,6 +39,7 @@ export abstract class Ring implements OpenQueue {
   /** Takes a chain off the ring. */
   protected abstract take(): Chain | null;
   abstract push(chain: Chain, written: number): void;
+  abstract pushTogether(used: readonly UsedChain[]): void;
   protected abstract wantsSignal(): boolean;
 
   pop(): Chain | null {
@@ -89,7 +90,7 @@ export abstract class Ring implements OpenQueue {
     return false;
   }
 
-  /** Writes the first `size` (2, 4, 8 or 16) bytes of `view`. */
+  /** Writes the first `size` (2, 4, 6, 8 or 16) bytes of `view`. */
   protected store(gpa: number, size: number): boolean {
     const source = this.pieces.find(({ length }) => length === size)!;
     if (this.ports.dma.write(gpa, source)) return true;

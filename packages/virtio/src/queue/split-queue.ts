@@ -18,7 +18,7 @@ import {
   gpaOf,
 } from './descriptor.js';
 import { Ring, TOO_MANY } from './ring.js';
-import { passesEvent, type QueueLayout, type RingFormat } from './virtqueue.js';
+import { passesEvent, type QueueLayout, type RingFormat, type UsedChain } from './virtqueue.js';
 
 export const AVAIL_F_NO_INTERRUPT = 1;
 
@@ -93,17 +93,30 @@ class SplitQueue extends Ring {
   }
 
   push(chain: Chain, written: number): void {
-    if (this.broken) return;
+    if (!this.broken && this.place(chain, written)) this.publish();
+  }
+
+  pushTogether(used: readonly UsedChain[]): void {
+    if (this.broken || used.length === 0) return;
+    if (used.every(({ chain, written }) => this.place(chain, written))) this.publish();
+  }
+
+  /** Writes the next element of the used ring, which the driver does not see yet. */
+  private place(chain: Chain, written: number): boolean {
     const { layout, position, view } = this;
     view.setUint32(0, chain.id, true);
     view.setUint32(4, written, true);
     const slot = position.used % layout.size;
-    if (!this.store(layout.device + USED_RING + USED_ELEMENT * slot, USED_ELEMENT)) return;
+    if (!this.store(layout.device + USED_RING + USED_ELEMENT * slot, USED_ELEMENT)) return false;
     position.used = (position.used + 1) & 0xffff;
     position.unsignalled = Math.min(position.unsignalled + 1, 0xffff);
-    // The index comes after the element (2.7.8.2).
-    view.setUint16(0, position.used, true);
-    this.store(layout.device + USED_IDX, 2);
+    return true;
+  }
+
+  /** The index comes after the elements (2.7.8.2). */
+  private publish(): void {
+    this.view.setUint16(0, this.position.used, true);
+    this.store(this.layout.device + USED_IDX, 2);
   }
 
   protected wantsSignal(): boolean {

@@ -8,6 +8,12 @@ import type { DmaView } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 import type { Chain } from './chain.js';
 
+/** A chain that is given back, and how many bytes of its writable part were written. */
+export interface UsedChain {
+  readonly chain: Chain;
+  readonly written: number;
+}
+
 export interface Virtqueue {
   /**
    * Takes the next chain that the driver made available; null when there is none, or when too many
@@ -23,6 +29,8 @@ export interface Virtqueue {
   write(chain: Chain, offset: number, source: Uint8Array): boolean;
   /** Gives `chain` back; the first `written` bytes of its writable part were written. */
   push(chain: Chain, written: number): void;
+  /** Gives several chains back in such a way that the driver sees all of them or none. */
+  pushTogether(used: readonly UsedChain[]): void;
   /** Notifies the driver of what was pushed, if it wants that. Once for a batch is enough. */
   signal(): void;
 }
@@ -85,6 +93,7 @@ export const CLOSED_QUEUE: OpenQueue = {
   read: () => false,
   write: () => false,
   push() {},
+  pushTogether() {},
   signal() {},
   refill() {},
 };

@@ -79,7 +79,7 @@ export const SPLIT_CLAUSES: readonly Clause[] = [
   {
     section: '2.2.2',
     title: 'keeps to the features of FEATURES_OK',
-    check(kit) {
+    async check(kit) {
       kit.driver.negotiate(PLAIN);
       const { transport } = kit.driver;
       transport.setDriverFeatures(transport.deviceFeatures());
@@ -87,6 +87,7 @@ export const SPLIT_CLAUSES: readonly Clause[] = [
       kit.driver.setBit(STATUS_DRIVER_OK);
       // Indirect descriptors were not agreed on: one breaks the queue.
       kit.driver.submit(kit.index, [Uint8Array.of(1)], [8], { indirect: true });
+      await kit.settle();
       kit.equal(kit.rig.failures.length, 1, 'failures by a feature that came too late');
     },
   },
@@ -300,6 +301,8 @@ export const SPLIT_CLAUSES: readonly Clause[] = [
       kit.start(WITH_EVENTS);
       for (let round = 0; round < 3 * kit.queue.size; round++) {
         const { queue, out, room } = kit.request;
+        // A device that waits for the host wants a buffer once that has something.
+        await kit.settle();
         kit.driver.add(queue, out, room);
         kit.that(kit.queue.wantsNotify(), `buffer ${round} would not be noticed`);
         await kit.kick();

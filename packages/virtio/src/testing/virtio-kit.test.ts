@@ -5,6 +5,8 @@ import { balloonModel } from '../balloon/balloon-model.js';
 import { blkModel } from '../blk/blk-model.js';
 import { memoryDisk } from '../blk/disk.js';
 import { consoleModel } from '../console/console-model.js';
+import { batchOf } from '../net/frames.js';
+import { CONTROL, type NetModel, netModel, RECEIVE, TRANSMIT } from '../net/net-model.js';
 import { rngModel } from '../rng/rng-model.js';
 import { DirectInput } from './direct-input.js';
 import { EchoModel } from './echo-model.js';
@@ -79,3 +81,42 @@ virtioKit(
     settle,
   },
 );
+
+const NET_MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
+const FRAME = new Uint8Array(64).fill(2);
+
+for (const transport of ['mmio', 'pci'] as const) {
+  let net: NetModel;
+  const make = ({ clock }: VirtioKitPorts) => {
+    net = netModel({ mac: NET_MAC }, { clock, send() {}, room() {}, restored() {} });
+    return net as never;
+  };
+  virtioKit(
+    { describe, it },
+    {
+      name: 'net sending',
+      transport,
+      make,
+      request: () => ({ queue: TRANSMIT, out: [new Uint8Array(12), FRAME], room: [] }),
+    },
+  );
+  virtioKit(
+    { describe, it },
+    {
+      name: 'net receiving',
+      transport,
+      make,
+      request: () => ({ queue: RECEIVE, out: [], room: [30, 100] }),
+      settle: async () => net.receive(batchOf([FRAME])),
+    },
+  );
+  virtioKit(
+    { describe, it },
+    {
+      name: 'net commands',
+      transport,
+      make,
+      request: () => ({ queue: CONTROL, out: [Uint8Array.of(0, 0), Uint8Array.of(1)], room: [1] }),
+    },
+  );
+}

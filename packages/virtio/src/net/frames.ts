@@ -1,0 +1,144 @@
+/**
+ * Frames in batches: each Ethernet frame behind its length, 32 bits big-endian, as passt and QEMU
+ * put them on a stream socket. One batch is one input of a VM, one write to a socket.
+ */
+
+/** Bytes of the length in front of a frame. */
+export const LENGTH_SIZE = 4;
+/** Destination, source, type (IEEE 802.3, 3.1.1). */
+export const ETHERNET_HEADER = 14;
+/** The longest frame: what IP can carry, its header, and a VLAN tag or two. */
+export const FRAME_MAX = 65_535 + ETHERNET_HEADER + 8;
+
+/** A frame within a batch, and where the next one begins. */
+export interface FramePlace {
+  readonly frame: Uint8Array;
+  readonly next: number;
+}
+
+/** The frame at `offset`, null at the batch's end or where no whole frame is. */
+export function frameAt(batch: Uint8Array, offset: number): FramePlace | null {
+  const start = offset + LENGTH_SIZE;
+  if (start > batch.length) return null;
+  const next = start + lengthAt(batch, offset);
+  return next > batch.length ? null : { frame: batch.subarray(start, next), next };
+}
+
+function lengthAt(bytes: Uint8Array, at: number): number {
+  return (
+    ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0
+  );
+}
+
+/** The whole frames of a batch. */
+export function* framesOf(batch: Uint8Array): Generator<Uint8Array> {
+  for (let place = frameAt(batch, 0); place !== null; place = frameAt(batch, place.next)) {
+    yield place.frame;
+  }
+}
+
+const FIRST_SIZE = 4096;
+
+/** Puts frames together to a batch. */
+export class BatchWriter {
+  private bytes = new Uint8Array(0);
+  private used = 0;
+
+  /** Bytes of the batch so far, lengths included. */
+  get length(): number {
+    return this.used;
+  }
+
+  /** Room for a frame of `length` bytes, to be filled at once. */
+  room(length: number): Uint8Array {
+    const start = this.used + LENGTH_SIZE;
+    this.grow(start + length);
+    for (let byte = 0; byte < LENGTH_SIZE; byte++) {
+      this.bytes[this.used + byte] = length >>> (24 - 8 * byte);
+    }
+    this.used = start + length;
+    return this.bytes.subarray(start, this.used);
+  }
+
+  add(frame: Uint8Array): void {
+    this.room(frame.length).set(frame);
+  }
+
+  /** The batch, which is the caller's from now on; the next one is empty. */
+  take(): Uint8Array {
+    const batch = this.bytes.subarray(0, this.used);
+    this.bytes = new Uint8Array(0);
+    this.used = 0;
+    return batch;
+  }
+
+  private grow(needed: number): void {
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(FIRST_SIZE, needed, 2 * this.bytes.length));
+    grown.set(this.bytes.subarray(0, this.used));
+    this.bytes = grown;
+  }
+}
+
+/** One batch of these frames. */
+export function batchOf(frames: Iterable<Uint8Array>): Uint8Array {
+  const writer = new BatchWriter();
+  for (const frame of frames) writer.add(frame);
+  return writer.take();
+}
+
+/** Cuts a stream of bytes, in whatever pieces it comes, into batches of whole frames. */
+export class FrameAssembler {
+  private rest: Uint8Array = new Uint8Array(0);
+
+  /**
+   * The whole frames there are now that `piece` has come, null without any. The batch may share
+   * memory with `piece`. A `RangeError` where the stream has a length that no frame has.
+   */
+  push(piece: Uint8Array): Uint8Array | null {
+    const bytes = this.rest.length === 0 ? piece : joined(this.rest, piece);
+    let end = 0;
+    while (end + LENGTH_SIZE <= bytes.length) {
+      const length = lengthAt(bytes, end);
+      if (length > FRAME_MAX) throw new RangeError(`a frame of ${length} bytes`);
+      if (end + LENGTH_SIZE + length > bytes.length) break;
+      end += LENGTH_SIZE + length;
+    }
+    this.rest = bytes.slice(end);
+    return end === 0 ? null : bytes.subarray(0, end);
+  }
+}
+
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(first.length + second.length);
+  bytes.set(first);
+  bytes.set(second, first.length);
+  return bytes;
+}
+
+const HEX = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;
+
+/** The six bytes of `52:54:00:12:34:56`; null when it is no address, or a group's. */
+export function parseMac(text: string): Uint8Array | null {
+  if (!HEX.test(text)) return null;
+  const bytes = Uint8Array.from(text.split(':'), (part) => Number.parseInt(part, 16));
+  return (bytes[0]! & 1) !== 0 || bytes.every((byte) => byte === 0) ? null : bytes;
+}
+
+export function formatMac(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The 48 bits at `offset` as a number, to compare and to look up. */
+export function macAt(bytes: Uint8Array, offset: number): number {
+  let value = 0;
+  for (let at = offset; at < offset + 6; at++) value = value * 256 + (bytes[at] ?? 0);
+  return value;
+}
+
+/** Whether an address is a group's (IEEE 802.3, 3.2.3). */
+export function isGroup(mac: number): boolean {
+  return Math.floor(mac / 2 ** 40) % 2 === 1;
+}
+
+export const BROADCAST = 2 ** 48 - 1;

@@ -1,0 +1,119 @@
+/**
+ * Between a network device and its backend: everything that the backend does reaches the device
+ * by the VM's input port.
+ *
+ * Three sources: frames under the device's name, `NAME.sent` (how much of what was sent went on, 32
+ * bits little-endian) and `NAME.link` (one byte).
+ */
+import type { Clock, InputPort, InputSource } from '@cloister/core';
+import type { NetBackend, NetPort } from './backend.js';
+import { WINDOW } from './net-model.js';
+
+/** Bytes of frames that wait for the guest, beyond those that its device holds. */
+const RECEIVE_BOUND = 1024 * 1024;
+/** So much is gathered before the device is told that it went on. */
+const TELL_AT = WINDOW / 4;
+
+export interface HostLineOptions {
+  readonly input: InputPort;
+  readonly clock: Clock;
+  readonly backend: NetBackend;
+  receive(batch: Uint8Array): void;
+  sent(cost: number): void;
+  setLink(up: boolean): void;
+}
+
+/** A batch at the backend: its bytes, and what the device reckons for it. */
+interface Outgoing {
+  bytes: number;
+  readonly cost: number;
+}
+
+export class HostLine {
+  private readonly frames: InputSource;
+  private readonly sentSource: InputSource;
+  private readonly link: InputSource;
+  private readonly outgoing: Outgoing[] = [];
+  /** Cost of what went on, and was not told yet. */
+  private untold = 0;
+  private isOpen = false;
+
+  constructor(
+    name: string,
+    private readonly options: HostLineOptions,
+  ) {
+    const { input } = options;
+    this.frames = input.source(name, (data) => options.receive(data), RECEIVE_BOUND);
+    this.sentSource = input.source(`${name}.sent`, (data) => {
+      if (data.length === 4)
+        options.sent(new DataView(data.buffer, data.byteOffset).getUint32(0, true));
+    });
+    this.link = input.source(`${name}.link`, ([up]) => options.setLink(up === 1));
+    this.frames.setLive(true);
+  }
+
+  async open(): Promise<void> {
+    const { input, backend } = this.options;
+    if (input.replaying) return;
+    this.isOpen = true;
+    const port: NetPort = {
+      receive: (batch) => !this.isOpen || this.frames.push(batch, 'given'),
+      onRoom: (listener) => this.frames.onRoom(() => this.isOpen && listener()),
+      sent: (bytes) => this.wentOn(bytes),
+      setLink: (up) => void (this.isOpen && this.link.push(Uint8Array.of(up ? 1 : 0))),
+    };
+    await backend.open(port);
+  }
+
+  /** Takes a batch of the device's. */
+  send(batch: Uint8Array, cost: number): void {
+    if (!this.isOpen) return;
+    this.outgoing.push({ bytes: batch.length, cost });
+    this.options.backend.send(batch);
+  }
+
+  room(has: boolean): void {
+    this.frames.hold(!has);
+  }
+
+  /**
+   * A state was taken over in which batches were at the backend of then: they went on, or are lost
+   * as frames may be. In a replay the recording says so.
+   */
+  restored(cost: number): void {
+    const { input, clock } = this.options;
+    this.outgoing.length = 0;
+    this.untold = 0;
+    if (cost > 0 && !input.replaying) clock.at(clock.now(), () => this.tell(cost));
+  }
+
+  async close(): Promise<void> {
+    this.isOpen = false;
+    this.frames.setLive(false);
+    await this.options.backend.close();
+  }
+
+  private wentOn(bytes: number): void {
+    let left = bytes;
+    while (left > 0 && this.outgoing.length > 0) {
+      const [first] = this.outgoing as [Outgoing];
+      const part = Math.min(left, first.bytes);
+      first.bytes -= part;
+      left -= part;
+      if (first.bytes > 0) break;
+      this.untold += first.cost;
+      this.outgoing.shift();
+    }
+    // A device that waits has a whole window outside: it is told before long.
+    if (this.untold < TELL_AT) return;
+    this.tell(this.untold);
+    this.untold = 0;
+  }
+
+  private tell(cost: number): void {
+    if (!this.isOpen) return;
+    const data = new Uint8Array(4);
+    new DataView(data.buffer).setUint32(0, cost, true);
+    this.sentSource.push(data, 'given');
+  }
+}
