@@ -29,14 +29,23 @@ export function skipped(guest: Guest | string): string {
   return typeof guest === 'string' ? ` (skipped: ${guest})` : '';
 }
 
-/** The path of an initial root file system with this init script and these kernel modules. */
+/** A file of the guest's: `source` is a file of the host's. */
+export interface GuestFile {
+  readonly path: string;
+  readonly mode: number;
+  readonly source: string;
+}
+
+/** The path of an initial root file system with this init script, kernel modules and files. */
 export async function initrd(
   guest: Guest,
   init: string,
   modules: readonly string[] = [],
+  files: readonly GuestFile[] = [],
 ): Promise<string> {
   const { busyboxPath: busybox, modulesDir, version } = guest;
-  const bytes = await initramfs({ init, busybox, modules: [...modules], modulesDir, version });
+  const parts = { modules: [...modules], files: [...files] };
+  const bytes = await initramfs({ init, busybox, ...parts, modulesDir, version });
   const name = `initramfs-${sha256(bytes).slice(0, 16)}.cpio`;
   return publishFile(join(cacheDirectory(), 'tests', name), bytes);
 }

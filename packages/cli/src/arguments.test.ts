@@ -67,7 +67,7 @@ describe('run', () => {
       '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci ' +
       '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
-      '--assist --balloon 64M --console virtio';
+      '--assist --balloon 64M --console virtio --vsock s,cid=7';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
       memory: 2 ** 30,
@@ -117,6 +117,7 @@ describe('run', () => {
           pcap: undefined,
         },
       ],
+      vsock: { directory: '/here/s', cid: 7 },
       rng: true,
       virtio: 'pci',
       assist: true,
@@ -158,6 +159,9 @@ test.each([
   [['--net', 'tap=a/b'], '--net: "a/b" is no name of an interface'],
   [['--net', 'tap=t,tcp=80'], '--net: only passt forwards ports'],
   [['--net', 'none,pcap=f'], '--net: none has no address, MTU or capture'],
+  [['--vsock', ''], '--vsock: no directory is named'],
+  [['--vsock', 's,port=1'], '--vsock: "port=1" is not cid=N'],
+  [['--vsock', 's,cid=2'], '--vsock: "2" is no address of a guest, from 3 to 4294967294'],
   [['--cpus', '0'], '--cpus: "0" is not a whole number above 0'],
   [['--seed', 'x'], '--seed: "x" is not a whole number of at most 64 bits'],
   [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],

@@ -147,6 +147,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .addOption(choice('--virtio', 'how a guest finds them (default: mmio)', VIRTIO))
     .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
     .option('--net <kind>', NET_HELP, collect)
+    .option('--vsock <dir>', 'stream sockets to programs of the host: DIR[,cid=N]')
     .option('--rng', 'a source of random numbers')
     .option('--balloon [size]', 'give back free memory; ask the guest for so much at the start')
     .addOption(choice('--console', 'where the terminal is (default: serial)', CONSOLES));

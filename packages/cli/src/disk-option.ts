@@ -3,6 +3,7 @@
  * same as an object of the configuration.
  */
 import { VmmError } from '@cloister/core';
+import type { NamedSource } from './named-source.js';
 
 export interface DiskChoice {
   readonly file: string;
@@ -20,14 +21,6 @@ export interface RawDisk {
   readonly serial?: string;
 }
 
-/** How the source of an option reads paths and calls its fields. */
-export interface DiskSource {
-  readonly code: 'invalid-argument' | 'invalid-config';
-  /** The option's name, for errors. */
-  readonly name: string;
-  resolvePath(path: string): string;
-}
-
 /** Reads the word of `--disk`. A comma always ends a part: such names need the configuration. */
 export function parseDiskWord(word: string): RawDisk | string {
   const [file = '', ...parts] = word.split(',');
@@ -43,7 +36,7 @@ export function parseDiskWord(word: string): RawDisk | string {
 }
 
 /** A disk from either source. */
-export function readDisk(value: string | RawDisk, source: DiskSource): DiskChoice {
+export function readDisk(value: string | RawDisk, source: NamedSource): DiskChoice {
   const refuse = (message: string) => new VmmError(source.code, message, { path: source.name });
   const raw = typeof value === 'string' ? parseDiskWord(value) : value;
   if (typeof raw === 'string') throw refuse(raw);

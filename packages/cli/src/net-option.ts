@@ -4,7 +4,7 @@
  */
 import { VmmError } from '@cloister/core';
 import { parseMac } from '@cloister/virtio';
-import type { DiskSource } from './disk-option.js';
+import type { NamedSource } from './named-source.js';
 import { parseInteger } from './quantity.js';
 
 export const NET_HELP =
@@ -63,7 +63,7 @@ export function parseNetWord(word: string): RawNet | string {
 }
 
 /** A network from either source. */
-export function readNet(value: string | RawNet, source: DiskSource): NetChoice {
+export function readNet(value: string | RawNet, source: NamedSource): NetChoice {
   const raw = typeof value === 'string' ? parseNetWord(value) : value;
   const wrong = typeof raw === 'string' ? raw : problem(raw);
   if (typeof raw === 'string' || wrong !== undefined) {

@@ -7,6 +7,7 @@ import { VmmError } from '@cloister/core';
 import { type DiskChoice, type RawDisk, readDisk, sharedFile } from './disk-option.js';
 import { type NetChoice, type RawNet, readNet, sinceNone } from './net-option.js';
 import { parseInteger, parseSeconds, parseSeed, parseSize } from './quantity.js';
+import { type RawVsock, readVsock, type VsockChoice } from './vsock-option.js';
 
 export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
 export type EntryKind = (typeof ENTRIES)[number];
@@ -51,6 +52,7 @@ export interface RawOptions {
   readonly virtio?: VirtioTransport;
   readonly disks?: readonly (string | RawDisk)[];
   readonly nets?: readonly (string | RawNet)[];
+  readonly vsock?: string | RawVsock;
   readonly rng?: boolean;
   readonly assist?: boolean;
   readonly balloon?: boolean | string | number;
@@ -96,6 +98,7 @@ export interface RunOptions {
   readonly virtio: VirtioTransport;
   readonly disks: readonly DiskChoice[];
   readonly nets: readonly NetChoice[];
+  readonly vsock: VsockChoice | undefined;
   readonly rng: boolean;
   readonly assist: boolean;
   /** Bytes that the balloon asks for; without it there is no balloon. */
@@ -128,6 +131,7 @@ export const DEFAULTS: RunOptions = {
   virtio: 'mmio',
   disks: [],
   nets: [],
+  vsock: undefined,
   rng: false,
   assist: false,
   balloon: undefined,
@@ -192,6 +196,7 @@ function readLayer(source: OptionSource): Layer {
     read(field, value, parseInteger, 'a whole number');
   const count = (value: string | number) => parseInteger(value) || undefined;
   const size = (value: string | number) => parseSize(value) || undefined;
+  const named = (field: string) => ({ ...source, name: source.nameOf(field) });
   return withoutUndefined<Layer>({
     backend: raw.backend,
     cpu: raw.cpu,
@@ -204,12 +209,9 @@ function readLayer(source: OptionSource): Layer {
     flatMode: raw.flat?.mode,
     loadAddress: integer('flat.loadAddress', raw.flat?.loadAddress),
     virtio: raw.virtio,
-    disks: raw.disks?.map((disk, index) =>
-      readDisk(disk, { ...source, name: source.nameOf(`disks[${index}]`) }),
-    ),
-    nets: raw.nets?.map((net, index) =>
-      readNet(net, { ...source, name: source.nameOf(`nets[${index}]`) }),
-    ),
+    disks: raw.disks?.map((disk, index) => readDisk(disk, named(`disks[${index}]`))),
+    nets: raw.nets?.map((net, index) => readNet(net, named(`nets[${index}]`))),
+    vsock: raw.vsock === undefined ? undefined : readVsock(raw.vsock, named('vsock')),
     rng: raw.rng,
     assist: raw.assist,
     balloon: balloonSize(raw.balloon, read),

@@ -12,16 +12,18 @@ import {
   virtioNet,
   virtioPci,
   virtioRng,
+  virtioVsock,
 } from '@cloister/virtio';
-import { fileDisk, overlayDisk, passt, pcapFile } from '@cloister/virtio/node';
+import { fileDisk, overlayDisk, passt, pcapFile, unixVsock } from '@cloister/virtio/node';
 import { openTap } from './backends.js';
 import type { DiskChoice } from './disk-option.js';
 import type { NetChoice } from './net-option.js';
 import type { RunOptions } from './run-options.js';
+import type { VsockChoice } from './vsock-option.js';
 
 type VirtioRunOptions = Pick<
   RunOptions,
-  'virtio' | 'disks' | 'nets' | 'rng' | 'balloon' | 'console'
+  'virtio' | 'disks' | 'nets' | 'vsock' | 'rng' | 'balloon' | 'console'
 >;
 
 /**
@@ -32,12 +34,17 @@ export function virtioPlugins(options: VirtioRunOptions, terminal: ConsoleEnd): 
   const devices = [
     ...options.disks.map(disk),
     ...options.nets.map(net),
+    ...(options.vsock === undefined ? [] : [vsock(options.vsock)]),
     ...(options.rng ? [virtioRng()] : []),
     ...(options.balloon === undefined ? [] : [virtioBalloon({ size: options.balloon })]),
     ...(options.console === 'virtio' ? [virtioConsole(terminal)] : []),
   ];
   const transport = options.virtio === 'pci' ? virtioPci : virtioMmio;
   return devices.length === 0 ? [] : [transport(), ...devices];
+}
+
+function vsock({ directory, cid }: VsockChoice): VmPlugin {
+  return virtioVsock({ ...(cid === undefined ? {} : { cid }), host: unixVsock({ directory }) });
 }
 
 function disk({ file, readOnly, overlay, serial }: DiskChoice, index: number): VmPlugin {

@@ -49,3 +49,10 @@ export * from './transport/mmio.js';
 export { type PciPorts, pciDevice, type VirtioPciFunction } from './transport/pci.js';
 export * from './transport/virtio-mmio.js';
 export { virtioPci } from './transport/virtio-pci.js';
+export { type VsockOptions, virtioVsock } from './vsock/vsock.js';
+export type {
+  VsockEvent,
+  VsockHost,
+  VsockHostPorts,
+} from './vsock/vsock-host.js';
+export { VSOCK_CID, VSOCK_DEVICE_ID, type VsockModel, vsockModel } from './vsock/vsock-model.js';

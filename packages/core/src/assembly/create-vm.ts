@@ -107,15 +107,18 @@ async function assemble(
   const clock = new MachineClock(options.epochSeconds, options.host, (error) =>
     events.pluginFault(undefined, 'a timer', error),
   );
+  const input = new MachineInput({
+    changed,
+    fault: (source, error) => events.pluginFault(undefined, `input source ${source}`, error),
+  });
+  // Plugins may ask while they are set up: a replay needs nothing of the host's.
+  if (options.replay !== null) input.startReplay(options.replay.inputs);
   const assembly = new Assembly({
     options,
     container: makeContainer(lifecycle),
     lifecycle,
     clock,
-    input: new MachineInput({
-      changed,
-      fault: (source, error) => events.pluginFault(undefined, `input source ${source}`, error),
-    }),
+    input,
     events,
     router: new Router({
       fault: (plugin, who, error) => events.pluginFault(plugin, who, error),
@@ -130,7 +133,7 @@ async function assemble(
   checkCapabilities(plugins, probe, assembly.single('memory encryption'));
   checkStrength(assembly);
   await makeBackendVm(assembly, backend, probe);
-  const { router, input } = assembly.parts;
+  const { router } = assembly.parts;
   const unclaimed = new Unclaimed(events, counters, control, () => assembly.backendVm.memory);
   machine = new Machine({
     vm: assembly.backendVm,

@@ -47,14 +47,11 @@ export function chooseClock(assembly: Assembly): string {
   return input.live ? 'live input is attached' : 'no live input is attached';
 }
 
-/** Starts recording (into `kept` unless the host takes each input itself) or replay. */
+/** Starts recording (into `kept` unless the host takes each input itself); ends a replay. */
 export function prepareInput(assembly: Assembly, machine: Machine, kept: InputRecord[]): void {
   const { options, input } = assembly.parts;
   const { record, replay } = options;
-  if (replay !== null) {
-    input.startReplay(replay.inputs);
-    if (replay.end !== undefined) machine.endReplayAt(replay.end);
-  }
+  if (replay?.end !== undefined) machine.endReplayAt(replay.end);
   if (typeof record === 'function') input.startRecording(record);
   else if (record) input.startRecording((each) => void kept.push(each));
 }

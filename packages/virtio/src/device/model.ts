@@ -12,6 +12,8 @@ import type { FeatureSet } from './features.js';
 
 /** What a model may do to its driver. Valid from `connect` on. */
 export interface VirtioPort {
+  /** Whether the driver has the device going: between DRIVER_OK and a failure or reset. */
+  readonly running: boolean;
   /** Whether driver and device agreed on a feature. */
   has(feature: number): boolean;
   /**

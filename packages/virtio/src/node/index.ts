@@ -1,5 +1,6 @@
-/** What virtio devices need of a host that runs Node: files, and passt. */
+/** What virtio devices need of a host that runs Node: files, sockets, and passt. */
 export { type FileDiskOptions, fileDisk } from './file-disk.js';
 export { type OverlayOptions, overlayDisk } from './overlay-disk.js';
 export { type PasstOptions, passt } from './passt.js';
 export { pcapFile } from './pcap-file.js';
+export { type UnixVsockOptions, unixVsock } from './unix-vsock.js';

@@ -8,6 +8,9 @@ import { consoleModel } from '../console/console-model.js';
 import { batchOf } from '../net/frames.js';
 import { CONTROL, type NetModel, netModel, RECEIVE, TRANSMIT } from '../net/net-model.js';
 import { rngModel } from '../rng/rng-model.js';
+import { NO_HOST } from '../vsock/vsock-host.js';
+import { vsockModel } from '../vsock/vsock-model.js';
+import * as P from '../vsock/vsock-packet.js';
 import { DirectInput } from './direct-input.js';
 import { EchoModel } from './echo-model.js';
 import type { VirtioKitPorts } from './kit-case.js';
@@ -117,6 +120,32 @@ for (const transport of ['mmio', 'pci'] as const) {
       transport,
       make,
       request: () => ({ queue: CONTROL, out: [Uint8Array.of(0, 0), Uint8Array.of(1)], room: [1] }),
+    },
+  );
+}
+
+/** The end of a connection that is not there. */
+const PACKET = P.encodeHeader({
+  sourceCid: 3n,
+  destinationCid: BigInt(P.CID_HOST),
+  sourcePort: 1,
+  destinationPort: 2,
+  length: 0,
+  type: P.TYPE_STREAM,
+  op: P.OP_RST,
+  flags: 0,
+  bufAlloc: 0,
+  fwdCnt: 0,
+});
+
+for (const transport of ['mmio', 'pci'] as const) {
+  virtioKit(
+    { describe, it },
+    {
+      name: 'vsock',
+      transport,
+      make: ({ clock }) => vsockModel(3, { clock, host: NO_HOST }) as never,
+      request: () => ({ queue: 1, out: [PACKET], room: [] }),
     },
   );
 }
