@@ -1,6 +1,6 @@
 /**
- * Elliptic-curve keys of a platform: P-384, signatures over SHA-256, in the firmware's little-endian
- * fields of 72 bytes (SEV API 55766, appendix C.3.2 "ECDSA public key", C.4.2 "ECDSA signature").
+ * Elliptic-curve keys of a platform: P-384, signatures over SHA-256, in the firmware's fields of 72
+ * bytes, little-endian (SEV API 55766, appendix C.3.2 "ECDSA public key", C.4.2 "ECDSA signature").
  *
  * Signatures are deterministic (RFC 6979), so that a seeded platform repeats itself.
  */

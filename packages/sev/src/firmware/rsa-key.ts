@@ -14,7 +14,7 @@ export const RSA_BITS = 2048;
 const BYTES = RSA_BITS / 8;
 const EXPONENT = 65537n;
 const HASH = 32;
-/** Composites survive this many rounds with a probability below 2^-100 at this size (FIPS 186-5). */
+/** Composites survive so many rounds with a probability below 2^-100 (FIPS 186-5, table B.1). */
 const ROUNDS = 5;
 
 export interface RsaKey {
