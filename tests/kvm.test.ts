@@ -50,15 +50,26 @@ describe.skipIf(!probe.available)(`a guest that spins on KVM ${probe.reason ?? '
     ['worker', 'throw', 1],
     ['inline', 'dispose', 0],
     ['worker', 'dispose', 0],
-  ])('%s, %s: the process ends', async (where, how, status) => {
-    const end = await ended([where, how]);
+    ['inline', 'exit', 7, '3'],
+    ['worker', 'exit', 7, '3'],
+    ['inline', 'throw', 1, '3'],
+    ['worker', 'throw', 1, '3'],
+    ['inline', 'dispose', 0, '3'],
+    ['worker', 'dispose', 0, '3'],
+  ])('%s, %s: the process ends', async (where, how, status, cpus = '1') => {
+    const end = await ended([where, how, cpus]);
     expect(end.status).toBe(status);
     expect(end.output).toBe(how === 'dispose' ? 'spinning\ndisposed\n' : 'spinning\n');
     expect(end.ms).toBeLessThan(100 + GONE_MS);
   });
 
-  test.each(['inline', 'worker'])('%s: SIGTERM ends the process', async (where) => {
-    const end = await ended([where, 'wait'], 'SIGTERM');
+  test.each([
+    ['inline', '1'],
+    ['worker', '1'],
+    ['inline', '3'],
+    ['worker', '3'],
+  ])('%s, %s CPUs: SIGTERM ends the process', async (where, cpus) => {
+    const end = await ended([where, 'wait', cpus], 'SIGTERM');
     expect(end.signal).toBe('SIGTERM');
     expect(end.ms).toBeLessThan(GONE_MS);
   });
@@ -118,6 +129,26 @@ describe.skipIf(!probe.available)(`kicks from another thread ${probe.reason ?? '
     process.stderr.write(
       `${count} kicks: median ${at(0.5)} us, 95 % ${at(0.95)} us, at most ${at(1)} us\n`,
     );
+  });
+
+  test('one that comes too late for its thread hurts nobody', async () => {
+    const { sys } = addonSys() as { readonly sys: Sys };
+    const worker = new Worker(new URL('./lib/kvm-vcpu-worker.js', import.meta.url), {
+      workerData: { code: SPIN, answered: new SharedArrayBuffer(8), fail: false },
+    });
+    const [handle] = (await once(worker, 'message')) as [KickHandle];
+    const words = new Int32Array(handle.words);
+    while (Atomics.load(words, 1) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    const ended = worker.terminate();
+    kick(sys, handle);
+    await ended;
+    kick(sys, handle);
+    expect(Atomics.load(words, 1)).toBe(0);
+    // As if the number had become another thread's.
+    for (const tid of readdirSync('/proc/self/task').map(Number)) {
+      Atomics.store(words, 1, tid);
+      kick(sys, handle);
+    }
   });
 
   test('a Worker that fails in the middle is an error and leaves nothing open', async () => {

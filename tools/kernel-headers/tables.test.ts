@@ -121,8 +121,8 @@ const sevStructs = [
   ...sev.PSP_STRUCTS,
   ...sev.PSP_SNP_STRUCTS,
 ];
-const { TIMESPEC, ITIMERSPEC, SIGINFO, SIGEVENT, POLLFD } = linux;
-const linuxStructs = [TIMESPEC, ITIMERSPEC, SIGINFO, SIGEVENT, POLLFD];
+const { TIMESPEC, ITIMERSPEC, SIGACTION, SIGINFO, SIGEVENT, POLLFD } = linux;
+const linuxStructs = [TIMESPEC, ITIMERSPEC, SIGACTION, SIGINFO, SIGEVENT, POLLFD];
 
 function everything(): Row[] {
   return [

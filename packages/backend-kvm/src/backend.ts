@@ -16,6 +16,7 @@ import { KvmHost } from './host.js';
 import type { KvmIrqchip } from './interrupts.js';
 import { addonSys } from './sys/addon.js';
 import type { Sys } from './sys/sys.js';
+import { startVcpuWorker } from './vcpu-thread.js';
 import { KvmVm } from './vm.js';
 
 export interface KvmOptions {
@@ -28,6 +29,11 @@ export interface KvmOptions {
   readonly irqchip?: KvmIrqchip;
   /** Logs written pages by rings of so many entries, a power of two, in place of the log. */
   readonly dirtyRing?: number;
+  /**
+   * Whether further vCPUs execute at the same time as the first, each in a Worker of its own; true
+   * unless given. Otherwise all take turns in the thread of the VM, as always with `sys`.
+   */
+  readonly parallel?: boolean;
   /** Another way to the kernel than the bundled addon. */
   readonly sys?: Sys;
 }
@@ -151,7 +157,9 @@ export function kvmBackend(options: KvmOptions = {}): CpuBackend {
       const host = KvmHost.require(loaded.sys);
       try {
         requireSupported(vm, host, irqchip);
-        return new KvmVm(host, vm, { cpu, irqchip, dirtyRing: options.dirtyRing ?? 0 });
+        const { dirtyRing = 0, parallel = true, sys } = options;
+        const startThread = parallel && sys === undefined ? startVcpuWorker : null;
+        return new KvmVm(host, vm, { cpu, irqchip, dirtyRing, startThread });
       } finally {
         host.close();
       }

@@ -23,7 +23,8 @@ const runs = (subject: Omit<BackendSubject, 'make'>): (() => KitReport) =>
   backendKit(
     { describe, it },
     {
-      make: () => kvmBackend(),
+      // In threads of their own: tests/kvm-vcpus.test.ts.
+      make: () => kvmBackend({ parallel: false }),
       deadlineMs: 10_000,
       unsteady: weak ? UNSTEADY : {},
       print: (line) => {

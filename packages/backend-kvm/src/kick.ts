@@ -3,7 +3,7 @@
  * makes KVM_RUN return, so that it is looked at. A request made when no run is under way ends the
  * next.
  */
-import { NR } from './abi/linux.js';
+import { ERRNO, NR } from './abi/linux.js';
 import type { Sys } from './sys/sys.js';
 import { KICK_SIGNAL } from './thread-signals.js';
 
@@ -22,7 +22,10 @@ export function kick(sys: Sys, handle: KickHandle): void {
   const words = new Int32Array(handle.words);
   Atomics.store(words, REQUEST, 1);
   const tid = Atomics.load(words, THREAD);
-  if (tid !== 0) sys.syscall(NR.tgkill, handle.pid, tid, KICK_SIGNAL);
+  if (tid === 0) return;
+  const result = sys.syscall(NR.tgkill, handle.pid, tid, KICK_SIGNAL);
+  // A Worker that was terminated in the middle of a run: its number may become another thread's.
+  if (result === -ERRNO.ESRCH) Atomics.compareExchange(words, THREAD, tid, 0);
 }
 
 /** The vCPU's side. */

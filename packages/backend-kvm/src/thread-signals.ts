@@ -1,7 +1,8 @@
 /**
  * Leaving KVM_RUN on request: one real-time signal, blocked in this thread except inside KVM_RUN,
  * so that one that comes before the entry is not lost. A timer sends it to the thread itself for
- * deadlines, tgkill from other threads for kicks. No handler ever runs.
+ * deadlines, tgkill from other threads for kicks. No handler ever runs: the signal is ignored
+ * wherever it is not blocked, so that a kick that comes too late for its thread hurts nobody.
  *
  * Source: Documentation/virt/kvm/api.rst (KVM_SET_SIGNAL_MASK), timer_create(2), sigwaitinfo(2).
  */
@@ -11,6 +12,8 @@ import {
   NR,
   SI_TIMER,
   SIG_BLOCK,
+  SIG_IGN,
+  SIGACTION,
   SIGEV_THREAD_ID,
   SIGEVENT,
   SIGINFO,
@@ -32,6 +35,16 @@ function signalSet(): BigUint64Array {
 
 const bytesOf = (words: BigUint64Array): Uint8Array => new Uint8Array(words.buffer);
 
+/** Once in a process: it takes away signals that wait, also those of other threads. */
+function ignoreOutside(sys: Sys): void {
+  const action = new StructView(SIGACTION);
+  sys.syscall(NR.rt_sigaction, KICK_SIGNAL, 0, action.bytes, SIGSET_BYTES);
+  if (action.get64('sa_handler') === BigInt(SIG_IGN)) return;
+  const ignore = new StructView(SIGACTION).set('sa_handler', SIG_IGN);
+  const result = sys.syscall(NR.rt_sigaction, KICK_SIGNAL, ignore.bytes, 0, SIGSET_BYTES);
+  checked('cannot ignore the signal of kicks', result);
+}
+
 /** What a thread shares among the VMs that it runs. */
 const perSys = new WeakMap<Sys, ThreadSignals>();
 
@@ -50,6 +63,7 @@ export class ThreadSignals {
   private constructor(private readonly sys: Sys) {
     this.pid = checked('getpid', sys.syscall(NR.getpid));
     this.tid = checked('gettid', sys.syscall(NR.gettid));
+    ignoreOutside(sys);
     const old = new BigUint64Array(1);
     const block = sys.syscall(NR.rt_sigprocmask, SIG_BLOCK, this.set, bytesOf(old), SIGSET_BYTES);
     checked('cannot block the signal of kicks', block);
@@ -92,20 +106,27 @@ export class ThreadSignals {
 
   /** Sends the signal after `ns` nanoseconds from now; replaces an earlier deadline. */
   arm(ns: number): void {
-    const wait = Math.max(1, Math.round(ns));
-    const { view } = this.time;
-    view.setUint32(16, Math.floor(wait / BILLION), true);
-    view.setUint32(24, wait % BILLION, true);
-    this.sys.syscall(NR.timer_settime, this.timer, 0, this.time.bytes, 0);
+    this.setTimer(0, Math.max(1, Math.round(ns)));
+  }
+
+  /** Sends the signal every `ns` nanoseconds, if the one before was taken. */
+  armEvery(ns: number): void {
+    this.setTimer(ns, ns);
   }
 
   /** No deadline any more, and nothing of an earlier one is left. */
   disarm(): void {
-    const { view } = this.time;
-    view.setUint32(16, 0, true);
-    view.setUint32(24, 0, true);
-    this.sys.syscall(NR.timer_settime, this.timer, 0, this.time.bytes, 0);
+    this.setTimer(0, 0);
     this.drain();
+  }
+
+  private setTimer(interval: number, value: number): void {
+    const { view } = this.time;
+    view.setUint32(0, Math.floor(interval / BILLION), true);
+    view.setUint32(8, interval % BILLION, true);
+    view.setUint32(16, Math.floor(value / BILLION), true);
+    view.setUint32(24, value % BILLION, true);
+    this.sys.syscall(NR.timer_settime, this.timer, 0, this.time.bytes, 0);
   }
 
   /** Takes the signals that wait; true when the deadline's was among them. */

@@ -5,8 +5,9 @@
  * Source: Documentation/virt/kvm/api.rst. The order of writing matters: special registers first
  * (they place the APIC), then the APIC, MSRs, and events and run state last.
  */
-import { type SnapshotValue, VmmError } from '@cloister/core';
+import type { SnapshotValue } from '@cloister/core';
 import { msr } from '@cloister/core/cpu';
+import { VmmError } from '@cloister/core/error';
 import type { KvmIoctl } from './abi/ioctls.js';
 import { type Struct, StructView } from './abi/struct.js';
 import * as S from './abi/structs.js';

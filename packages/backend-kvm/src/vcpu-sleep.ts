@@ -13,7 +13,7 @@ import { MP } from './abi/constants.js';
 import { make, StructView } from './abi/struct.js';
 import { MP_STATE, VCPU_EVENTS } from './abi/structs.js';
 import { untilLapicTimer } from './lapic-timer.js';
-import { ioctl, tryIoctl } from './sys/sys.js';
+import { ioctl, type Sys, tryIoctl } from './sys/sys.js';
 import type { VcpuPorts } from './vcpu-ports.js';
 
 /** `halted` by HLT; `waiting` for INIT and SIPI. */
@@ -21,6 +21,26 @@ export type Asleep = 'halted' | 'waiting';
 
 /** A guest that its APIC's timer wakes sooner stays in KVM_RUN: the host's timers are coarser. */
 const NAP_NS = 2_000_000;
+
+/** The sleep that the kernel knows of, with local APICs there. Not during KVM_RUN. */
+export function sleepInKernel(sys: Sys, fd: number): Asleep | null {
+  const mp = new StructView(MP_STATE);
+  if (tryIoctl(sys, fd, 'GET_MP_STATE', mp.bytes) < 0) return null;
+  switch (mp.get('mp_state')) {
+    case MP.HALTED:
+      return 'halted';
+    case MP.UNINITIALIZED:
+    case MP.INIT_RECEIVED:
+      return 'waiting';
+    default:
+      return null;
+  }
+}
+
+/** Whether no timer wakes a halted vCPU so soon that it had better wait in KVM_RUN. */
+export function sleepsLonger(sys: Sys, fd: number, tscKhz: number): boolean {
+  return untilLapicTimer(sys, fd, tscKhz) > NAP_NS;
+}
 
 /** The vCPU as far as its sleep is concerned. */
 export interface Sleeper {
@@ -90,7 +110,7 @@ export class VcpuSleep {
     if (interrupts.kind === 'none') return false;
     const state = this.find();
     if (state !== 'halted') return state !== null;
-    return untilLapicTimer(sys, this.vcpu.fd, tscKhz) > NAP_NS;
+    return sleepsLonger(sys, this.vcpu.fd, tscKhz);
   }
 
   /** HLT was an exit; null when the vCPU goes on at once. */
@@ -124,17 +144,7 @@ export class VcpuSleep {
   /** The sleep that the kernel knows of. */
   find(): Asleep | null {
     if (this.ports.interrupts.kind === 'none') return this.state;
-    const mp = new StructView(MP_STATE);
-    if (tryIoctl(this.ports.sys, this.vcpu.fd, 'GET_MP_STATE', mp.bytes) < 0) return null;
-    switch (mp.get('mp_state')) {
-      case MP.HALTED:
-        return 'halted';
-      case MP.UNINITIALIZED:
-      case MP.INIT_RECEIVED:
-        return 'waiting';
-      default:
-        return null;
-    }
+    return sleepInKernel(this.ports.sys, this.vcpu.fd);
   }
 
   cancelWake(): void {

@@ -3,6 +3,9 @@
  *
  * A run ends by its deadline, a kick or `shorten`; the instruction under way is completed first, so
  * that registers are those between two instructions.
+ *
+ * One with a thread of its own follows the first vCPU of its group (`vcpu-group.ts`): a run of that
+ * lets it go and answers its exits; kicks and deadlines are those of that run.
  */
 import { type ExitSink, type RunEnd, type Vcpu, type VcpuState, VmmError } from '@cloister/core';
 import { EXIT } from './abi/constants.js';
@@ -17,21 +20,36 @@ import { Mapping } from './mapping.js';
 import { RunDeadline } from './run-deadline.js';
 import { RunPage } from './run-page.js';
 import { errnoName, ioctl, tryIoctl } from './sys/sys.js';
+import type { VcpuGroup } from './vcpu-group.js';
 import type { VcpuPorts } from './vcpu-ports.js';
 import { VcpuRegisters } from './vcpu-registers.js';
-import { VcpuSleep } from './vcpu-sleep.js';
+import { type Asleep, VcpuSleep } from './vcpu-sleep.js';
+import type { VcpuThread } from './vcpu-thread.js';
 
 /** Exits of one instruction that are completed before a run ends (REP may have any number). */
 const COMPLETIONS_MAX = 65536;
 /** Full rings in a row that list nothing: KVM has lost count of the ring, and never runs again. */
 const EMPTY_RINGS_MAX = 8;
 
+/** A vCPU among others that execute at the same time. */
+export interface Membership {
+  readonly group: VcpuGroup;
+  /** The first vCPU; null for itself. */
+  readonly leader: KvmVcpu | null;
+  /** The thread of its own; null for the first. */
+  readonly thread: VcpuThread | null;
+}
+
+export const ALONE = { group: null, leader: null, thread: null } as const;
+
 export class KvmVcpu implements Vcpu {
   readonly page: RunPage;
   readonly kicks = new KickRequest();
-  /** Times that KVM_RUN was called, and that a signal ended it. */
-  entries = 0;
-  interruptions = 0;
+  readonly thread: VcpuThread | null;
+  private readonly group: VcpuGroup | null;
+  private readonly leader: KvmVcpu;
+  private entriesHere = 0;
+  private interruptionsHere = 0;
   private readonly mapping: Mapping;
   private readonly registers: VcpuRegisters;
   private readonly deadline: RunDeadline;
@@ -49,8 +67,12 @@ export class KvmVcpu implements Vcpu {
     readonly fd: number,
     runSize: number,
     private readonly ports: VcpuPorts,
+    { group, leader, thread }: Membership | typeof ALONE = ALONE,
   ) {
     const { sys } = ports;
+    this.group = group;
+    this.leader = leader ?? this;
+    this.thread = thread;
     this.mapping = Mapping.ofFile(sys, fd, runSize);
     this.page = new RunPage(this.mapping.bytes, index);
     this.registers = new VcpuRegisters(fd, this.page, ports);
@@ -64,8 +86,18 @@ export class KvmVcpu implements Vcpu {
     }
   }
 
+  /** Times that KVM_RUN was called. */
+  get entries(): number {
+    return this.entriesHere + (this.thread?.entries ?? 0);
+  }
+
+  /** Times that a signal ended KVM_RUN. */
+  get interruptions(): number {
+    return this.interruptionsHere + (this.thread?.interruptions ?? 0);
+  }
+
   get kickHandle(): KickHandle {
-    return this.kicks.handle(this.ports.signals.pid);
+    return this.leader.kicks.handle(this.ports.signals.pid);
   }
 
   /** RFLAGS.IF at the last exit. */
@@ -74,21 +106,24 @@ export class KvmVcpu implements Vcpu {
   }
 
   get runnable(): boolean {
-    return this.kicks.pending || this.sleep.mayEnd;
+    if (this.thread !== null) return false;
+    return this.kicks.pending || this.sleep.mayEnd || (this.group?.active ?? false);
   }
 
   run(slice: number, sink: ExitSink): RunEnd {
     if (this.inside) throw new VmmError('invalid-state', 'the vCPU is running already');
-    if (this.sleep.state !== null) {
-      if (this.kicks.take()) return 'kicked';
-      if (!this.sleep.ends()) return this.sleep.state;
+    if (this.thread !== null) {
+      throw new VmmError('invalid-state', 'the vCPU runs in a thread of its own', {
+        remedy: 'run the first one, or use kvm({ parallel: false })',
+      });
     }
+    if (this.sleep.state !== null && this.kicks.take()) return 'kicked';
     const { signals, events } = this.ports;
     this.inside = true;
     this.kicks.enter(signals.tid);
     this.deadline.start(slice);
     try {
-      return this.loop(sink);
+      return this.beginning(sink) ?? this.loop(sink);
     } finally {
       this.kicks.leave();
       signals.disarm();
@@ -96,35 +131,55 @@ export class KvmVcpu implements Vcpu {
       // What this vCPU did may have woken another.
       events.count++;
       this.sleep.note();
+      this.group?.note();
     }
   }
 
+  /** Null when there is something to run, else what the run comes to. */
+  private beginning(sink: ExitSink): RunEnd | null {
+    const { sleep, group } = this;
+    const awake = sleep.state === null || sleep.ends();
+    const end = group?.release(awake, sink) ?? null;
+    if (end !== null || awake) return end;
+    // While others run, one that sleeps waits in KVM_RUN, where they can wake it.
+    if (group?.going !== true) return sleep.state;
+    sleep.wake();
+    return null;
+  }
+
   shorten(ns: number): void {
-    if (this.inside) this.deadline.shorten(ns);
+    if (this.leader.inside) this.leader.deadline.shorten(ns);
   }
 
   kick(): void {
-    this.kicks.ask();
+    this.leader.kicks.ask();
   }
 
   nmi(): void {
-    ioctl(this.ports.sys, this.fd, 'NMI');
+    this.still(() => ioctl(this.ports.sys, this.fd, 'NMI'));
     this.ports.events.count++;
   }
 
   /** Sets breakpoints and single-stepping; hits are `debug` exits. */
   debug(request: DebugRequest): void {
-    ioctl(this.ports.sys, this.fd, 'SET_GUEST_DEBUG', guestDebug(request));
+    this.still(() => ioctl(this.ports.sys, this.fd, 'SET_GUEST_DEBUG', guestDebug(request)));
   }
 
   readState(): VcpuState {
-    return this.registers.read(this.inside);
+    return this.still(() => this.registers.read(this.inside));
   }
 
   writeState(state: VcpuState): void {
-    if (!this.inside) this.complete(() => {});
-    this.registers.write(state);
-    this.setRunnable();
+    this.still(() => {
+      if (!this.inside) this.complete(() => {});
+      this.registers.write(state);
+      this.setRunnable();
+    });
+  }
+
+  /** Does what takes the vCPU out of its thread, which then goes on. */
+  private still<Result>(action: () => Result): Result {
+    return this.thread === null ? action() : this.thread.still(action);
   }
 
   /** As after a change of state from outside: not asleep, nothing under way. */
@@ -140,9 +195,9 @@ export class KvmVcpu implements Vcpu {
     this.sleep.replaced();
   }
 
-  /** Completes the instruction under way, as a snapshot needs it. */
-  settle(): void {
-    this.complete(() => {});
+  /** Completes the instruction under way, as a snapshot needs it. What else a run came to. */
+  settle(sink: ExitSink = () => {}): RunEnd | null {
+    return this.asInside(() => this.complete(sink));
   }
 
   get halted(): boolean {
@@ -160,12 +215,18 @@ export class KvmVcpu implements Vcpu {
   }
 
   private loop(sink: ExitSink): RunEnd {
-    const { page } = this;
     const { signals } = this.ports;
     for (;;) {
       if (this.kicks.take()) return this.stop('kicked', sink);
       if (this.deadline.stopping) return this.stop('slice', sink);
+      if (this.group !== null) {
+        const end = this.group.attend(sink);
+        if (end !== null) return this.complete(sink) ?? end;
+        // A handler of another's exit may have asked for the end.
+        if (this.deadline.stopping || !this.group.enter()) continue;
+      }
       const result = this.enter();
+      this.group?.leave();
       this.incomplete = false;
       if (result === 0) {
         const end = this.exit(sink);
@@ -173,24 +234,32 @@ export class KvmVcpu implements Vcpu {
         continue;
       }
       if (result === -ERRNO.EINTR) {
-        this.interruptions++;
+        this.interruptionsHere++;
         // Without a deadline or request it was some other signal: go on.
         if (signals.drain() && this.over()) return this.stop('slice', sink);
       } else if (result === -ERRNO.EAGAIN) {
         // A CPU that waits for SIPI was told something.
         if (this.sleep.find() === 'waiting') return this.stop('slice', sink);
-      } else if (page.reason === EXIT.MEMORY_FAULT && result !== -ERRNO.EBADF) {
-        page.deliverMemoryFault(sink);
-        return 'error';
-      } else {
-        page.deliverError(sink, 'run-failed', `KVM_RUN: ${errnoName(result)}`);
-        return 'error';
-      }
+      } else return this.runFailed(result, sink);
     }
   }
 
+  private runFailed(result: number, sink: ExitSink): RunEnd {
+    const { page } = this;
+    if (page.reason === EXIT.MEMORY_FAULT && result !== -ERRNO.EBADF) page.deliverMemoryFault(sink);
+    else page.deliverError(sink, 'run-failed', `KVM_RUN: ${errnoName(result)}`);
+    return 'error';
+  }
+
+  /** The timer fired: whether the run is over. */
   private over(): boolean {
-    return this.deadline.passed(() => this.sleep.worthwhile);
+    const { group } = this;
+    if (group === null) return this.deadline.passed(() => this.sleep.worthwhile);
+    return this.deadline.passed(() => {
+      // What was told to a CPU that waits for SIPI is only found by looking.
+      group.listen();
+      return group.seemAsleep && this.sleep.worthwhile;
+    });
   }
 
   /** KVM_RUN; or the exit that `poll` found. */
@@ -201,7 +270,7 @@ export class KvmVcpu implements Vcpu {
     }
     this.inject();
     this.registers.stale();
-    this.entries++;
+    this.entriesHere++;
     return this.ports.sys.syscall(NR.ioctl, this.fd, KVM.RUN, 0);
   }
 
@@ -210,6 +279,10 @@ export class KvmVcpu implements Vcpu {
     const completed = this.complete(sink);
     if (completed !== null) return completed;
     if (end === 'kicked') return end;
+    // While others run, HLT is theirs to end.
+    if (this.group !== null && !(this.sleep.find() !== null && this.group.allSleep(sink))) {
+      return end;
+    }
     const asleep = this.sleep.begin();
     if (asleep === 'halted') this.page.deliverHalt(sink);
     return asleep ?? end;
@@ -285,7 +358,8 @@ export class KvmVcpu implements Vcpu {
 
   /** Another processor executes the instruction that KVM could not; what the run comes to. */
   private assisted(assist: KvmAssist, sink: ExitSink): RunEnd | null {
-    const end = assist.step(this, sink);
+    const step = () => assist.step(this, sink);
+    const end = this.group === null ? step() : this.group.still(step);
     if (end === 'shutdown') return end;
     if (end === 'done') {
       this.registers.forget();
@@ -300,7 +374,7 @@ export class KvmVcpu implements Vcpu {
    * usual. Null, or what the run came to.
    */
   private complete(sink: ExitSink): RunEnd | null {
-    if (!this.incomplete) return null;
+    if (!this.incomplete || this.thread?.ran === true) return null;
     const { page } = this;
     page.immediateExit = true;
     try {
@@ -314,6 +388,64 @@ export class KvmVcpu implements Vcpu {
       return null;
     } finally {
       page.immediateExit = false;
+    }
+  }
+
+  // As a follower of its group.
+
+  get asleep(): Asleep | null {
+    return this.sleep.state;
+  }
+
+  get disturbed(): boolean {
+    return this.sleep.mayEnd;
+  }
+
+  answer(sink: ExitSink): RunEnd | null {
+    const thread = this.thread!;
+    if (thread.failure !== null) {
+      this.page.deliverError(sink, 'vcpu-thread', `CPU ${this.index}: ${thread.failure}`);
+      return 'error';
+    }
+    const result = thread.take();
+    this.incomplete = false;
+    this.registers.stale();
+    if (result !== 0) return this.runFailed(result, sink);
+    return this.asInside(() => this.exit(sink));
+  }
+
+  rouse(sink: ExitSink): RunEnd | null {
+    if (this.sleep.state === null || !this.sleep.mayEnd || !this.sleep.ends()) return null;
+    if (!this.undelivered) return null;
+    this.undelivered = false;
+    return this.asInside(() => this.exit(sink));
+  }
+
+  listen(): void {
+    if (this.sleep.find() === null) this.wake();
+  }
+
+  wake(): void {
+    this.sleep.wake();
+  }
+
+  rest(sink: ExitSink): void {
+    const before = this.sleep.state;
+    this.sleep.cancelWake();
+    if (this.sleep.begin() === 'halted' && before === null) this.page.deliverHalt(sink);
+  }
+
+  note(): void {
+    this.sleep.note();
+  }
+
+  private asInside<Result>(action: () => Result): Result {
+    const before = this.inside;
+    this.inside = true;
+    try {
+      return action();
+    } finally {
+      this.inside = before;
     }
   }
 
@@ -342,7 +474,7 @@ export class KvmVcpu implements Vcpu {
     this.inject();
     signals.raise();
     this.registers.stale();
-    this.entries++;
+    this.entriesHere++;
     const result = sys.syscall(NR.ioctl, this.fd, KVM.RUN, 0);
     signals.drain();
     this.undelivered = result === 0;

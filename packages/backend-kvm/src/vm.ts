@@ -7,6 +7,7 @@
 import {
   type BackendVm,
   type BackendVmOptions,
+  type ExitSink,
   type MemorySlot,
   type NativeVmControl,
   type SlotMemory,
@@ -17,9 +18,9 @@ import {
 import { CAP, MSR_EXIT_REASON, SYNC, VM_TYPE } from './abi/constants.js';
 import { NR } from './abi/linux.js';
 import { make, StructView } from './abi/struct.js';
-import { CLOCK_DATA, DIRTY_GFN, ENABLE_CAP, IRQCHIP, REGS } from './abi/structs.js';
-import { type CpuChoice, cpuidList, signatureOf } from './cpuid-policy.js';
-import { DirtyRing } from './dirty-ring.js';
+import { CLOCK_DATA, DIRTY_GFN, ENABLE_CAP, IRQCHIP } from './abi/structs.js';
+import type { CpuChoice } from './cpuid-policy.js';
+import type { DirtyRing } from './dirty-ring.js';
 import { EventFds } from './event-fds.js';
 import { KvmGuestMemory } from './guest-memory.js';
 import type { KvmHost } from './host.js';
@@ -29,9 +30,13 @@ import { KvmNativeControl } from './native-control.js';
 import { closeWithThread } from './open-vms.js';
 import { ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
 import { ThreadSignals } from './thread-signals.js';
-import { KvmVcpu } from './vcpu.js';
+import type { KvmVcpu } from './vcpu.js';
+import type { VcpuGroup } from './vcpu-group.js';
+import type { VcpuWorkerData } from './vcpu-mailbox.js';
 import type { VcpuPorts } from './vcpu-ports.js';
-import { VcpuRecords } from './vcpu-record.js';
+import type { VcpuRecords } from './vcpu-record.js';
+import { openVcpus, type VcpuSet } from './vcpu-set.js';
+import type { VcpuRunner } from './vcpu-thread.js';
 import { CLOCK_SIZE, readVm, VM_RECORD } from './vm-record.js';
 
 export interface KvmVmChoices {
@@ -39,6 +44,8 @@ export interface KvmVmChoices {
   readonly irqchip: KvmIrqchip;
   /** Entries of the rings of written pages, a power of two; 0 for the log. */
   readonly dirtyRing: number;
+  /** Starts the threads of further vCPUs; null where all take turns in the VM's. */
+  readonly startThread: ((data: VcpuWorkerData) => VcpuRunner) | null;
 }
 
 const PAGE = 4096;
@@ -54,18 +61,21 @@ export class KvmVm implements BackendVm {
   readonly native: NativeVmControl;
   /** Doorbells and interrupts by event file descriptors. */
   readonly eventFds: EventFds;
+  readonly park?: (sink: ExitSink) => void;
   /** The memory file, for other threads to map. */
   readonly memoryFd: number;
   private readonly sys: Sys;
   private readonly fd: number;
   private readonly guest: KvmGuestMemory;
   private readonly assist: KvmAssist | null;
-  private readonly rings: DirtyRing[] = [];
-  private readonly records: VcpuRecords[] = [];
+  private readonly rings: readonly DirtyRing[];
+  private readonly records: readonly VcpuRecords[];
   private readonly fresh: ((keepTime: boolean) => void)[];
   private readonly freshChips: readonly Uint8Array[];
   private readonly undo: (() => void)[] = [];
   private readonly events = { count: 0 };
+  /** Where vCPUs execute at the same time. */
+  private readonly group: VcpuGroup | null;
 
   constructor(
     private readonly host: KvmHost,
@@ -101,7 +111,12 @@ export class KvmVm implements BackendVm {
       const native = new KvmNativeControl(sys, this.fd, vmType, host.vmTypes(), this.guest);
       this.native = native;
       this.undo.push(() => native.dispose());
-      this.vcpus = this.createVcpus(options, vmType);
+      const { vcpus, records, rings, group } = this.openVcpus(options, vmType);
+      this.vcpus = vcpus;
+      this.records = records;
+      this.rings = rings;
+      this.group = group;
+      if (group !== null) this.park = (sink) => group.park(sink);
       this.fresh = this.records.map((record) => record.check(record.take()));
       this.freshChips = this.takeChips();
       this.undo.push(closeWithThread(() => this.close()));
@@ -116,23 +131,48 @@ export class KvmVm implements BackendVm {
   }
 
   addSlot(slot: MemorySlot): void {
-    this.memory.addSlot(slot);
-    try {
-      this.guest.addSlot(slot);
-      this.assist?.addSlot(slot);
-    } catch (error) {
-      this.memory.removeSlot(slot.id);
-      throw error;
-    }
+    this.still(() => {
+      this.memory.addSlot(slot);
+      try {
+        this.guest.addSlot(slot);
+      } catch (error) {
+        this.memory.removeSlot(slot.id);
+        throw error;
+      }
+      try {
+        this.assist?.addSlot(slot);
+      } catch (error) {
+        this.guest.removeSlot(slot.id);
+        this.memory.removeSlot(slot.id);
+        throw error;
+      }
+    });
   }
 
+  /** The guest loses the slot first: what the host still knows of is zeros, and nobody else's. */
   removeSlot(id: number): void {
-    this.memory.removeSlot(id);
-    this.guest.removeSlot(id);
-    this.assist?.removeSlot(id);
+    this.still(() => {
+      this.assist?.removeSlot(id);
+      this.guest.removeSlot(id);
+      this.memory.removeSlot(id);
+    });
+  }
+
+  /** No vCPU executes meanwhile. */
+  private still(action: () => void): void {
+    if (this.group === null) action();
+    else this.group.still(action);
+  }
+
+  private requireParked(): void {
+    if (this.group?.going !== true) return;
+    throw new VmmError('invalid-state', 'vCPUs are running in threads of their own', {
+      remedy: 'park the VM first',
+    });
   }
 
   reset(): void {
+    this.requireParked();
     for (const chip of this.freshChips) this.putChip(chip);
     this.vcpus.forEach((vcpu, index) => {
       vcpu.settle();
@@ -154,6 +194,7 @@ export class KvmVm implements BackendVm {
   }
 
   snapshot(): Snapshot {
+    this.requireParked();
     for (const vcpu of this.vcpus) vcpu.settle();
     const { irqchip } = this.choices;
     return {
@@ -171,6 +212,7 @@ export class KvmVm implements BackendVm {
   }
 
   restore(snapshot: Snapshot): void {
+    this.requireParked();
     const saved = readVm(snapshot, {
       irqchip: this.choices.irqchip,
       cpus: this.vcpus.length,
@@ -194,11 +236,24 @@ export class KvmVm implements BackendVm {
   }
 
   async dispose(): Promise<void> {
-    this.close();
+    try {
+      await this.group?.end();
+    } finally {
+      this.close();
+    }
   }
 
+  /** Undoes everything, whatever fails of it. */
   private close(): void {
-    for (const undo of this.undo.splice(0).reverse()) undo();
+    const errors: unknown[] = [];
+    for (const undo of this.undo.splice(0).reverse()) {
+      try {
+        undo();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, 'the VM could not be closed whole');
   }
 
   private enableCap(cap: number, ...args: readonly number[]): number {
@@ -261,62 +316,23 @@ export class KvmVm implements BackendVm {
     });
   }
 
-  private createVcpus(options: BackendVmOptions, vmType: number): KvmVcpu[] {
-    const { sys, host, choices } = this;
+  private openVcpus({ cpus, clock }: BackendVmOptions, vmType: number): VcpuSet {
+    const { sys, host, choices, undo } = this;
     const signals = ThreadSignals.acquire(sys);
-    this.undo.push(() => signals.release());
-    const supported = host.supportedCpuid();
-    const xsave = host.capability(CAP.XCRS) > 0;
-    const tscKhz = Math.max(0, tryIoctl(sys, this.fd, 'GET_TSC_KHZ'));
+    undo.push(() => signals.release());
     const ports: Omit<VcpuPorts, 'tscKhz'> = {
       sys,
       signals,
-      clock: options.clock,
+      clock,
       interrupts: this.interrupts,
       events: this.events,
-      xsave,
+      xsave: host.capability(CAP.XCRS) > 0,
       syncRegs: (host.capability(CAP.SYNC_REGS) & SYNC.REGS) !== 0,
       assist: this.assist,
       ringFull: () => this.collectRings(),
       requireReadable: () => requireReadable(vmType),
     };
-    const msrs = host.msrIndices();
-    const runSize = host.runSize();
-    return Array.from({ length: options.cpus }, (_, index) => {
-      const fd = ioctl(sys, this.fd, 'CREATE_VCPU', index);
-      const khz = tscKhz || Math.max(0, tryIoctl(sys, fd, 'GET_TSC_KHZ'));
-      const vcpu = this.openVcpu(fd, index, runSize, { ...ports, tscKhz: khz });
-      const request = { cpu: choices.cpu, supported, cpus: options.cpus, index, tscKhz: khz };
-      ioctl(sys, fd, 'SET_CPUID2', cpuidList(request));
-      const lapic = choices.irqchip !== 'none';
-      this.records.push(new VcpuRecords(sys, fd, { lapic, xsave }, msrs));
-      this.setSignature(fd, signatureOf(choices.cpu, supported));
-      return vcpu;
-    });
-  }
-
-  private openVcpu(fd: number, index: number, runSize: number, ports: VcpuPorts): KvmVcpu {
-    let vcpu: KvmVcpu;
-    try {
-      vcpu = new KvmVcpu(index, fd, runSize, ports);
-    } catch (error) {
-      this.sys.syscall(NR.close, fd);
-      throw error;
-    }
-    this.undo.push(() => vcpu.dispose());
-    if (this.choices.dirtyRing > 0) {
-      const ring = new DirtyRing(this.sys, fd, this.choices.dirtyRing);
-      this.rings.push(ring);
-      this.undo.push(() => ring.dispose());
-    }
-    return vcpu;
-  }
-
-  /** EDX after reset is the processor's signature. */
-  private setSignature(fd: number, signature: number): void {
-    const regs = new StructView(REGS);
-    ioctl(this.sys, fd, 'GET_REGS', regs.bytes);
-    ioctl(this.sys, fd, 'SET_REGS', regs.set('rdx', signature).bytes);
+    return openVcpus({ host, vmFd: this.fd, cpus, choices, ports, undo });
   }
 
   /** Empties the rings; how many entries there were. */

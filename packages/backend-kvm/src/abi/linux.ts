@@ -16,6 +16,7 @@ export const NR = {
   lseek: 8,
   mmap: 9,
   munmap: 11,
+  rt_sigaction: 13,
   rt_sigprocmask: 14,
   ioctl: 16,
   getpid: 39,
@@ -51,6 +52,7 @@ export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 export const SIG_BLOCK = 0;
+export const SIG_IGN = 1;
 export const CLOCK_MONOTONIC = 1;
 export const SIGEV_THREAD_ID = 4;
 /** `si_code` of a POSIX timer's signal; tgkill's is -6. */
@@ -63,6 +65,7 @@ export const POLLIN = 1;
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
+  ESRCH: 3,
   EINTR: 4,
   EIO: 5,
   E2BIG: 7,
@@ -86,6 +89,14 @@ export const TIMESPEC = struct('__kernel_timespec', { tv_sec: 's64', tv_nsec: 's
 export const ITIMERSPEC = struct('__kernel_itimerspec', {
   it_interval: TIMESPEC,
   it_value: TIMESPEC,
+});
+
+/** What the system call rt_sigaction takes; not libc's. */
+export const SIGACTION = struct('sigaction', {
+  sa_handler: 'u64',
+  sa_flags: 'u64',
+  sa_restorer: 'u64',
+  sa_mask: 'u64',
 });
 
 /** The signal's number and code; the rest is not read. */

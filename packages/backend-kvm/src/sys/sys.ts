@@ -2,7 +2,7 @@
  * The port to the kernel: four calls. Everything else of this backend is built on them, so that a
  * scripted fake can stand in for the kernel in tests.
  */
-import { VmmError, type VmmErrorCode } from '@cloister/core';
+import { VmmError, type VmmErrorCode } from '@cloister/core/error';
 import { KVM, type KvmIoctl } from '../abi/ioctls.js';
 import { ERRNO, NR } from '../abi/linux.js';
 

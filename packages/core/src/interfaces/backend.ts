@@ -94,6 +94,15 @@ export interface BackendVm extends Snapshotable {
    * hypervisor may at any time. Absent where the backend cannot.
    */
   remap?(gpa: number, spa: number): void;
+  /**
+   * Present where the VM's vCPUs execute at the same time, each but the first in a thread of its
+   * own: `run` of the first lets the others go, delivers their exits too, and ends as soon as one
+   * of them does so. They go on between its runs, and their exits wait. `park` stops them all
+   * between two instructions; what they exit for until then is delivered to `sink`. The machine
+   * calls it when its run loop leaves off and before a reset. Registers of others than the first
+   * are read and written as ever, `runnable` of those is false.
+   */
+  park?(sink: ExitSink): void;
   /** Puts every vCPU into its reset state: the boot CPU runnable, others waiting for SIPI. */
   reset(): void;
   /** Counters for the summary, in order: `[name, value]`. */

@@ -122,7 +122,10 @@ export class Machine {
         events.console.flush();
         if (typeof step === 'object') return this.ended(step.end);
         if (step === 'paused') return null;
-        if (step === 'reboot') await this.parts.reboot();
+        if (step === 'reboot') {
+          this.park();
+          await this.parts.reboot();
+        }
         if (step === 'sleep') await this.sleep();
         else if (step === 'stall') await sleeper.sleep(Number.POSITIVE_INFINITY);
         // A guest that resets without end must not starve the event loop either.
@@ -131,8 +134,14 @@ export class Machine {
         turnAt = host.now() + TURN_MS;
       }
     } finally {
+      this.park();
       clock.pause();
     }
+  }
+
+  /** Stops the CPUs that execute in threads of their own. */
+  private park(): void {
+    this.parts.vm.park?.(this.sink);
   }
 
   /** Who runs next; the rest of a machine's state is in its parts. */
@@ -177,7 +186,9 @@ export class Machine {
   }
 
   private fullQuantum(): number {
-    if (this.parts.vm.vcpus.length === 1) return Number.POSITIVE_INFINITY;
+    const { vm } = this.parts;
+    // Those that execute at the same time take no turns.
+    if (vm.vcpus.length === 1 || vm.park !== undefined) return Number.POSITIVE_INFINITY;
     return this.counts ? this.parts.quantum : QUANTUM_NS;
   }
 
