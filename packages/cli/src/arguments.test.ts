@@ -39,7 +39,9 @@ test('the help of a run names every option and every exit status', () => {
   const { text } = parse('run', '--help') as { text: string };
   const words =
     'backend cpu memory cpus kernel initrd append entry clock seed record replay timeout';
-  for (const word of `${words} exits on-reset save save-at restore config debug`.split(' ')) {
+  for (const word of `${words} exits on-reset save save-at restore config debug protect policy`.split(
+    ' ',
+  )) {
     expect(text).toContain(`--${word} `);
   }
   for (const status of [0, 2, 3, 4, 5, 6, 130]) {
@@ -67,7 +69,8 @@ describe('run', () => {
       '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci ' +
       '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
-      '--assist --balloon 64M --console virtio --vsock s,cid=7';
+      '--assist --balloon 64M --console virtio --vsock s,cid=7 --protect sev --policy 0x1 ' +
+      '--measure-out m --require-hardware --dump-memory /d';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
       memory: 2 ** 30,
@@ -123,6 +126,11 @@ describe('run', () => {
       assist: true,
       balloon: 64 << 20,
       console: 'virtio',
+      protect: 'sev',
+      policy: 1,
+      measureOut: '/here/m',
+      requireHardware: true,
+      dumpMemory: '/d',
     });
   });
 
@@ -167,6 +175,10 @@ test.each([
   [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],
   [['--load-address', '-1'], '--load-address: "-1" is not a whole number'],
   [['--save-at', '1', '--kernel', 'k'], '--save-at needs --save FILE'],
+  [['--policy', '1', '--kernel', 'k'], '--policy needs --protect'],
+  [['--measure-out', 'm', '--kernel', 'k'], '--measure-out needs --protect'],
+  [['--policy', 'x', '--protect', 'sev'], '--policy: "x" is not a whole number'],
+  [['--protect', 'tdx'], 'is invalid. Allowed choices are sev.'],
   [['--record', 'a', '--replay', 'b'], '--record and --replay exclude each other'],
   [['--kernel', 'k', '--entry', '64', '--flat-mode', 'real'], 'need --entry flat'],
   [[], 'no kernel (give --kernel FILE, or --restore FILE to go on with a saved VM)'],

@@ -16,6 +16,7 @@ import {
   FLAT_MODES,
   ON_RESET,
   type OptionSource,
+  PROTECTIONS,
   type RawOptions,
   VIRTIO,
 } from './run-options.js';
@@ -141,6 +142,14 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .addOption(choice('--entry', 'how to enter the kernel (default: by file type)', ENTRIES))
     .addOption(choice('--flat-mode', 'mode of a flat binary (default: real)', FLAT_MODES))
     .option('--load-address <n>', 'where a flat binary goes (default: 0x7c00, or 1 MiB)');
+
+  run
+    .optionsGroup('Protection:')
+    .addOption(choice('--protect', 'encrypt the guest’s memory', PROTECTIONS))
+    .option('--policy <n>', 'what the guest’s owner forbids the host (default: 0x23)')
+    .option('--measure-out <file>', 'write what the launch measured, 32 bytes, and its nonce')
+    .option('--require-hardware', 'refuse a protection that is emulated, and none')
+    .option('--dump-memory <file>', 'at the end, write guest RAM as the host sees it');
 
   run
     .optionsGroup('Devices (virtio):')

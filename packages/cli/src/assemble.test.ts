@@ -207,6 +207,8 @@ test.each([
   ['--kernel k --entry flat --memory 65537', 'invalid-config: memory: .*not a multiple of 4096'],
   ['--kernel k --entry flat --cpus 9999', 'invalid-config: cpus: '],
   ['--kernel k --entry 64', 'invalid-file: '],
+  ['--kernel k --entry flat --protect sev --policy 4', 'invalid-argument: .*requires SEV-ES'],
+  ['--kernel k --entry flat --require-hardware', 'missing-capability: .*no protection is in use'],
   ['--kernel k --flat-mode long --load-address 0x10000000', 'invalid-config: '],
   ['--kernel k --entry flat --plugin ./none.js', 'unknown-plugin: there is no plugin "./none.js"'],
   ['--kernel k --entry flat --record r --clock wall', 'invalid-config: clock: '],

@@ -17,6 +17,7 @@ import { assistPlugin, backendPlugin } from './backends.js';
 import { fileError } from './error-report.js';
 import type { Machine } from './machine.js';
 import { loadPlugin } from './module-loader.js';
+import { protectionPlugins } from './protection.js';
 import type { Assemble, MachinePorts } from './run.js';
 import type { RunOptions } from './run-options.js';
 import { readState, type SavedVm } from './state-file.js';
@@ -106,6 +107,7 @@ async function choosePlugins(
     debugExit(),
     bootTimer(),
     ...(options.assist ? [await assistPlugin()] : []),
+    ...(await protectionPlugins(options)),
     ...virtioPlugins(options, { output, input }),
     ...(options.kernel === undefined ? [] : [bootPlugin(options, options.kernel)]),
     ...(await Promise.all(options.plugins.map(loadPlugin))),
@@ -148,6 +150,7 @@ function vmOptions(options: RunOptions, given: Given, saved: SavedVm | undefined
     ...(replay !== undefined && {
       replay: decodeRecording(new TextDecoder().decode(readBytes('recording', replay))),
     }),
+    ...(options.requireHardware && { requireHardware: true }),
     onReset,
   };
 }

@@ -30,6 +30,9 @@ export type VirtioTransport = (typeof VIRTIO)[number];
 export const CONSOLES = ['serial', 'virtio'] as const;
 export type ConsoleChoice = (typeof CONSOLES)[number];
 
+export const PROTECTIONS = ['sev'] as const;
+export type Protection = (typeof PROTECTIONS)[number];
+
 export interface PluginChoice {
   /** A path or package name. */
   readonly module: string;
@@ -57,6 +60,11 @@ export interface RawOptions {
   readonly assist?: boolean;
   readonly balloon?: boolean | string | number;
   readonly console?: ConsoleChoice;
+  readonly protect?: Protection;
+  readonly policy?: string | number;
+  readonly measureOut?: string;
+  readonly requireHardware?: boolean;
+  readonly dumpMemory?: string;
   readonly clock?: ClockMode;
   readonly seed?: string | number;
   readonly timeout?: string | number;
@@ -104,6 +112,12 @@ export interface RunOptions {
   /** Bytes that the balloon asks for; without it there is no balloon. */
   readonly balloon: number | undefined;
   readonly console: ConsoleChoice;
+  readonly protect: Protection | undefined;
+  /** The policy of a protected guest; that of the protection unless given. */
+  readonly policy: number | undefined;
+  readonly measureOut: string | undefined;
+  readonly requireHardware: boolean;
+  readonly dumpMemory: string | undefined;
   readonly clock: ClockMode | undefined;
   readonly seed: bigint | undefined;
   readonly timeout: number | undefined;
@@ -136,6 +150,11 @@ export const DEFAULTS: RunOptions = {
   assist: false,
   balloon: undefined,
   console: 'serial',
+  protect: undefined,
+  policy: undefined,
+  measureOut: undefined,
+  requireHardware: false,
+  dumpMemory: undefined,
   clock: undefined,
   seed: undefined,
   timeout: undefined,
@@ -216,6 +235,11 @@ function readLayer(source: OptionSource): Layer {
     assist: raw.assist,
     balloon: balloonSize(raw.balloon, read),
     console: raw.console,
+    protect: raw.protect,
+    policy: integer('policy', raw.policy),
+    measureOut: path(raw.measureOut),
+    requireHardware: raw.requireHardware,
+    dumpMemory: path(raw.dumpMemory),
     clock: raw.clock,
     seed: read('seed', raw.seed, parseSeed, 'a whole number of at most 64 bits'),
     timeout: read('timeout', raw.timeout, parseSeconds, 'a number of seconds above 0'),
@@ -257,6 +281,10 @@ function refuseContradictions(options: RunOptions): void {
   }
   if (options.saveAt !== undefined && options.save === undefined) {
     refuse('--save-at needs --save FILE');
+  }
+  if (options.protect === undefined) {
+    if (options.policy !== undefined) refuse('--policy needs --protect');
+    if (options.measureOut !== undefined) refuse('--measure-out needs --protect');
   }
   const shared = sharedFile(options.disks);
   if (shared !== undefined) refuse(`--disk: ${shared} is written to, and used a second time`);

@@ -22,6 +22,7 @@ type Body = (machine: FakeMachine) => VmEnd | undefined | Promise<VmEnd | undefi
 class FakeMachine implements Machine {
   typed = '';
   recorded = 0;
+  dumped = 0;
   saved: string[] = [];
   disposed = 0;
   paused = 0;
@@ -43,6 +44,9 @@ class FakeMachine implements Machine {
       onRoom: () => {},
       setLive: () => {},
     });
+  }
+  dumpMemory() {
+    this.dumped++;
   }
   exits = (listener: (exit: VmExit) => void) => {
     this.listeners.push(listener);
@@ -131,6 +135,16 @@ test('the guest’s bytes go to standard output, the summary elsewhere', async (
   expect(host.lines.join('\n')).toContain('protection    none');
   expect(machine.recorded).toBe(1);
   expectCleanEnd();
+});
+
+test('memory is dumped once, also when the run fails', async () => {
+  expect(await start(() => POWER_OFF)).toBe(0);
+  expect(machine.dumped).toBe(1);
+  const failing = () => {
+    throw new VmmError('protection-inactive', 'it is not');
+  };
+  expect(await start(failing)).toBe(5);
+  expect(machine.dumped).toBe(1);
 });
 
 test('quiet leaves out the summary', async () => {

@@ -87,6 +87,7 @@ class Session {
   #firstError: unknown;
   #saving: Promise<void> = Promise.resolve();
   #ended = false;
+  #dumped = false;
 
   constructor(context: RunContext) {
     const { host } = context;
@@ -129,6 +130,7 @@ class Session {
     const seconds = (host.now() - start) / 1000;
     this.#ended = true;
     this.#attempt(() => machine.finishRecording());
+    this.#dumpMemory();
     await this.#saveAtEnd(machine, end);
     this.#terminal.close();
     await this.#output.drained();
@@ -151,12 +153,20 @@ class Session {
   async close(): Promise<void> {
     this.#ended = true;
     this.#terminal.close();
+    this.#dumpMemory();
     for (const undo of this.#undo.reverse()) this.#attempt(undo);
     try {
       await this.#machine?.dispose();
     } catch (error) {
       this.report(error);
     }
+  }
+
+  /** Once, whatever ended the run: what it was about may be seen there. */
+  #dumpMemory(): void {
+    if (this.#dumped || this.#machine === undefined) return;
+    this.#dumped = true;
+    this.#attempt(() => this.#machine?.dumpMemory());
   }
 
   #attempt(action: () => void): void {

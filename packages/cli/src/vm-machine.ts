@@ -7,6 +7,7 @@ import { encodeRecording, type FaultEvent, type Vm, type VmEnd, type VmExit } fr
 import { BOOT_TIMER } from '@cloister/core/devices';
 import { fileError } from './error-report.js';
 import type { Machine, Observe } from './machine.js';
+import { dumpLayout, dumpMemory } from './memory-dump.js';
 import { formatCount, formatSeconds, formatSize } from './quantity.js';
 import type { RunOptions } from './run-options.js';
 import { writeState } from './state-file.js';
@@ -23,13 +24,19 @@ export class VmMachine implements Machine {
   readonly #vm: Vm;
   readonly #record: string | undefined;
   readonly #saveAt: number | undefined;
+  readonly #dumpMemory: string | undefined;
   /** Paused by `pause`, which a save must not undo. */
   #held = false;
 
-  constructor(vm: Vm, options: Pick<RunOptions, 'record' | 'saveAt'>, port: SavePointPort) {
+  constructor(
+    vm: Vm,
+    options: Pick<RunOptions, 'record' | 'saveAt' | 'dumpMemory'>,
+    port: SavePointPort,
+  ) {
     this.#vm = vm;
     this.#record = options.record;
     this.#saveAt = options.saveAt;
+    this.#dumpMemory = options.dumpMemory;
     this.exits = observe(vm.events.exits);
     this.faults = observe(vm.events.faults);
     if (this.#saveAt === undefined) return;
@@ -80,6 +87,10 @@ export class VmMachine implements Machine {
     }
   }
 
+  dumpMemory(): void {
+    if (this.#dumpMemory !== undefined) dumpMemory(this.#vm.memory, this.#dumpMemory);
+  }
+
   instructions(): number {
     return this.#vm.instructions;
   }
@@ -117,6 +128,7 @@ export class VmMachine implements Machine {
       ...backend.statistics.map(([name, count]): [string, number] => [name, count]),
     ];
     for (const [name, count] of counters) if (count > 0) rows.push([name, formatCount(count)]);
+    if (this.#dumpMemory !== undefined) rows.push(['memory dump', dumpLayout(this.#vm.memory)]);
     for (const [name, value] of [...(protection?.lines ?? []), ...summary.lines]) {
       rows.push([name, value]);
     }
