@@ -20,7 +20,7 @@ export interface Machine {
   save(path: string): Promise<void>;
   /** Writes what the run took in to the file of `--record`; does nothing without that option. */
   finishRecording(): void;
-  /** Writes the host's view of guest RAM to the file of `--dump-memory`, if there is that option. */
+  /** Writes the host's view of guest RAM to the file of `--dump-memory`, where one is named. */
   dumpMemory(): void;
   /** Instructions executed so far. */
   instructions(): number;

@@ -1,5 +1,5 @@
 /**
- * `--dump-memory`: guest RAM as the host sees it, which is what a curious or hostile hypervisor has.
+ * `--dump-memory`: guest RAM as the host sees it, what a curious or hostile hypervisor has.
  *
  * The file is raw, in guest-physical order, as long as the RAM; the holes between are left out.
  */
