@@ -1,14 +1,13 @@
 /**
- * C structs of firmware and kernel as data: fields in order, their offsets, values by name.
- * Little-endian, as the processor.
- *
- * Command buffers of the firmware have no padding (`packed`); KVM's follow the System V ABI for
- * x86-64. 64-bit fields are numbers: an address above 2^53 loses its low bits, and is none anyway.
+ * Command buffers as data: core's structs, with values by name and their types. 64-bit fields are
+ * numbers: an address above 2^53 loses its low bits, and is none anyway.
  */
+import { struct as layOut } from '@cloister/core/abi';
 import { viewOf } from '../bytes.js';
 
+type Scalar = 'u8' | 'u16' | 'u32' | 'u64';
 /** A scalar, or so many bytes in a row. */
-export type FieldType = 'u8' | 'u16' | 'u32' | 'u64' | number;
+export type FieldType = Scalar | number;
 export type Fields = Readonly<Record<string, FieldType>>;
 
 export type Values<F extends Fields> = {
@@ -16,7 +15,6 @@ export type Values<F extends Fields> = {
 };
 
 export interface Struct<F extends Fields = Fields> {
-  /** As in C, without `struct`. */
   readonly name: string;
   readonly fields: F;
   /** Bytes from the struct's start, by field. */
@@ -25,26 +23,17 @@ export interface Struct<F extends Fields = Fields> {
   readonly size: number;
 }
 
-const SCALARS = { u8: 1, u16: 2, u32: 4, u64: 8 } as const;
-
-/** A struct of `fields` in C's order. */
+/** A struct of `fields` in C's order; `packed` as the attribute. */
 export function struct<const F extends Fields>(
   name: string,
   fields: F,
   { packed = false }: { readonly packed?: boolean } = {},
 ): Struct<F> {
-  const offsets: Record<string, number> = {};
-  let end = 0;
-  let align = 1;
-  for (const [field, type] of Object.entries(fields)) {
-    const size = typeof type === 'number' ? type : SCALARS[type];
-    const unit = packed || typeof type === 'number' ? 1 : size;
-    const offset = Math.ceil(end / unit) * unit;
-    offsets[field] = offset;
-    end = offset + size;
-    align = Math.max(align, unit);
-  }
-  const size = Math.ceil(end / align) * align;
+  const types = Object.entries(fields).map(([field, type]) => {
+    return [field, typeof type === 'number' ? (['u8', type] as const) : type] as const;
+  });
+  const { fields: placed, size } = layOut(name, Object.fromEntries(types), { packed });
+  const offsets = Object.fromEntries(placed.map(({ name: field, offset }) => [field, offset]));
   return { name, fields, offsets: offsets as Struct<F>['offsets'], size };
 }
 
@@ -67,9 +56,10 @@ export function update<F extends Fields>(
   values: Partial<Values<F>>,
 ): void {
   const view = viewOf(bytes);
-  for (const [field, value] of Object.entries(values)) {
+  for (const [field, kind] of Object.entries(type.fields)) {
+    const value = values[field];
+    if (value === undefined) continue;
     const at = type.offsets[field]!;
-    const kind = type.fields[field]!;
     if (typeof kind === 'number') bytes.set(value as Uint8Array, at);
     else writeScalar(view, at, kind, value as number);
   }
@@ -85,14 +75,14 @@ export function encode<F extends Fields>(
   return bytes;
 }
 
-function readScalar(view: DataView, at: number, kind: keyof typeof SCALARS): number {
+function readScalar(view: DataView, at: number, kind: Scalar): number {
   if (kind === 'u8') return view.getUint8(at);
   if (kind === 'u16') return view.getUint16(at, true);
   if (kind === 'u32') return view.getUint32(at, true);
   return view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
 }
 
-function writeScalar(view: DataView, at: number, kind: keyof typeof SCALARS, value: number): void {
+function writeScalar(view: DataView, at: number, kind: Scalar, value: number): void {
   if (kind === 'u8') view.setUint8(at, value);
   else if (kind === 'u16') view.setUint16(at, value, true);
   else if (kind === 'u32') view.setUint32(at, value, true);

@@ -21,8 +21,10 @@ export class HostMemory {
     this.memory = new KeyedMemory(size, base);
   }
 
-  /** The address of `length` zeroed bytes, at least page-aligned. */
-  allocate(length: number, align = PAGE): number {
+  /** The address of so many zeroed bytes, at least page-aligned. */
+  allocate(wanted: number, align = PAGE): number {
+    // Nothing has a place of its own, too: it is freed by its address.
+    const length = Math.max(wanted, 1);
     const { base, bytes } = this.memory;
     let spa = Math.ceil(base / align) * align;
     for (const block of this.#used) {

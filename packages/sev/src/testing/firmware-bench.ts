@@ -77,8 +77,7 @@ export class FirmwareBench {
     if (type === undefined) {
       return { status: this.processor.command(COMMAND[name], 0), values: {} };
     }
-    const own = Object.entries(values).filter(([field]) => field in type.fields);
-    this.put(AT.buffer, encode(type, Object.fromEntries(own) as never));
+    this.put(AT.buffer, encode(type, values as never));
     const status = this.processor.command(COMMAND[name], AT.buffer);
     return { status, values: decode(type, this.get(AT.buffer, type.size)) as Named };
   }

@@ -1,0 +1,35 @@
+/**
+ * `@cloister/sev/psp`: the host's driver of the secure processor, over each way to reach it.
+ */
+
+export { POLICY } from '../abi/policy.js';
+export { STATUS, type Status, type StatusName, statusName } from '../abi/status.js';
+export { AsidPool } from './asid-pool.js';
+export { DevSev, type SevDevice, type SevDevicePointer } from './dev-sev.js';
+export {
+  type GuestStatus,
+  type OwnerSession,
+  type PlatformCertificates,
+  type PlatformStatus,
+  PspDriver,
+  type SevPacket,
+} from './driver.js';
+export { type EmulatedPlatform, emulatedPlatform } from './emulated-platform.js';
+export { SevFirmwareError } from './error.js';
+export { type GuestRange, KvmSevDriver, SEV_VM_TYPE } from './kvm-driver.js';
+export {
+  type MailboxRegisters,
+  type MailboxTransportParts,
+  mailboxTransport,
+  type PspTransport,
+} from './mailbox-transport.js';
+export {
+  ERRNO,
+  type Errno,
+  PLEDGE_VMM,
+  PSP_IOC,
+  PSP_STRUCTS,
+  type PspIoctlName,
+  pspIoctlName,
+} from './openbsd-ioctls.js';
+export { OpenBsdPsp, type OpenBsdPspPorts } from './openbsd-psp.js';
