@@ -85,6 +85,7 @@ class EmulatedAssist implements AssistSession {
       intercept: new Set(),
       memory: dmaView(() => guest),
       instructions: () => -1,
+      jit: 'off',
     });
     const { physical, vcpus } = this.parts;
     const guest = slotMemory(physical);

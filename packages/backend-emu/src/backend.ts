@@ -14,12 +14,15 @@ import {
 import { CPU_MODELS, OPTIONAL_FEATURES, selectCpu, selectionText } from '@cloister/core/cpu';
 import { EmulatedVm } from './emulated-vm.js';
 import { tuneHost } from './host-tuning.js';
+import { JIT_DEFAULT, type JitMode, jitMode } from './jit/mode.js';
 
 export interface EmulatedOptions {
   /** CPU model and changes to it: `MODEL[,+feature,-feature]`. */
   readonly cpu?: string;
   /** Whether V8 flags may be set, for the whole process (see `host-tuning.ts`); default true. */
   readonly tuneHost?: boolean;
+  /** Translation of code: `off`, `on`, or `stress` (everything, at once); default `off`. */
+  readonly jit?: JitMode;
 }
 
 const NAME = 'emu';
@@ -49,6 +52,7 @@ function requireKnown(extension: CpuExtension): void {
 /** The backend itself, for `probe` and for those who assemble without plugins. */
 export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
   const cpu = selectCpu(options.cpu);
+  const jit = jitMode(options.jit ?? JIT_DEFAULT);
   return {
     name: NAME,
     cpu: selectionText(cpu.model, cpu.features),
@@ -69,7 +73,7 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
     async createVm(vm: BackendVmOptions): Promise<BackendVm> {
       for (const extension of vm.extensions) requireKnown(extension);
       if (options.tuneHost !== false) tuneHost();
-      return new EmulatedVm(vm, cpu);
+      return new EmulatedVm(vm, cpu, undefined, jit);
     },
   };
 }

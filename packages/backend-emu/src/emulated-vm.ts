@@ -17,6 +17,8 @@ import { CPU_MODELS, type CpuSelection, selectionText } from '@cloister/core/cpu
 import { ApicBus } from './apic/bus.js';
 import type { Decoded } from './decode/decoded.js';
 import type { OpCache } from './interp/op-cache.js';
+import { JIT_DEFAULT, type JitMode } from './jit/mode.js';
+import { jitStatistics } from './jit/statistics.js';
 import type { PhysicalMemory } from './mmu/physical.js';
 import { KvmClockGroup } from './paravirt/kvm-clock.js';
 import type { EmulatedVcpu } from './vcpu.js';
@@ -60,9 +62,11 @@ export class EmulatedVm implements BackendVm {
     options: BackendVmOptions,
     cpu: CpuSelection,
     onDecoded?: (decoded: Decoded) => void,
+    jit: JitMode = JIT_DEFAULT,
   ) {
     this.#parts = new VmParts({
       cpu,
+      jit,
       cpus: options.cpus,
       memorySize: options.memorySize,
       opCacheSize: OP_CACHE_SIZE,
@@ -128,6 +132,7 @@ export class EmulatedVm implements BackendVm {
       ['op cache resets', resets],
       ['TLB fills', fills],
       ['pages re-encoded', this.#physical.keys.switches],
+      ...jitStatistics(this.#parts.translator, this.vcpus),
       ...undefinedOpcodes.map(([what, count]) => [`#UD ${what}`, count] as const),
     ];
   }

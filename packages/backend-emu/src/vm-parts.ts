@@ -19,6 +19,9 @@ import { ExtensionSet } from './extension-set.js';
 import { coreModule } from './interp/core-cache.js';
 import { Interpreter } from './interp/interpreter.js';
 import { OpCache } from './interp/op-cache.js';
+import { hostMilliseconds } from './jit/host-stopwatch.js';
+import type { JitMode } from './jit/mode.js';
+import { Translator } from './jit/translator.js';
 import { PhysicalMemory } from './mmu/physical.js';
 import { systemMemory } from './mmu/system-memory.js';
 import { type ServicesShared, VcpuServices } from './msr/vcpu-services.js';
@@ -50,6 +53,7 @@ export interface VmPartsOptions {
   readonly instructions: () => number;
   /** Told of each instruction that is decoded. */
   readonly onDecoded?: (decoded: Decoded) => void;
+  readonly jit: JitMode;
 }
 
 function roundUp(value: number, unit: number): number {
@@ -72,6 +76,7 @@ export class VmParts {
   readonly physical: PhysicalMemory;
   readonly opCache: OpCache;
   readonly vcpus: readonly EmulatedVcpu[];
+  readonly translator: Translator | undefined;
   private readonly wasmMemory: WebAssembly.Memory;
   private readonly extensions: ExtensionSet;
 
@@ -93,6 +98,15 @@ export class VmParts {
     this.extensions = new ExtensionSet(options.extensions);
     this.physical.keys.cipher = this.extensions.cipher;
     for (const extension of options.extensions) extension.attach?.(systemMemory(this.physical));
+    if (options.jit !== 'off') {
+      this.translator = new Translator({
+        mode: options.jit,
+        memory: this.wasmMemory,
+        handlers: coreModule().handlers,
+        now: hostMilliseconds,
+      });
+    }
+    const { translator } = this;
     this.opCache = new OpCache({
       physical: this.physical,
       handlers: coreModule().handlers,
@@ -100,9 +114,14 @@ export class VmParts {
       base: cpuBytes,
       size: opCacheSize,
       ...(onDecoded === undefined ? {} : { onDecoded }),
+      ...(translator === undefined ? {} : { translator }),
       onReset: () => this.flush(),
     });
     this.vcpus = Array.from({ length: cpus }, (_, index) => this.makeVcpu(index));
+    translator?.connect(
+      this.opCache,
+      this.vcpus.map(({ interpreter }) => interpreter),
+    );
   }
 
   /** Drops every translation. */
@@ -141,6 +160,7 @@ export class VmParts {
       access: processor.memory,
       opCache,
       callSystem: (number) => processor.callSystem(SYSTEM_FUNCTIONS[number]),
+      ...(this.translator === undefined ? {} : { sampler: this.translator }),
     });
     return new EmulatedVcpu(processor, interpreter);
   }

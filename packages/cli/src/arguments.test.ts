@@ -69,7 +69,7 @@ describe('run', () => {
       '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio --vsock s,cid=7 --protect sev --policy 0x1 ' +
-      '--measure-out m --require-hardware --dump-memory /d';
+      '--measure-out m --require-hardware --dump-memory /d --jit stress';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
       memory: 2 ** 30,
@@ -130,6 +130,7 @@ describe('run', () => {
       measureOut: '/here/m',
       requireHardware: true,
       dumpMemory: '/d',
+      jit: 'stress',
     });
   });
 

@@ -32,7 +32,9 @@ export function assembler(given: Given, backend = backendPlugin): Assemble {
   return async (options, ports) => {
     const saved = options.restore === undefined ? undefined : await readState(options.restore);
     const cpu = options.cpu ?? saved?.cpu;
-    const plugin = await backend(options.backend, cpu === undefined ? {} : { cpu });
+    const { jit } = options;
+    const choice = { ...(cpu !== undefined && { cpu }), ...(jit !== undefined && { jit }) };
+    const plugin = await backend(options.backend, choice);
     return assemble(options, given, ports, plugin, saved);
   };
 }

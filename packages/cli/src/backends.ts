@@ -6,11 +6,14 @@ import { type CpuBackend, VmmError, type VmPlugin } from '@cloister/core';
 import type { TapDevice } from '@cloister/virtio';
 import { isMissingModule } from './module-loader.js';
 import type { BackendChoice } from './probe.js';
-import type { BackendName } from './run-options.js';
+import type { BackendName, JitMode } from './run-options.js';
 
-/** Which processor the guest gets: `MODEL[,+feature,-feature]`, see `@cloister/core/cpu`. */
+/** Which processor the guest gets. */
 export interface CpuChoice {
+  /** `MODEL[,+feature,-feature]`, see `@cloister/core/cpu`. */
   readonly cpu?: string;
+  /** Translation; of the emulated processor alone. */
+  readonly jit?: JitMode;
 }
 
 /** What a backend's package exports to the command. */
@@ -36,6 +39,12 @@ export const BACKEND_CHOICES: readonly BackendChoice[] = [
 /** The plugin that brings the backend. */
 export async function backendPlugin(name: BackendName, choice: CpuChoice = {}): Promise<VmPlugin> {
   if (name === 'emu') return (await import('@cloister/backend-emu')).emulated(choice);
+  if (choice.jit !== undefined) {
+    throw new VmmError('invalid-config', `backend ${name} translates nothing`, {
+      remedy: 'leave --jit out, or use --backend emu',
+      path: 'jit',
+    });
+  }
   return (await kvmPackage('backend kvm', 'use --backend emu')).kvm(choice);
 }
 

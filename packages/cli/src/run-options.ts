@@ -27,6 +27,9 @@ export type BackendName = (typeof BACKENDS)[number];
 export const VIRTIO = ['mmio', 'pci'] as const;
 export type VirtioTransport = (typeof VIRTIO)[number];
 
+/** Translation of the emulated processor's code, see `@cloister/backend-emu`. */
+export const JIT_MODES = ['off', 'on', 'stress'] as const;
+export type JitMode = (typeof JIT_MODES)[number];
 export const CONSOLES = ['serial', 'virtio'] as const;
 export type ConsoleChoice = (typeof CONSOLES)[number];
 
@@ -45,6 +48,7 @@ export interface PluginChoice {
 export interface RawOptions {
   readonly backend?: BackendName;
   readonly cpu?: string;
+  readonly jit?: JitMode;
   readonly memory?: string | number;
   readonly cpus?: string | number;
   readonly kernel?: string;
@@ -95,6 +99,7 @@ export interface RunOptions {
   readonly backend: BackendName;
   /** `MODEL[,+feature,-feature]`; undefined: the default model. */
   readonly cpu: string | undefined;
+  readonly jit: JitMode | undefined;
   readonly memory: number;
   readonly cpus: number;
   readonly kernel: string | undefined;
@@ -134,6 +139,7 @@ export interface RunOptions {
 export const DEFAULTS: RunOptions = {
   backend: 'emu',
   cpu: undefined,
+  jit: undefined,
   memory: 256 * 2 ** 20,
   cpus: 1,
   kernel: undefined,
@@ -219,6 +225,7 @@ function readLayer(source: OptionSource): Layer {
   return withoutUndefined<Layer>({
     backend: raw.backend,
     cpu: raw.cpu,
+    jit: raw.jit,
     memory: read('memory', raw.memory, size, 'a size above 0 such as 256M or 1G'),
     cpus: read('cpus', raw.cpus, count, 'a whole number above 0'),
     kernel: path(raw.kernel),

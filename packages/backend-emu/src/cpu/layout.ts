@@ -142,6 +142,13 @@ export const PDPTE = 0x5e0;
 /** Bytes of the architectural record: what a snapshot copies and a world switch swaps. */
 export const RECORD_SIZE = 0x600;
 
+/**
+ * What the summary counts of translated regions, no state of the vCPU: instructions executed in
+ * them, and how often they were left, by reason (`jit/region-function.ts`). i64 each.
+ */
+export const REGION_INSTRUCTIONS = 0x600;
+export const REGION_EXITS = 0x608;
+
 export const ACTIVITY_RUNNING = 0;
 export const ACTIVITY_HALTED = 1;
 export const ACTIVITY_WAIT_SIPI = 2;

@@ -11,6 +11,7 @@ import { Emitter } from '../isa/emitter.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import { type CoreFunctions, type Flow, OUTCOME } from '../isa/flow.js';
 import * as R from '../isa/op-record.js';
+import { EXIT_MASK } from '../jit/exit.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
 import { addressBody, eflagsBody, setStatusBody } from './core-functions.js';
@@ -29,6 +30,8 @@ import {
   HANDLER_CROSS,
   HANDLER_FALL,
   HANDLER_FALL_LEGACY,
+  HANDLER_HEAD,
+  HANDLER_REGION,
   HANDLER_STALE,
   HANDLER_STOP,
   type HandlerSet,
@@ -68,6 +71,12 @@ class CaseEmitter extends Emitter {
   }
 }
 
+/** Handlers of the op cache's own, by number. */
+const SPECIAL = [
+  ...[HANDLER_STALE, HANDLER_STOP, HANDLER_FALL, HANDLER_FALL_LEGACY, HANDLER_CROSS],
+  ...[HANDLER_HEAD, HANDLER_REGION],
+];
+
 class CoreModuleBuilder {
   readonly #module: ModuleBuilder;
   readonly #cpuBase: number;
@@ -76,6 +85,7 @@ class CoreModuleBuilder {
   readonly #deadline: number;
   readonly #crossing: number;
   readonly #handlerType: number;
+  readonly #regionType: number;
 
   constructor(
     memory: MemoryLimits,
@@ -104,6 +114,7 @@ class CoreModuleBuilder {
     this.#deadline = imported('deadline', 1);
     this.#crossing = imported('crossing', 1);
     this.#handlerType = module.typeIndex({ params: ['i32'], results: ['i32'] });
+    this.#regionType = module.typeIndex({ params: ['i32', 'i32'], results: ['i32'] });
     this.#functions = {
       ...imports,
       addressSlow: module.declare('addressSlow', { params: i32(3), results: ['i64'] }),
@@ -119,6 +130,7 @@ class CoreModuleBuilder {
     module.setBody(eflags, eflagsBody(this.#cpuBase));
     module.setBody(setStatus, setStatusBody(this.#cpuBase, eflags));
     module.exportFunction('eflags', eflags);
+    module.exportTable('functions');
     for (const info of this.handlers.cold) this.#buildCold(info);
     this.#buildRun();
     return this.#module.build();
@@ -238,15 +250,14 @@ class CoreModuleBuilder {
 
   #switch(loop: LoopContext): void {
     const { code, op } = loop;
-    const special = [HANDLER_STALE, HANDLER_STOP, HANDLER_FALL, HANDLER_FALL_LEGACY, HANDLER_CROSS];
-    const count = special.length + this.handlers.cases.length;
+    const count = SPECIAL.length + this.handlers.cases.length;
     const otherwise = code.openBlock();
     const labels = Array.from({ length: count }, () => code.openBlock()).reverse();
     code.scope(() => {
       const handler = code.load('i32.load16_u', op, R.OP_HANDLER);
       code.brTable(handler, labels, otherwise);
     });
-    for (const number of special) {
+    for (const number of SPECIAL) {
       code.close();
       code.scope(() => this.#special(loop, number));
     }
@@ -328,6 +339,12 @@ class CoreModuleBuilder {
         code.br(loop.dispatch);
         return;
       }
+      case HANDLER_HEAD:
+        this.#advance(loop);
+        return;
+      case HANDLER_REGION:
+        this.#region(loop);
+        return;
       default: {
         x.if(code.call(this.#crossing, 'i32', op), () => this.#advance(loop));
         code.set(loop.target, x.add(page, x.sub(next, length)));
@@ -335,6 +352,39 @@ class CoreModuleBuilder {
         code.br(loop.dispatch);
       }
     }
+  }
+
+  /** Executes a region from the block on whose head is `op`, and goes on where it says. */
+  #region(loop: LoopContext): void {
+    const { code, cpu, op } = loop;
+    const x = new FlagEmitter(code, cpu);
+    const before = x.state32(L.BUDGET);
+    // A deadline falls into the block.
+    x.if(x.ltS(before, x.i32(0)), () => this.#advance(loop));
+    const slot = code.load('i32.load', op, R.OP_REGION);
+    const entry = code.load('i32.load', op, R.OP_ENTRY);
+    const started = code.load('i32.load8_u', op, R.OP_REMAINING);
+    const result = code.callIndirect(this.#regionType, 'i32', slot, cpu, entry);
+    const budget = x.state32(L.BUDGET);
+    const executed = x.variable(x.add(x.sub(before, budget), started));
+    const counter = x.add(cpu, x.shl(x.and(result, x.i32(EXIT_MASK)), x.i32(3)));
+    const times = code.load('i64.load', counter, L.REGION_EXITS);
+    code.store('i64.store', counter, x.add(times, x.i64(1)), L.REGION_EXITS);
+    const count = (): void => {
+      const sum = x.add(x.state64(L.REGION_INSTRUCTIONS), code.op('i64.extend_i32_s', executed));
+      x.setState64(L.REGION_INSTRUCTIONS, sum);
+    };
+    x.if(x.eqz(result), () => {
+      count();
+      code.set(loop.target, x.state64(L.RIP));
+      code.set(loop.refund, x.i32(0));
+      code.br(loop.dispatch);
+    });
+    code.set(op, x.and(result, x.i32(~EXIT_MASK)));
+    code.set(executed, x.sub(executed, code.load('i32.load8_u', op, R.OP_REMAINING)));
+    count();
+    code.brIf(x.ltS(budget, x.i32(0)), loop.late);
+    code.br(loop.next);
   }
 
   #callCold(loop: LoopContext): void {

@@ -20,7 +20,10 @@ export const HANDLER_FALL = 2;
 export const HANDLER_FALL_LEGACY = 3;
 /** The next instruction lies across a page boundary: check where its second page is. */
 export const HANDLER_CROSS = 4;
-const FIRST_FORM = 5;
+/** Head of a block: nothing to do; or a region to be entered (`jit/`). */
+export const HANDLER_HEAD = 5;
+export const HANDLER_REGION = 6;
+const FIRST_FORM = 7;
 
 /** One instruction of a case. */
 export interface CaseItem {

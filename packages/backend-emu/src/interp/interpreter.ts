@@ -18,7 +18,13 @@ import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
 import type { CoreImports } from './core-module.js';
 import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
-import { formOfHandler, HANDLER_STOP, plainHandler } from './handlers.js';
+import {
+  formOfHandler,
+  HANDLER_HEAD,
+  HANDLER_REGION,
+  HANDLER_STOP,
+  plainHandler,
+} from './handlers.js';
 import { MODE_SINGLE, type OpCache } from './op-cache.js';
 
 const W = (offset: number): number => offset >> 2;
@@ -53,15 +59,31 @@ export interface InterpreterOptions {
   readonly opCache: OpCache;
   /** Runs a system function by number and gives its outcome. */
   readonly callSystem: (number: number) => number;
+  /** Translates what is executed often. */
+  readonly sampler?: Sampler;
+}
+
+/** Who is told which blocks are executed, and decides about translation. */
+export interface Sampler {
+  /** Instructions between two samples; 0: none. */
+  readonly interval: number;
+  /** The block whose first record or head is at `record` is being executed. */
+  sample(record: number): void;
+  /** The block that is entered at `target` was found, at its first execution or a later one. */
+  found(target: number): number;
 }
 
 export class Interpreter {
   /** Instructions executed when BUDGET is zero. */
   #deadline = 0;
   #running = false;
+  /** Instructions up to the deadline that BUDGET does not have yet: it is given them in parts. */
+  #reserve = 0;
   /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
   readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
+  /** Functions that records and heads name by number. */
+  readonly functions: WebAssembly.Table;
   readonly #run: () => number;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
@@ -97,6 +119,7 @@ export class Interpreter {
     const env = { memory, cpuBase, ...imports };
     const instance = new WebAssembly.Instance(options.module, { env: { ...env } });
     this.#run = instance.exports.run as () => number;
+    this.functions = instance.exports.functions as WebAssembly.Table;
   }
 
   /** Instructions of pages with a breakpoint on code may run: else the run ends before them. */
@@ -110,7 +133,7 @@ export class Interpreter {
 
   /** Instructions executed so far, not counting one in execution. */
   get executed(): number {
-    const left = this.#words[BUDGET];
+    const left = this.#words[BUDGET] + this.#reserve;
     if (!this.#running) return this.#deadline - left;
     const op = this.#words[CUR_OP];
     return this.#deadline - left - (op === 0 ? 0 : this.#bytes[op + R.OP_REMAINING]);
@@ -119,27 +142,30 @@ export class Interpreter {
   /** Sets the count, e.g. from a snapshot. */
   set executed(count: number) {
     this.#deadline = count;
+    this.#reserve = 0;
     this.#words[BUDGET] = 0;
   }
 
   /** Runs at most `slice` instructions from RIP. RIP is up to date afterwards. */
   run(slice: number): InterpreterEnd {
     const words = this.#words;
-    this.#deadline += slice - words[BUDGET];
+    this.#deadline += slice - words[BUDGET] - this.#reserve;
     words[BUDGET] = slice;
+    this.#reserve = 0;
+    this.#divide();
     words[CUR_OP] = 0;
     this.#running = true;
     let end: number;
     do {
       end = this.#run();
       this.#unpatch();
-    } while (end === RUN_STOP && words[BUDGET] > 0);
+    } while (end === RUN_STOP && words[BUDGET] + this.#reserve > 0);
     this.#running = false;
     if (this.#ahead) {
       this.#ahead = false;
       return 'leave';
     }
-    if (end === RUN_FAULT && words[CUR_OP] === 0 && words[BUDGET] <= 0) {
+    if (end === RUN_FAULT && words[CUR_OP] === 0 && words[BUDGET] + this.#reserve <= 0) {
       // The fetch behind the deadline: whatever comes there comes before it.
       words[W(L.FAULT_VECTOR)] = -1;
       return 'deadline';
@@ -148,15 +174,44 @@ export class Interpreter {
     return end === RUN_FAULT ? 'fault' : end === RUN_LEAVE ? 'leave' : 'deadline';
   }
 
+  /** Leaves BUDGET what there is up to the next sample; the reserve has the rest. */
+  #divide(): void {
+    const { sampler } = this.#options;
+    const words = this.#words;
+    if (sampler === undefined || sampler.interval === 0) return;
+    const whole = words[BUDGET] + this.#reserve;
+    words[BUDGET] = Math.min(whole, sampler.interval);
+    this.#reserve = whole - words[BUDGET];
+  }
+
+  /** Whether records are patched for a deadline. */
+  get patched(): boolean {
+    return this.#patches.length > 0;
+  }
+
+  /** Has the jump caches lead to new targets of blocks. */
+  redirect(targets: ReadonlyMap<number, number>): void {
+    const words = this.#words;
+    for (const first of [L.JUMP_SUPERVISOR >> 2, L.JUMP_USER >> 2]) {
+      const end = first + ((L.JUMP_ENTRIES * L.JUMP_ENTRY_SIZE) >> 2);
+      for (let at = first + 3; at < end; at += L.JUMP_ENTRY_SIZE >> 2) {
+        if (words[at] === 0) continue;
+        const target = targets.get(words[at]);
+        if (target !== undefined) words[at] = target;
+      }
+    }
+  }
+
   /** Ends the run under way after at most `count` more instructions than the one in execution. */
   shorten(count: number): void {
     if (!this.#running) return;
     const words = this.#words;
     const op = words[CUR_OP];
     const rest = op === 0 ? 0 : this.#bytes[op + R.OP_REMAINING] - 1;
-    const cut = words[BUDGET] + rest - count;
+    const cut = words[BUDGET] + this.#reserve + rest - count;
     if (cut <= 0) return;
-    words[BUDGET] -= cut;
+    words[BUDGET] -= cut - this.#reserve;
+    this.#reserve = 0;
     this.#deadline -= cut;
     if (words[BUDGET] < 0 && rest > count)
       this.#patch(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
@@ -267,6 +322,7 @@ export class Interpreter {
         return 0;
       }
     }
+    if (record !== 0) record = this.#options.sampler?.found(record) ?? record;
     if (record !== 0 && !breaks) this.#cacheJump(record);
     return record;
   }
@@ -311,17 +367,27 @@ export class Interpreter {
     if (!opCache.hasRoom) return 0;
     const host = this.#fetch(0);
     if (host < 0) return 0;
-    const record = opCache.block(host, this.#words[MODE], () => -1);
+    let record = opCache.block(host, this.#words[MODE], () => -1);
     // A crossing target, or a branch that its own target's decoding made stale, stays unlinked.
     if (record === 0) return 0;
+    opCache.noteLink(op, record);
+    record = this.#options.sampler?.found(record) ?? record;
     this.#allWords[(op + R.OP_LINK) >> 2] = record;
     const left = this.#bytes[op + R.OP_REMAINING] - 1;
     this.#halves[(op + R.OP_REFUND) >> 1] = left - this.#bytes[record + R.OP_REMAINING];
     return record;
   }
 
-  #atDeadline(op: number): number {
+  #atDeadline(late: number): number {
     const words = this.#words;
+    if (this.#reserve > 0) {
+      this.#options.sampler?.sample(late);
+      this.#divide();
+      if (words[BUDGET] >= 0) return 0;
+    }
+    const handler = this.#halves[late >> 1];
+    const isHead = handler === HANDLER_HEAD || handler === HANDLER_REGION;
+    const op = isHead ? late + R.OP_SIZE : late;
     const allowed = words[BUDGET] + this.#bytes[op + R.OP_REMAINING];
     if (allowed > 0) {
       this.#patch(op + allowed * R.OP_SIZE, op);

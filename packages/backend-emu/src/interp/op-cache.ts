@@ -7,12 +7,16 @@
  *
  * Self-modifying code is exact: a write to a page with blocks makes every record of each block that
  * it touches stale, the block in execution included. Memory is given back only all at once.
+ *
+ * Where code is translated (`jit/`), a block has a head: a record before the first that does
+ * nothing, or enters a region. Blocks then end behind what a region leaves to the interpreter too.
  */
 
 import { MODE_16, MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { Decoded } from '../decode/decoded.js';
 import { DECODED, type Decoder } from '../decode/decoder.js';
 import { MAX_LENGTH } from '../decode/instruction-bytes.js';
+import type { FormInfo } from '../decode/variant.js';
 import * as R from '../isa/op-record.js';
 import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
 import { BlockFusion } from './block-fusion.js';
@@ -20,6 +24,7 @@ import {
   HANDLER_CROSS,
   HANDLER_FALL,
   HANDLER_FALL_LEGACY,
+  HANDLER_HEAD,
   HANDLER_STALE,
   type HandlerSet,
 } from './handlers.js';
@@ -28,14 +33,15 @@ import {
 export const MODE_SINGLE = 64;
 /** Instructions in a block at most: a record counts them in 8 bits. */
 const BLOCK_LIMIT = 64;
-/** Records that a block takes at most: CROSS, instructions, FALL. */
-const BLOCK_RECORDS = BLOCK_LIMIT + 2;
+/** Records that a block takes at most: head, CROSS, instructions, FALL. */
+const BLOCK_RECORDS = BLOCK_LIMIT + 3;
 const MODES = 128;
 const PAGE_OFFSET = PAGE_SIZE - 1;
 
-interface Block {
+export interface Block {
   /** Where it begins: what it is found by, and the mode's map. */
   readonly key: number;
+  readonly mode: number;
   readonly found: Map<number, Block>;
   /** Address of the first record and their count. */
   readonly record: number;
@@ -43,6 +49,20 @@ interface Block {
   /** Byte range in the page; a crossing instruction also has one in the next. */
   readonly start: number;
   readonly end: number;
+  /** Where it is entered: its first record, or its head. */
+  target: number;
+  /** Branches that are linked to it, where code is translated. */
+  readonly linked: number[];
+}
+
+/** What translates blocks. */
+export interface BlockTranslator {
+  /** Whether a block ends behind an instruction: a region leaves it to the interpreter. */
+  ends(info: FormInfo): boolean;
+  /** `block` is void, as all of a region with it. */
+  killed(block: Block): void;
+  /** All blocks are. */
+  reset(): void;
 }
 
 /** Finds the second page of an instruction: its byte offset in the memory, or -1 (a fault). */
@@ -62,6 +82,8 @@ export interface OpCacheOptions {
    * is executed, unless the instruction before it in its block faults.
    */
   readonly onDecoded?: (decoded: Decoded) => void;
+  /** Translates blocks; they have heads then. */
+  readonly translator?: BlockTranslator;
 }
 
 export class OpCache {
@@ -74,6 +96,8 @@ export class OpCache {
   readonly #blocks = Array.from({ length: MODES }, () => new Map<number, Block>());
   readonly #frames = new Map<number, Block[]>();
   readonly #crossings = new Map<number, Block>();
+  /** Blocks with heads, by their first record. */
+  readonly #heads = new Map<number, Block>();
   readonly #bytes: Uint8Array;
   readonly #halves: Uint16Array;
   readonly #words: Int32Array;
@@ -107,9 +131,33 @@ export class OpCache {
     const key = host | 0;
     const found = this.#blocks[mode];
     const known = found.get(key);
-    if (known !== undefined) return known.record;
+    if (known !== undefined) return known.target;
     if (!this.hasRoom) this.reset();
     return this.#decodeBlock(found, host, mode, nextPage);
+  }
+
+  /** The block at `host`, if it is known and has a head. */
+  find(host: number, mode: number): Block | undefined {
+    const block = this.#blocks[mode].get(host | 0);
+    return block !== undefined && this.#heads.has(block.record) ? block : undefined;
+  }
+
+  /** The block whose first record or head is at `record`. */
+  blockOf(record: number): Block | undefined {
+    return this.#heads.get(record) ?? this.#heads.get(record + R.OP_SIZE);
+  }
+
+  /** Has `block` entered at its head, which has that handler; or, without one, as decoded. */
+  setHead(block: Block, handler: number): void {
+    const head = block.record - R.OP_SIZE;
+    this.#halves[(head + R.OP_HANDLER) >> 1] = handler;
+    block.target = handler === HANDLER_HEAD ? block.record : head;
+    for (const op of block.linked) this.#words[(op + R.OP_LINK) >> 2] = block.target;
+  }
+
+  /** Notes that the branch `op` is linked to the block that is entered at `target`. */
+  noteLink(op: number, target: number): void {
+    if (this.#options.translator !== undefined) this.blockOf(target)?.linked.push(op);
   }
 
   get handlers(): HandlerSet {
@@ -128,6 +176,8 @@ export class OpCache {
     this.#frames.clear();
     for (const found of this.#blocks) found.clear();
     this.#crossings.clear();
+    this.#heads.clear();
+    this.#options.translator?.reset();
     this.#next = this.#options.base;
     this.resets++;
     this.epoch++;
@@ -135,7 +185,9 @@ export class OpCache {
   }
 
   #decodeBlock(found: Map<number, Block>, host: number, mode: number, nextPage: NextPage): number {
-    const first = this.#next;
+    const { translator } = this.#options;
+    const hasHead = translator !== undefined && mode === MODE_64;
+    const first = this.#next + (hasHead ? R.OP_SIZE : 0);
     const pageStart = host - (host & PAGE_OFFSET);
     const pageEnd = pageStart + PAGE_SIZE;
     const { out } = this.#decoder;
@@ -154,21 +206,29 @@ export class OpCache {
       this.#write(first + count * R.OP_SIZE, at - pageStart, mode);
       count++;
       if (alone || info.description.ends === true) break;
+      if (hasHead && translator.ends(info)) break;
       if (this.#options.onDecoded !== undefined && info.operands.at(-1)?.kind === 'j') break;
     }
     this.#close(first, count, at - pageStart, mode);
+    const block: Block = {
+      key: host | 0,
+      mode,
+      found,
+      record: first,
+      count: count + 1,
+      start: host - pageStart,
+      end: at - pageStart,
+      target: first,
+      linked: [],
+    };
+    if (hasHead) {
+      const head = first - R.OP_SIZE;
+      this.#bytes.copyWithin(head, first, first + R.OP_SIZE);
+      this.#halves[(head + R.OP_HANDLER) >> 1] = HANDLER_HEAD;
+      this.#heads.set(first, block);
+    }
     this.#fusion.fuse(first, count);
-    this.#enter(
-      {
-        key: host | 0,
-        found,
-        record: first,
-        count: count + 1,
-        start: host - pageStart,
-        end: at - pageStart,
-      },
-      pageStart,
-    );
+    this.#enter(block, pageStart);
     return first;
   }
 
@@ -193,7 +253,10 @@ export class OpCache {
     this.#bytes[first + R.OP_REMAINING] = 1;
     this.#next = first + 3 * R.OP_SIZE;
     const start = host & PAGE_OFFSET;
-    const block = { key: host | 0, found, record: first, count: 3, start, end };
+    const block: Block = {
+      ...{ key: host | 0, mode, found, record: first, count: 3, start, end, target: first },
+      linked: [],
+    };
     this.#enter(block, pageStart);
     this.#crossings.set(first, block);
     this.#register({ ...block, start: 0, end: end - PAGE_SIZE }, second);
@@ -300,7 +363,9 @@ export class OpCache {
     this.invalidated++;
     this.#crossings.delete(block.record);
     if (this.#alive(block)) block.found.delete(block.key);
-    for (let i = 0; i < block.count; i++) {
+    const hasHead = this.#heads.delete(block.record);
+    if (hasHead) this.#options.translator?.killed(block);
+    for (let i = hasHead ? -1 : 0; i < block.count; i++) {
       this.#halves[(block.record + i * R.OP_SIZE + R.OP_HANDLER) >> 1] = HANDLER_STALE;
     }
   }

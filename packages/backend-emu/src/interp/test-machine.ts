@@ -7,6 +7,8 @@ import { CpuRecord } from '../cpu/record.js';
 import { Decoder } from '../decode/decoder.js';
 import { fpuFunctions } from '../fpu/functions.js';
 import '../isa/index.js';
+import type { JitMode } from '../jit/mode.js';
+import { Translator } from '../jit/translator.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
 import { PhysicalMemory } from '../mmu/physical.js';
@@ -28,6 +30,8 @@ export interface TestMachine {
   readonly physical: PhysicalMemory;
   readonly interpreter: Interpreter;
   readonly opCache: OpCache;
+  /** Undefined when code is not translated. */
+  readonly translator: Translator | undefined;
   /** Numbers of the system functions that were called. */
   readonly systemCalls: string[];
   /** Puts code at guest address `at` and RIP on it. */
@@ -55,7 +59,7 @@ function coreOnce(): Core {
  * A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. One that is
  * not `fused` executes every instruction by its own handler.
  */
-export function testMachine(ramBase = RAM, fused = true): TestMachine {
+export function testMachine(ramBase = RAM, fused = true, jit: JitMode = 'off'): TestMachine {
   const memory = new WebAssembly.Memory({ initial: (ramBase + RAM_SIZE) / 65536 });
   const record = new CpuRecord(memory.buffer, CPU_BASE);
   const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size: RAM_SIZE });
@@ -82,7 +86,12 @@ export function testMachine(ramBase = RAM, fused = true): TestMachine {
   const access = new MemoryAccess(record, mmu, { read: () => {}, write: () => {} });
   const systemCalls: string[] = [];
   const { names, core, module } = coreOnce();
+  const { handlers } = core;
+  const translator =
+    jit === 'off' ? undefined : new Translator({ mode: jit, memory, handlers, now: () => 0 });
+  const withTranslator = translator === undefined ? {} : { translator, sampler: translator };
   const opCache = new OpCache({
+    ...withTranslator,
     physical,
     handlers: fused ? core.handlers : unfused(core.handlers),
     decoder: new Decoder(),
@@ -99,13 +108,14 @@ export function testMachine(ramBase = RAM, fused = true): TestMachine {
     return FAULT;
   };
   const options = { memory, module, record, mmu, access, opCache, callSystem };
-  const interpreter = new Interpreter(options);
+  const interpreter = new Interpreter({ ...options, ...withTranslator });
+  translator?.connect(opCache, [interpreter]);
   const load = (at: number, code: readonly number[]): void => {
     physical.bytes.set(code, at);
     physical.written(at, code.length);
     record.setPair(L.RIP, at, 0);
   };
-  return { record, physical, interpreter, opCache, systemCalls, load };
+  return { record, physical, interpreter, opCache, translator, systemCalls, load };
 }
 
 /** The same handlers without what there would be to choose. */

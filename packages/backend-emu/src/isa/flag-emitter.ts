@@ -16,7 +16,7 @@ import * as L from '../cpu/layout.js';
 import type { Value } from '../wasm/code.js';
 import { ArithmeticEmitter } from './arithmetic-emitter.js';
 
-const TOP = -(2n ** 63n);
+export const TOP = -(2n ** 63n);
 
 export type FlagName = 'CF' | 'OF' | 'ZF' | 'SF' | 'PF' | 'AF';
 
@@ -89,34 +89,34 @@ export class FlagEmitter extends ArithmeticEmitter {
     this.setState64(L.FLAG_ADJ, adjust);
   }
 
-  #auxiliary(a: Value, b: Value, result: Value): Value {
+  protected auxiliary(a: Value, b: Value, result: Value): Value {
     return this.and(this.xor(this.xor(a, b), result), this.i64(0x10));
   }
 
-  #aligned(carries: Value, size: number): Value {
+  protected aligned(carries: Value, size: number): Value {
     return size === 64 ? carries : this.shl(carries, this.i64(64 - size));
   }
 
   /** Carry vector of a + b (+ carry) = result: carries are a's bits where b's are the same. */
-  #addCarries(a: Value, b: Value, result: Value): Value {
+  protected addCarries(a: Value, b: Value, result: Value): Value {
     return this.xor(a, this.and(this.xor(a, this.not(result)), this.xor(a, b)));
   }
 
   /** Borrow vector of a - b (- borrow) = result: b's bits where a's differ, else the result's. */
-  #subCarries(a: Value, b: Value, result: Value): Value {
+  protected subCarries(a: Value, b: Value, result: Value): Value {
     return this.xor(result, this.and(this.xor(result, b), this.xor(a, b)));
   }
 
   /** Flags of `result` = a + b, with or without carry in; all sign-extended from `size`. */
   flagsOfAdd(a: Value, b: Value, result: Value, size: number): void {
-    const carries = this.#aligned(this.#addCarries(a, b, result), size);
-    this.setFlagWords(result, carries, this.#auxiliary(a, b, result));
+    const carries = this.aligned(this.addCarries(a, b, result), size);
+    this.setFlagWords(result, carries, this.auxiliary(a, b, result));
   }
 
   /** Flags of `result` = a - b - `borrow`. */
   flagsOfSub(a: Value, b: Value, result: Value, size: number, borrow?: Value): void {
-    const carries = this.#aligned(this.#subCarries(a, b, result), size);
-    this.setFlagWords(result, carries, this.#auxiliary(a, b, result));
+    const carries = this.aligned(this.subCarries(a, b, result), size);
+    this.setFlagWords(result, carries, this.auxiliary(a, b, result));
     if (this.#words !== null && borrow === undefined)
       this.#words = { ...this.#words, compared: [a, b] };
   }
@@ -128,28 +128,33 @@ export class FlagEmitter extends ArithmeticEmitter {
 
   /** Flags of INC and DEC: like an addition, but CF stays. */
   flagsOfStep(a: Value, step: 1 | -1, result: Value, size: number): void {
+    const carries = this.stepCarries(a, step, result, size, this.carries());
+    this.setFlagWords(result, carries, this.auxiliary(a, this.i64(1), result));
+  }
+
+  /** Carry vector of a + step = result, with CF as in the carry vector `before`. */
+  protected stepCarries(a: Value, step: 1 | -1, result: Value, size: number, before: Value): Value {
     const one = this.i64(1);
-    const vector = step === 1 ? this.#addCarries(a, one, result) : this.#subCarries(a, one, result);
-    const aligned = this.#aligned(vector, size);
+    const vector = step === 1 ? this.addCarries(a, one, result) : this.subCarries(a, one, result);
+    const aligned = this.aligned(vector, size);
     const overflow = this.and(this.xor(aligned, this.shl(aligned, one)), this.i64(TOP));
-    const carry = this.and(this.carries(), this.i64(TOP));
-    const carries = this.or(carry, this.shrU(this.xor(carry, overflow), one));
-    this.setFlagWords(result, carries, this.#auxiliary(a, one, result));
+    const carry = this.and(before, this.i64(TOP));
+    return this.or(carry, this.shrU(this.xor(carry, overflow), one));
   }
 
   /** Result flags (SF, ZF, PF) of `result`, with CF and OF given as i32 0 or 1; AF cleared. */
   flagsOfResult(result: Value, cf: Value, of: Value): void {
-    this.setFlagWords(result, this.#carryWord(cf, of), this.i64(0));
+    this.setFlagWords(result, this.carryWord(cf, of), this.i64(0));
   }
 
-  #carryWord(cf: Value, of: Value): Value {
+  protected carryWord(cf: Value, of: Value): Value {
     const carry = this.shl(this.widen(cf), this.i64(63));
     return this.or(carry, this.shl(this.widen(this.xor(cf, of)), this.i64(62)));
   }
 
   /** Sets CF and OF (i32 0 or 1), leaving the others. */
   setCarryOverflow(cf: Value, of: Value): void {
-    this.#setWord(L.FLAG_CV, this.#carryWord(cf, of));
+    this.#setWord(L.FLAG_CV, this.carryWord(cf, of));
   }
 
   /** Sets CF (i32 0 or 1), leaving the others. */
@@ -159,16 +164,20 @@ export class FlagEmitter extends ArithmeticEmitter {
 
   /** Sets ZF (i32 0 or 1), leaving the others. */
   setZero(zf: Value): void {
-    const sf = this.flag('SF');
-    const pf = this.flag('PF');
+    const { result, adjust } = this.zeroWords(zf, this.flag('SF'), this.flag('PF'));
+    this.#setWord(L.FLAG_RES, result);
+    this.#setWord(L.FLAG_ADJ, adjust);
+  }
+
+  /** Result and adjustment that say `zf`, and all else as before. */
+  protected zeroWords(zf: Value, sf: Value, pf: Value): { result: Value; adjust: Value } {
     // A non-zero result needs a byte whose parity and a sign that the adjustment puts right.
     const result = this.select(zf, this.i64(0), this.i64(1));
     const parityIsEven = zf;
     const fix = this.shl(this.widen(this.xor(pf, parityIsEven)), this.i64(8));
     const sign = this.shl(this.widen(sf), this.i64(63));
     const auxiliary = this.and(this.adjust(), this.i64(0x10));
-    this.#setWord(L.FLAG_RES, result);
-    this.#setWord(L.FLAG_ADJ, this.or(this.or(auxiliary, fix), sign));
+    return { result, adjust: this.or(this.or(auxiliary, fix), sign) };
   }
 
   /** A flag as i32 0 or 1. */

@@ -36,6 +36,10 @@ export const OP_REFUND = 6;
 /** i64: displacement; relative to RIP_PAGE for RIP-relative operands and for branches. */
 export const OP_DISPLACEMENT = 24;
 
+/** u32, in heads of blocks: slot of the region's function, and which of its entries this is. */
+export const OP_REGION = 16;
+export const OP_ENTRY = 24;
+
 /** Base + displacement is the whole address when none of these is set. */
 export const EA_INDEX = 1;
 export const EA_SEGMENT = 2;

@@ -79,6 +79,18 @@ export class CodeEmitter {
     return this.#code.length;
   }
 
+  /** Takes a local out of its scope: it lives until `release`. False if it is not of this scope. */
+  keep(value: Value): boolean {
+    const at = this.#scopeLocals.findIndex(({ local }) => local === value.local);
+    if (at >= 0) this.#scopeLocals.splice(at, 1);
+    return at >= 0;
+  }
+
+  /** Gives a kept local back. */
+  release({ type, local }: Value): void {
+    if (local >= this.params.length) this.#free[type].push(local);
+  }
+
   finish(): { locals: readonly ValueType[]; code: Uint8Array } {
     if (this.#depth !== 0) throw new Error('unbalanced blocks');
     this.#code.u8(END);
@@ -127,7 +139,8 @@ export class CodeEmitter {
     return { type: 'f64', local: -1, constant: value };
   }
 
-  #push(value: Value): void {
+  /** Emits what puts `value` on the stack. */
+  protected push(value: Value): void {
     const { constant } = value;
     if (constant === null) {
       this.#code.u8(0x20);
@@ -149,6 +162,11 @@ export class CodeEmitter {
     }
   }
 
+  /** Emits a plain instruction on what is on the stack; its result stays there. */
+  protected plain(name: string): void {
+    this.#code.u8(OPCODES.get(name) as number);
+  }
+
   #pop(type: ValueType): Value {
     const value = this.newLocal(type);
     this.#code.u8(0x21);
@@ -159,7 +177,7 @@ export class CodeEmitter {
   /** Assigns a local made by `newLocal` or `variable`. */
   set(target: Value, value: Value): void {
     if (target.type !== value.type) throw new Error(`set ${target.type} to ${value.type}`);
-    this.#push(value);
+    this.push(value);
     this.#code.u8(0x21);
     this.#code.u32(target.local);
   }
@@ -173,7 +191,7 @@ export class CodeEmitter {
 
   /** A numeric instruction by name, e.g. `op('i64.add', a, b)`. */
   op(name: string, ...operands: readonly Value[]): Value {
-    for (const operand of operands) this.#push(operand);
+    for (const operand of operands) this.push(operand);
     const plain = OPCODES.get(name);
     if (plain !== undefined) {
       this.#code.u8(plain);
@@ -188,7 +206,7 @@ export class CodeEmitter {
 
   /** A lane instruction: extract (one operand) or replace (two). */
   lane(name: string, lane: number, ...operands: readonly Value[]): Value {
-    for (const operand of operands) this.#push(operand);
+    for (const operand of operands) this.push(operand);
     const code = LANE_OPCODES.get(name);
     if (code === undefined) throw new Error(`unknown lane instruction ${name}`);
     this.#code.u8(0xfd);
@@ -201,8 +219,8 @@ export class CodeEmitter {
 
   /** i8x16.shuffle with 16 constant lane numbers. */
   shuffle(a: Value, b: Value, lanes: readonly number[]): Value {
-    this.#push(a);
-    this.#push(b);
+    this.push(a);
+    this.push(b);
     this.#code.u8(0xfd);
     this.#code.u32(13);
     this.#code.raw(new Uint8Array(lanes));
@@ -226,7 +244,7 @@ export class CodeEmitter {
     const wide = ['i64.f32_s', 'i64.f32_u', 'i64.f64_s', 'i64.f64_u'];
     const number = [...names, ...wide].indexOf(name);
     if (number < 0) throw new Error(`unknown conversion ${name}`);
-    this.#push(operand);
+    this.push(operand);
     this.#code.u8(0xfc);
     this.#code.u32(number);
     return this.#pop(number < 4 ? 'i32' : 'i64');
@@ -234,14 +252,14 @@ export class CodeEmitter {
 
   /** A load by name, e.g. `load('i64.load32_s', base, 8)`; unaligned is allowed. */
   load(name: string, address: Value, offset = 0): Value {
-    this.#push(address);
+    this.push(address);
     this.#memory(name, offset);
     return this.#pop(name.startsWith('v128.') ? 'v128' : (name.slice(0, 3) as ValueType));
   }
 
   store(name: string, address: Value, value: Value, offset = 0): void {
-    this.#push(address);
-    this.#push(value);
+    this.push(address);
+    this.push(value);
     this.#memory(name, offset);
   }
 
@@ -260,19 +278,19 @@ export class CodeEmitter {
   }
 
   memoryCopy(target: Value, source: Value, length: Value): void {
-    for (const value of [target, source, length]) this.#push(value);
+    for (const value of [target, source, length]) this.push(value);
     this.#code.raw(new Uint8Array([0xfc, 10, 0, 0]));
   }
 
   memoryFill(target: Value, byte: Value, length: Value): void {
-    for (const value of [target, byte, length]) this.#push(value);
+    for (const value of [target, byte, length]) this.push(value);
     this.#code.raw(new Uint8Array([0xfc, 11, 0]));
   }
 
   select(condition: Value, whenTrue: Value, whenFalse: Value): Value {
-    this.#push(whenTrue);
-    this.#push(whenFalse);
-    this.#push(condition);
+    this.push(whenTrue);
+    this.push(whenFalse);
+    this.push(condition);
     if (whenTrue.type === 'v128') this.#code.raw(new Uint8Array([0x1c, 1, 0x7b]));
     else this.#code.u8(0x1b);
     return this.#pop(whenTrue.type);
@@ -285,20 +303,20 @@ export class CodeEmitter {
   }
 
   call(index: number, result: ValueType, ...args: readonly Value[]): Value {
-    for (const value of args) this.#push(value);
+    for (const value of args) this.push(value);
     this.#code.u8(0x10);
     this.#code.u32(index);
     return this.#pop(result);
   }
 
   callVoid(index: number, ...args: readonly Value[]): void {
-    for (const value of args) this.#push(value);
+    for (const value of args) this.push(value);
     this.#code.u8(0x10);
     this.#code.u32(index);
   }
 
   callIndirect(type: number, result: ValueType, slot: Value, ...args: readonly Value[]): Value {
-    for (const value of [...args, slot]) this.#push(value);
+    for (const value of [...args, slot]) this.push(value);
     this.#code.u8(0x11);
     this.#code.u32(type);
     this.#code.u32(0);
@@ -335,7 +353,7 @@ export class CodeEmitter {
   }
 
   if(condition: Value, whenTrue: () => void, whenFalse?: () => void): void {
-    this.#push(condition);
+    this.push(condition);
     this.openBlock(IF);
     whenTrue();
     if (whenFalse !== undefined) {
@@ -351,13 +369,13 @@ export class CodeEmitter {
   }
 
   brIf(condition: Value, label: Label): void {
-    this.#push(condition);
+    this.push(condition);
     this.#code.u8(0x0d);
     this.#code.u32(this.#depth - label.depth);
   }
 
   brTable(selector: Value, labels: readonly Label[], otherwise: Label): void {
-    this.#push(selector);
+    this.push(selector);
     this.#code.u8(0x0e);
     this.#code.u32(labels.length);
     for (const label of labels) this.#code.u32(this.#depth - label.depth);
@@ -365,7 +383,7 @@ export class CodeEmitter {
   }
 
   return(value?: Value): void {
-    if (value !== undefined) this.#push(value);
+    if (value !== undefined) this.push(value);
     this.#code.u8(0x0f);
   }
 

@@ -42,7 +42,7 @@ export class ModuleBuilder {
   readonly #globals: string[] = [];
   readonly #functions: DefinedFunction[] = [];
   readonly #table: number[] = [];
-  readonly #exports: { name: string; index: number }[] = [];
+  readonly #exports: { name: string; kind: number; index: number }[] = [];
 
   constructor(readonly memory: MemoryLimits) {}
 
@@ -93,7 +93,12 @@ export class ModuleBuilder {
   }
 
   exportFunction(name: string, index: number): void {
-    this.#exports.push({ name, index });
+    this.#exports.push({ name, kind: 0, index });
+  }
+
+  /** Exports the table, which can then grow. */
+  exportTable(name: string): void {
+    this.#exports.push({ name, kind: 1, index: 0 });
   }
 
   /** The finished module. */
@@ -123,9 +128,9 @@ export class ModuleBuilder {
     }
     section(7, (w) => {
       w.u32(this.#exports.length);
-      for (const { name, index } of this.#exports) {
+      for (const { name, kind, index } of this.#exports) {
         w.name(name);
-        w.u8(0);
+        w.u8(kind);
         w.u32(index);
       }
     });

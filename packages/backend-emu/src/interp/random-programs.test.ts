@@ -1,0 +1,187 @@
+/**
+ * Random programs on machines that execute them in different ways: with sequences and dropped
+ * flags, by single instructions, translated. They are in the same state wherever they are looked
+ * at.
+ */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { statusFlags } from '../cpu/flags.js';
+import * as L from '../cpu/layout.js';
+import { PAGE_SIZE } from '../mmu/physical.js';
+import { type TestMachine, testMachine } from './test-machine.js';
+
+const FULL = process.env.CLOISTER_FULL === '1';
+/** Programs to try. */
+const FUSED_RUNS = FULL ? 5000 : 150;
+const RUNS = FULL ? 20_000 : 60;
+const CODE = 0x1000;
+const DATA = 0x8000;
+const STACK = 0x9800;
+const UNMAPPED = 0x40000000;
+/** What a program may have written, by accident as well: all that its machine has. */
+const CLEARED = 0x3f0000;
+/** Registers that programs compute with; RBX, RDI and R15 hold the addresses above. */
+const WORKING = [0, 1, 2, 6];
+
+const reg = fc.constantFrom(...WORKING);
+const byte = fc.nat(255);
+const wide = fc.boolean().map((w) => (w ? [0x48] : []));
+const modrm = (r: number, m: number): number => 0xc0 | (r << 3) | m;
+const memory = (r: number, base: number): number[] => [0x40 | (r << 3) | base];
+
+/** [REX.W] opcode r/m, r with both operands registers. */
+const registers = (...opcodes: number[][]) =>
+  fc
+    .tuple(wide, fc.constantFrom(...opcodes), reg, reg)
+    .map(([rex, opcode, a, b]) => [...rex, ...opcode, modrm(a, b)]);
+
+const arithmetic = registers([0x01], [0x29], [0x31], [0x21], [0x09], [0x11], [0x19]);
+const comparisons = registers([0x39], [0x85], [0x0f, 0xaf]);
+const moves = registers([0x89], [0x0f, 0xb6], [0x8b]);
+const conditional = fc
+  .tuple(fc.nat(15), reg, reg)
+  .map(([cc, a, b]) => [0x48, 0x0f, 0x40 + cc, modrm(a, b)]);
+const immediate = fc
+  .tuple(wide, fc.nat(7), reg, byte)
+  .map(([rex, kind, r, value]) => [...rex, 0x83, modrm(kind, r), value]);
+const shift = fc
+  .tuple(wide, fc.constantFrom(0, 1, 4, 5, 7), reg, fc.constantFrom(0, 1, 7, 32, 63))
+  .map(([rex, kind, r, count]) => [...rex, 0xc1, modrm(kind, r), count]);
+const step = fc.tuple(wide, fc.nat(1), reg).map(([rex, k, r]) => [...rex, 0xff, modrm(k, r)]);
+const branch = fc
+  .tuple(fc.nat(15), fc.integer({ min: -12, max: 12 }))
+  .map(([cc, by]) => [0x70 + cc, by & 0xff]);
+const stack = fc.tuple(fc.constantFrom(0x50, 0x58), reg).map(([op, r]) => [op + r]);
+/** Loads, stores and updates: of data, mostly; of code, to come or passed; where nothing is. */
+const access = fc
+  .tuple(
+    wide,
+    fc.constantFrom(0x8b, 0x89, 0x01, 0x03, 0x39),
+    reg,
+    fc.oneof(
+      { weight: 6, arbitrary: fc.tuple(fc.constant(3), fc.nat(127)) },
+      { weight: 1, arbitrary: fc.tuple(fc.constant(7), fc.nat(127)) },
+    ),
+  )
+  .map(([rex, op, r, [base, displacement]]) => [...rex, op, ...memory(r, base), displacement]);
+const faulting = fc.constantFrom([0x49, 0x8b, 0x07], [0x49, 0x01, 0x07], [0x41, 0x80, 0x3f, 0]);
+
+const harmless = [
+  { weight: 4, arbitrary: arithmetic },
+  { weight: 3, arbitrary: immediate },
+  { weight: 3, arbitrary: moves },
+  { weight: 3, arbitrary: shift },
+  { weight: 3, arbitrary: comparisons },
+  { weight: 3, arbitrary: branch },
+  { weight: 2, arbitrary: access },
+  { weight: 1, arbitrary: step },
+  { weight: 1, arbitrary: stack },
+  { weight: 1, arbitrary: conditional },
+];
+
+/** One instruction, as bytes. */
+const instruction = fc.oneof(...harmless, { weight: 1, arbitrary: faulting });
+
+/** What a loop may repeat: few accesses leave the data, and nothing faults by design. */
+const loopBody = fc.array(fc.oneof(...harmless), { minLength: 1, maxLength: 40 });
+
+/** A jump back over `bytes` bytes of code. */
+function jumpBack(bytes: number): number[] {
+  const distance = -(bytes + 5);
+  return [0xe9, ...[0, 8, 16, 24].map((shift) => (distance >> shift) & 0xff)];
+}
+
+/** Clears the machine and puts `code`, ended by HLT, where it begins. */
+function start(machine: TestMachine, code: readonly number[], seed: number): void {
+  const { record, physical } = machine;
+  for (let page = 0; page < CLEARED; page += PAGE_SIZE) {
+    physical.bytes.fill(0, page, page + PAGE_SIZE);
+    physical.written(page, PAGE_SIZE);
+  }
+  for (let i = 0; i < 16; i++) record.setPair(L.gprOffset(i), seed * (i + 1), seed >> i);
+  record.setPair(L.gprOffset(3), DATA, 0);
+  record.setPair(L.gprOffset(4), STACK, 0);
+  record.setPair(L.gprOffset(7), CODE, 0);
+  record.setPair(L.gprOffset(15), UNMAPPED, 0);
+  record.setPair(L.FLAG_RES, seed, 0);
+  record.setPair(L.FLAG_CV, 0, seed);
+  record.setPair(L.FLAG_ADJ, 0, 0);
+  record.setI32(L.EFLAGS, 2);
+  record.setI32(L.FAULT_VECTOR, -1);
+  machine.interpreter.executed = 0;
+  machine.load(CODE, [...code, 0xf4]);
+}
+
+/** Runs `count` instructions, `slice` at a time, or up to a fault; what can be seen then. */
+function outcome(machine: TestMachine, count: number, slice: number): unknown {
+  const { record, physical, interpreter } = machine;
+  const end = interpreter.executed + count;
+  while (interpreter.executed < end && record.i32(L.FAULT_VECTOR) < 0) interpreter.run(slice);
+  return {
+    registers: [...record.words.slice(L.GPR >> 2, (L.GPR >> 2) + 32)],
+    flags: statusFlags(record.words),
+    rip: record.lo(L.RIP),
+    executed: interpreter.executed,
+    vector: record.i32(L.FAULT_VECTOR),
+    memory: new TextDecoder('latin1').decode(physical.bytes.subarray(CODE, STACK + 0x100)),
+  };
+}
+
+describe('fused blocks', () => {
+  it('end as single instructions do, at any instruction', () => {
+    const whole = testMachine();
+    const single = testMachine(undefined, false);
+    const program = fc.array(instruction, { minLength: 1, maxLength: 40 });
+    const slices = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 8 });
+    fc.assert(
+      fc.property(program, fc.integer(), slices, (lines, seed, lengths) => {
+        start(whole, lines.flat(), seed);
+        start(single, lines.flat(), seed);
+        for (const length of lengths) {
+          const expected = outcome(single, length, 1);
+          expect(outcome(whole, length, length)).toEqual(expected);
+        }
+      }),
+      { numRuns: FUSED_RUNS },
+    );
+  });
+});
+
+describe('translated code', () => {
+  const translated = testMachine(undefined, true, 'stress');
+  const interpreted = testMachine();
+
+  function compare(code: readonly number[], seed: number, lengths: readonly number[]): void {
+    start(translated, code, seed);
+    start(interpreted, code, seed);
+    for (const length of lengths) {
+      const expected = outcome(interpreted, length, length);
+      expect(outcome(translated, length, length)).toEqual(expected);
+    }
+  }
+
+  const slices = (max: number) => fc.array(fc.integer({ min: 1, max }), { maxLength: 8 });
+
+  it('ends as the interpreter does, at any instruction', () => {
+    const program = fc.array(instruction, { minLength: 1, maxLength: 40 });
+    fc.assert(
+      fc.property(program, fc.integer(), slices(30), (lines, seed, lengths) => {
+        compare(lines.flat(), seed, lengths);
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  it('does so in loops', () => {
+    const before = translated.record.u64(L.REGION_INSTRUCTIONS);
+    fc.assert(
+      fc.property(loopBody, fc.integer(), slices(400), (lines, seed, lengths) => {
+        const body = lines.flat();
+        compare([...body, ...jumpBack(body.length)], seed, lengths);
+      }),
+      { numRuns: RUNS },
+    );
+    const inRegions = translated.record.u64(L.REGION_INSTRUCTIONS) - before;
+    expect(inRegions).toBeGreaterThan(BigInt(RUNS) * 100n);
+  });
+});

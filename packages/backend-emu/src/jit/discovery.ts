@@ -1,0 +1,151 @@
+/**
+ * Which blocks make a region: what is reached from the hot one by branches within its page, as far
+ * as it has been executed. A call leads into the function and, by its return, behind the call.
+ */
+import type { FormInfo } from '../decode/variant.js';
+import { effectsOf } from '../interp/effects.js';
+import { formOfHandler, type HandlerSet } from '../interp/handlers.js';
+import type { Block } from '../interp/op-cache.js';
+import * as R from '../isa/op-record.js';
+import { isCompilable } from './compilable.js';
+import type { Region, RegionNode, RegionOp } from './region.js';
+
+const NODES = 100;
+const PAGE_SIZE = 4096;
+
+const CALLS = new Set(['CALL', 'CALLI']);
+/** What asks for CF and for no other flag. */
+const OF_CARRY = /^(INC|DEC|ADC|SBB|RCL|RCR|CMC|JN?B|SETN?B|CMOVN?B)$/;
+
+export interface DiscoveryPorts {
+  readonly view: DataView;
+  readonly handlers: HandlerSet;
+  /** Instructions at most, but for those of the last block. */
+  readonly limit: number;
+  /** The block at `host`, to be part of a region; null if it is not, or not to be. */
+  blockAt(host: number): Block | null;
+}
+
+/** A block with what was found in it. */
+interface Found {
+  readonly block: Block;
+  readonly ops: RegionOp[];
+  /** Offsets in the page that branches lead to. */
+  readonly targets: number[];
+  /** The offset behind it, if it goes on there; the op that it is left at. */
+  next: number | null;
+  op: number | null;
+  /** Offsets at which the region has to be entered again. */
+  readonly entries: number[];
+}
+
+export function discover(seed: Block, page: number, ports: DiscoveryPorts): Region | null {
+  const found = new Map<number, Found>();
+  const queue = [seed.start];
+  const entries = new Set(queue);
+  let instructions = 0;
+  while (queue.length > 0 && found.size < NODES && instructions < ports.limit) {
+    const offset = queue.shift() as number;
+    if (offset < 0 || offset >= PAGE_SIZE || found.has(offset)) continue;
+    const block = offset === seed.start ? seed : ports.blockAt(page + offset);
+    if (block === null) continue;
+    const one = look(block, ports);
+    if (one.ops.length === 0) continue;
+    found.set(offset, one);
+    instructions += one.ops.length;
+    for (const entry of one.entries) entries.add(entry);
+    queue.push(...one.targets, ...one.entries);
+    if (one.next !== null) queue.push(one.next);
+  }
+  if (!found.has(seed.start)) return null;
+  return { ...assemble(found, entries), page };
+}
+
+function formAt(record: number, { view, handlers }: DiscoveryPorts): FormInfo {
+  return formOfHandler(handlers, view.getUint16(record + R.OP_HANDLER, true)) as FormInfo;
+}
+
+/** Reads the op records of a block. */
+function look(block: Block, ports: DiscoveryPorts): Found {
+  const { view } = ports;
+  const one: Found = { block, ops: [], targets: [], next: null, op: null, entries: [] };
+  const count = block.count - 1;
+  for (let i = 0; i < count; i++) {
+    const record = block.record + i * R.OP_SIZE;
+    const info = formAt(record, ports);
+    const behind = view.getUint16(record + R.OP_NEXT, true);
+    if (!isCompilable(info)) {
+      one.op = record;
+      one.entries.push(behind);
+      return one;
+    }
+    one.ops.push({ record, info, next: behind });
+    const { kind } = info.form.operands.at(-1) ?? {};
+    if (kind === 'j') one.targets.push(view.getInt32(record + R.OP_DISPLACEMENT, true));
+    if (CALLS.has(info.form.mnemonic)) one.entries.push(behind);
+    if (info.description.ends === true) return one;
+  }
+  one.next = view.getUint16(block.record + count * R.OP_SIZE + R.OP_NEXT, true);
+  return one;
+}
+
+/** Cuts blocks where others begin, and makes a graph of them. */
+function assemble(
+  found: ReadonlyMap<number, Found>,
+  entries: ReadonlySet<number>,
+): Omit<Region, 'page'> {
+  const offsets = [...found.keys()].sort((a, b) => a - b);
+  const number = new Map(offsets.map((offset, index) => [offset, index]));
+  let instructions = 0;
+  const nodes = offsets.map((offset, index): RegionNode => {
+    const one = found.get(offset) as Found;
+    const { ops, end } = cut(one, number);
+    instructions += ops.length;
+    const jumps = one.targets.slice(0, ops.filter(({ info }) => branches(info)).length);
+    const next = end !== null && 'next' in end ? [end.next] : [];
+    const successors = [...jumps, ...next]
+      .map((target) => number.get(target))
+      .filter((target) => target !== undefined);
+    return {
+      index,
+      block: one.block,
+      ops,
+      end,
+      successors: [...new Set(successors)],
+      entry: entries.has(offset),
+      needsCarry: needsCarry(ops),
+    };
+  });
+  // Loops can be entered again at their heads after a deadline.
+  for (const node of nodes) {
+    for (const target of node.successors) if (target <= node.index) nodes[target].entry = true;
+  }
+  const byOffset = new Map(offsets.map((offset, index) => [offset, nodes[index]]));
+  return { nodes, byOffset, instructions };
+}
+
+function branches(info: FormInfo): boolean {
+  return info.form.operands.at(-1)?.kind === 'j';
+}
+
+/** The ops of a block up to where another node begins. */
+function cut(one: Found, number: ReadonlyMap<number, number>): Pick<RegionNode, 'ops' | 'end'> {
+  const { ops, next, op, block } = one;
+  let offset = block.start;
+  for (const [i, each] of ops.entries()) {
+    if (i > 0 && number.has(offset)) return { ops: ops.slice(0, i), end: { next: offset } };
+    offset = each.next;
+  }
+  if (op !== null) return { ops, end: { op } };
+  return { ops, end: next === null ? null : { next } };
+}
+
+/** Whether the first flag that the ops ask for, before all are set, is CF. */
+function needsCarry(ops: readonly RegionOp[]): boolean {
+  for (const { info } of ops) {
+    const { readsFlags, writesFlags } = effectsOf(info);
+    if (readsFlags && OF_CARRY.test(info.form.mnemonic)) return true;
+    if (readsFlags || writesFlags) return false;
+  }
+  return false;
+}

@@ -1,0 +1,235 @@
+/**
+ * The language of instruction descriptions for the translator: operands are what the op record
+ * says, registers are locals, the address of an operand is worked out as far as it is known.
+ *
+ * An instruction that needs anything but the fast path leaves the region before it has changed
+ * anything; the interpreter then executes it. One that has changed something by then is
+ * `UNCOMPILABLE`. 64-bit mode only.
+ */
+import * as L from '../cpu/layout.js';
+import { Emitter } from '../isa/emitter.js';
+import type { FlagName } from '../isa/flag-emitter.js';
+import type { CoreFunctions, Flow } from '../isa/flow.js';
+import type { Form } from '../isa/form.js';
+import * as R from '../isa/op-record.js';
+import type { Value } from '../wasm/code.js';
+import type { FlagState } from './flag-state.js';
+import { type RegionCode, UNCOMPILABLE } from './region-code.js';
+
+/** How an instruction ends, or leaves the region. */
+export interface RegionExits {
+  /** Leaves the instruction to the interpreter. */
+  interpret(): void;
+  /** Goes on at RIP `target` (i64). */
+  jump(target: Value): void;
+  /** Goes on at `offset` of the page. */
+  branch(offset: number): void;
+}
+
+function refuse(): never {
+  throw UNCOMPILABLE;
+}
+
+/** No function of the core module can be called from a region. */
+const NO_CORE = new Proxy({} as CoreFunctions, { get: refuse });
+const NONE = L.ZERO;
+
+export class RegionEmitter extends Emitter {
+  readonly #linear: (Value | undefined)[] = [];
+
+  constructor(
+    override readonly code: RegionCode,
+    form: Form,
+    access: string,
+    readonly flags: FlagState,
+    readonly exits: RegionExits,
+  ) {
+    const flow: Flow = {
+      fault: () => exits.interpret(),
+      leave: () => exits.interpret(),
+      jump: (target) => exits.jump(target),
+      enter: refuse,
+      follow: refuse,
+      redispatch: refuse,
+    };
+    super(code, code.cpu, code.record, form, NO_CORE, flow, () => 0, access);
+  }
+
+  // Control ----------------------------------------------------------------------------------
+
+  override if(condition: Value, whenTrue: () => void, whenFalse?: () => void): void {
+    if (condition.constant !== null) {
+      if (Number(condition.constant) !== 0) whenTrue();
+      else whenFalse?.();
+      return;
+    }
+    const { code, flags } = this;
+    const before = flags.current;
+    const mutated = code.mutated;
+    let changed = false;
+    let afterTrue = mutated;
+    code.if(
+      condition,
+      () =>
+        code.scope(() => {
+          whenTrue();
+          changed = flags.current !== before;
+          if (changed) flags.toLocals(false);
+          flags.current = before;
+          afterTrue = code.mutated;
+          code.mutated = mutated;
+        }),
+      () =>
+        code.scope(() => {
+          whenFalse?.();
+          if (flags.current !== before && !changed) throw UNCOMPILABLE;
+          if (changed) flags.toLocals(false);
+        }),
+    );
+    code.mutated ||= afterTrue;
+    if (changed) flags.begin(false);
+  }
+
+  override markOp(): void {}
+
+  override branchRelative(): void {
+    if (this.size === 16) throw UNCOMPILABLE;
+    const offset = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT).constant as bigint;
+    this.exits.branch(Number(offset));
+  }
+
+  override repeat(): void {
+    throw UNCOMPILABLE;
+  }
+
+  override system(): void {
+    this.exits.interpret();
+  }
+
+  override raise(): void {
+    this.exits.interpret();
+  }
+
+  // Memory -----------------------------------------------------------------------------------
+
+  protected override tlb(): Value {
+    return this.code.tlb;
+  }
+
+  /** The host address of `bytes` bytes at `address`, which the TLB lets be accessed by `tag`. */
+  #host(address: Value, bytes: number, tag: number): Value {
+    const host = this.code.newLocal('i32');
+    this.code.scope(() => {
+      const entry = this.tlbEntry(address);
+      this.if(this.misses(entry, tag, address, bytes), () => this.exits.interpret());
+      this.code.set(host, this.hostAddress(entry, address));
+    });
+    return host;
+  }
+
+  override readable(address: Value, bytes: number): Value {
+    return this.#host(address, bytes, L.TLB_TAG_READ);
+  }
+
+  override storeAs(name: string, address: Value, value: Value, bytes: number): void {
+    this.code.store(name, this.#host(address, bytes, L.TLB_TAG_WRITE), value);
+  }
+
+  override update(address: Value, bytes: number): Value {
+    return this.#host(address, bytes, L.TLB_TAG_WRITE);
+  }
+
+  override commit(): void {}
+
+  override address(index: number): Value {
+    const known = this.#linear[index];
+    if (known !== undefined) return known;
+    const offset = this.effectiveAddress(index);
+    const segment = this.#field(R.OP_SEGMENT);
+    const override = (this.#field(R.OP_EA) & R.EA_SEGMENT) !== 0 && segment !== NONE;
+    const address = override ? this.add(offset, this.state64(segment)) : offset;
+    if (this.unconditional) this.#linear[index] = address;
+    return address;
+  }
+
+  #field(offset: number): number {
+    const name = offset === R.OP_EA || offset === R.OP_SCALE ? 'i32.load8_u' : 'i32.load16_u';
+    return Number(this.code.load(name, this.op, offset).constant);
+  }
+
+  override effectiveAddress(_index: number): Value {
+    const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+    const base = this.#field(R.OP_BASE);
+    const index = this.#field(R.OP_INDEX);
+    const kind = this.#field(R.OP_EA);
+    let sum: Value | undefined = base === NONE ? undefined : this.state64(base);
+    if ((kind & R.EA_INDEX) !== 0 && index !== NONE) {
+      const scale = this.#field(R.OP_SCALE);
+      const register = this.state64(index);
+      const scaled = scale === 0 ? register : this.shl(register, this.i64(scale));
+      sum = sum === undefined ? scaled : this.add(sum, scaled);
+    }
+    if (sum === undefined) sum = displacement;
+    else if (displacement.constant !== 0n) sum = this.add(sum, displacement);
+    return (kind & R.EA_32) !== 0 ? this.zeroExtend(sum, 32) : sum;
+  }
+
+  // Flags ------------------------------------------------------------------------------------
+
+  protected override result(): Value {
+    return this.flags.result(this.unconditional);
+  }
+
+  protected override carries(): Value {
+    return this.flags.carries(this.unconditional);
+  }
+
+  protected override adjust(): Value {
+    return this.flags.adjust(this.unconditional);
+  }
+
+  override storeFlags(): void {}
+
+  override setFlagWords(result: Value, carries: Value, adjust: Value): void {
+    this.flags.set({ kind: 'words', size: 64, result, a: carries, b: adjust });
+  }
+
+  override flagsOfAdd(a: Value, b: Value, result: Value, size: number): void {
+    this.flags.set({ kind: 'add', size, a, b, result });
+  }
+
+  override flagsOfSub(a: Value, b: Value, result: Value, size: number, borrow?: Value): void {
+    this.flags.set({ kind: 'sub', size, a, b, result, compared: borrow === undefined });
+  }
+
+  override flagsOfLogic(result: Value): void {
+    this.flags.set({ kind: 'logic', size: 64, result });
+  }
+
+  override flagsOfStep(a: Value, step: 1 | -1, result: Value, size: number): void {
+    const carry = this.flags.carryTop(this.unconditional);
+    this.flags.set({ kind: step === 1 ? 'inc' : 'dec', size, a, result, carry });
+  }
+
+  override setCarryOverflow(cf: Value, of: Value): void {
+    this.setFlagWords(this.result(), this.carryWord(cf, of), this.adjust());
+  }
+
+  override setZero(zf: Value): void {
+    const sf = this.flag('SF');
+    const pf = this.flag('PF');
+    const carries = this.carries();
+    const { result, adjust } = this.zeroWords(zf, sf, pf);
+    this.setFlagWords(result, carries, adjust);
+  }
+
+  override flag(name: FlagName): Value {
+    return this.flags.shortcut(name) ?? super.flag(name);
+  }
+
+  override condition(cc: number): Value {
+    const known = this.flags.condition(cc >> 1);
+    if (known === undefined) return super.condition(cc);
+    return cc & 1 ? this.eqz(known) : known;
+  }
+}

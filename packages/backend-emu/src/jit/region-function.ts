@@ -1,0 +1,203 @@
+/**
+ * Emits the function of a region: `(record of the vCPU, number of the entry) → where to go on`.
+ *
+ * What it returns is an op record's address, the reason in its low bits, or 0: go on at RIP. The
+ * budget is charged as the interpreter does, block by block on the edges between them, so that any
+ * op record at which a region is left is a place where the interpreter goes on as if it had come
+ * there by itself.
+ */
+import * as L from '../cpu/layout.js';
+import { TOP } from '../isa/flag-emitter.js';
+import * as R from '../isa/op-record.js';
+import type { Label, Value } from '../wasm/code.js';
+import type { FunctionBody } from '../wasm/module.js';
+import { EXIT } from './exit.js';
+import { FlagState } from './flag-state.js';
+import type { Region, RegionNode } from './region.js';
+import { RegionCode, UNCOMPILABLE } from './region-code.js';
+import { RegionEmitter } from './region-emitter.js';
+import { StructureEmitter } from './structure.js';
+
+/** What a translator asks the op cache. */
+export interface RecordView {
+  readonly view: DataView;
+  /** Address of the head of the block at `offset` of the region's page, 0 if there is none. */
+  headAt(offset: number): number;
+}
+
+const PAGE_SIZE = 4096;
+
+/** Makes locals free that the beginning of the function needs, before any other is made. */
+function reserve(code: RegionCode): void {
+  code.scope(() => {
+    code.newLocal('i32');
+    code.newLocal('i64');
+  });
+}
+
+export class RegionFunction {
+  readonly #code: RegionCode;
+  readonly #flags: FlagState;
+  readonly #structure: StructureEmitter;
+  #exit!: Label;
+
+  constructor(
+    readonly region: Region,
+    readonly records: RecordView,
+    readonly helper: number,
+  ) {
+    this.#code = new RegionCode(records.view);
+    this.#flags = new FlagState(this.#code, helper);
+    reserve(this.#code);
+    this.#structure = new StructureEmitter(this.#code, this.#code.state, region.nodes, (index) =>
+      this.#node(region.nodes[index]),
+    );
+  }
+
+  build(): FunctionBody {
+    const code = this.#code;
+    code.block((exit) => {
+      this.#exit = exit;
+      this.#structure.emit();
+    });
+    this.#leave();
+    const body = code.finish();
+    const prologue = this.#enter();
+    const whole = new Uint8Array(prologue.length + body.code.length);
+    whole.set(prologue);
+    whole.set(body.code, prologue.length);
+    return { locals: body.locals, code: whole };
+  }
+
+  /** What is done when the region is entered: emitted last, when it is known what it uses. */
+  #enter(): Uint8Array {
+    // The same locals in the same order.
+    const code = new RegionCode(this.records.view);
+    const { locals } = new FlagState(code, this.helper);
+    reserve(code);
+    const cpu = code.param(0);
+    const load = (local: Value, offset: number): void =>
+      code.scope(() => code.set(local, code.load(`${local.type}.load`, cpu, offset)));
+    code.set(code.state, code.param(1));
+    load(code.ripPage, L.RIP_PAGE);
+    load(code.budget, L.BUDGET);
+    load(code.tlb, L.TLB);
+    code.scope(() => code.set(code.tlb, code.op('i32.add', cpu, code.tlb)));
+    load(locals.result, L.FLAG_RES);
+    load(locals.a, L.FLAG_CV);
+    load(locals.b, L.FLAG_ADJ);
+    code.scope(() => code.set(locals.carry, code.op('i64.and', locals.a, code.i64(TOP))));
+    for (let number = 0; number < 16; number++) {
+      if ((this.#code.used & (1 << number)) === 0) continue;
+      load(code.registers[number], L.gprOffset(number));
+    }
+    const { code: bytes } = code.finish();
+    return bytes.subarray(0, bytes.length - 1);
+  }
+
+  #leave(): void {
+    const code = this.#code;
+    const cpu = code.param(0);
+    for (let number = 0; number < 16; number++) {
+      if ((code.dirty & (1 << number)) === 0) continue;
+      code.storeRaw('i64.store', cpu, code.registers[number], L.gprOffset(number));
+    }
+    code.storeRaw('i32.store', cpu, code.budget, L.BUDGET);
+    this.#flags.callHelper();
+    code.return(code.result);
+    code.unreachable();
+  }
+
+  // Nodes ------------------------------------------------------------------------------------
+
+  #node(node: RegionNode): void {
+    const code = this.#code;
+    this.#flags.begin(node.needsCarry);
+    for (const { record, info } of node.ops) {
+      code.begin(record);
+      let ended = false;
+      code.scope(() => {
+        const x = new RegionEmitter(
+          code, info.form, info.description.access ?? 'rw', this.#flags,
+          {
+            interpret: () => this.#interpret(record),
+            jump: (target) => this.#jump(record, target),
+            branch: (offset) => this.#goTo(offset, this.#remaining(record) - 1),
+          },
+        ); // biome-ignore format: one line of arguments
+        info.description.emit(x);
+        ended = x.ended;
+      });
+      this.#flags.sweep();
+      if (ended) return;
+    }
+    const { end } = node;
+    if (end === null) return;
+    code.mutated = false;
+    if ('op' in end) this.#interpret(end.op);
+    else this.#goTo(end.next, this.#left(node));
+  }
+
+  /** Instructions of the node's block behind those that it executes. */
+  #left({ block, ops }: RegionNode): number {
+    return this.#remaining(block.record) - ops.length;
+  }
+
+  #remaining(record: number): number {
+    return this.records.view.getUint8(record + R.OP_REMAINING);
+  }
+
+  // Ways out ---------------------------------------------------------------------------------
+
+  #out(result: number): void {
+    const code = this.#code;
+    code.set(code.result, code.i32(result));
+    code.br(this.#exit);
+  }
+
+  #interpret(record: number): void {
+    if (this.#code.mutated) throw UNCOMPILABLE;
+    this.#flags.toLocals(false);
+    this.#out(record | EXIT.interpret);
+  }
+
+  #charge(change: number): void {
+    const code = this.#code;
+    if (change === 0) return;
+    code.set(code.budget, code.op('i32.add', code.budget, code.i32(change)));
+  }
+
+  /** Goes on at RIP `target`. */
+  #jump(record: number, target: Value): void {
+    this.#flags.toLocals(false);
+    this.#charge(this.#remaining(record) - 1);
+    this.#leaveTo(target);
+  }
+
+  #leaveTo(target: Value): void {
+    const code = this.#code;
+    code.storeRaw('i64.store', code.param(0), target, L.RIP);
+    this.#out(EXIT.jump);
+  }
+
+  /** Goes on at `offset` of the page; `refund` instructions of the block are not executed. */
+  #goTo(offset: number, refund: number): void {
+    const code = this.#code;
+    const node = this.region.byOffset.get(offset);
+    const head = offset >= 0 && offset < PAGE_SIZE ? this.records.headAt(offset) : 0;
+    this.#flags.toLocals(node?.needsCarry === true);
+    if (head === 0) {
+      this.#charge(refund);
+      this.#leaveTo(code.op('i64.add', code.ripPage, code.i64(offset)));
+      return;
+    }
+    this.#charge(refund - this.#remaining(head));
+    if (node === undefined) {
+      this.#out(head | EXIT.block);
+      return;
+    }
+    code.set(code.result, code.i32(head | EXIT.deadline));
+    code.brIf(code.op('i32.lt_s', code.budget, code.i32(0)), this.#exit);
+    this.#structure.branch(node.index);
+  }
+}

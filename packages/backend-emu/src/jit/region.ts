@@ -1,0 +1,38 @@
+/**
+ * A region: blocks of one page that are translated into one function, as the op cache has them.
+ */
+import type { FormInfo } from '../decode/variant.js';
+import type { Block } from '../interp/op-cache.js';
+
+/** One instruction of a region. */
+export interface RegionOp {
+  /** Address of its op record. */
+  readonly record: number;
+  readonly info: FormInfo;
+  /** Offset in the page of what follows it. */
+  readonly next: number;
+}
+
+export interface RegionNode {
+  readonly index: number;
+  readonly block: Block;
+  /** Instructions up to where the block ends, goes on as another, or is left. */
+  readonly ops: readonly RegionOp[];
+  /** How the node ends, but for branches: at `next`, or by leaving `op` to the interpreter. */
+  readonly end: { readonly next: number } | { readonly op: number } | null;
+  /** Where it may go on within the region, in order of nodes. */
+  readonly successors: readonly number[];
+  /** The region may be entered here. */
+  entry: boolean;
+  /** CF is asked for, and no other flag, before all are set. */
+  readonly needsCarry: boolean;
+}
+
+export interface Region {
+  readonly nodes: readonly RegionNode[];
+  /** Host address of its page. */
+  readonly page: number;
+  /** Nodes by offset in the page. */
+  readonly byOffset: ReadonlyMap<number, RegionNode>;
+  readonly instructions: number;
+}

@@ -1,0 +1,251 @@
+/**
+ * Translates what is executed often to WebAssembly, and forgets it when its code changes.
+ *
+ * What is executed often is found by samples: the interpreter says every few thousand instructions
+ * which block it is at, at exact counts, so that every run translates the same. One translator
+ * serves all vCPUs of a VM: regions belong to code, not to processors.
+ */
+import type { FormInfo } from '../decode/variant.js';
+import { HANDLER_HEAD, HANDLER_REGION, type HandlerSet } from '../interp/handlers.js';
+import type { Interpreter, Sampler } from '../interp/interpreter.js';
+import type { Block, BlockTranslator, OpCache } from '../interp/op-cache.js';
+import * as R from '../isa/op-record.js';
+import { ModuleBuilder } from '../wasm/module.js';
+import { isCompilable } from './compilable.js';
+import { discover } from './discovery.js';
+import type { Region } from './region.js';
+import { UNCOMPILABLE } from './region-code.js';
+import { flagHelperModule, HELPER_TYPE } from './region-flags.js';
+import { RegionFunction } from './region-function.js';
+
+/** Instructions between samples: while much is interpreted, and at most. */
+const INTERVAL = 2000;
+const INTERVAL_MAX = 64_000;
+/** Samples of a block that make it hot. */
+const HOT = 2;
+/** Instructions of a region; fewer where it holds what is never executed. */
+const INSTRUCTIONS = 600;
+const STRESS_INSTRUCTIONS = 60;
+/** Bytes of regions that are kept; when there are more, the older half goes. */
+const BYTES_MAX = 48 << 20;
+const REGIONS_MAX = 8000;
+const TABLE_GROWTH = 256;
+
+/** A translated region. */
+interface Translated {
+  readonly blocks: readonly Block[];
+  readonly entries: readonly Block[];
+  readonly slot: number;
+  readonly bytes: number;
+}
+
+export interface TranslatorOptions {
+  readonly mode: 'on' | 'stress';
+  readonly memory: WebAssembly.Memory;
+  readonly handlers: HandlerSet;
+  /** Milliseconds, for the summary. */
+  readonly now: () => number;
+}
+
+let helper: WebAssembly.Module | undefined;
+
+export class Translator implements BlockTranslator, Sampler {
+  interval = INTERVAL;
+  /** Counts for the summary. */
+  translated = 0;
+  instructions = 0;
+  bytes = 0;
+  milliseconds = 0;
+  dropped = 0;
+  evictions = 0;
+  private opCache!: OpCache;
+  private readonly interpreters: Interpreter[] = [];
+  private readonly view: DataView;
+  private readonly flags: WebAssembly.ExportValue;
+  /** In order of translation. */
+  private readonly live = new Set<Translated>();
+  private liveBytes = 0;
+  private readonly byBlock = new WeakMap<Block, Set<Translated>>();
+  private readonly samples = new WeakMap<Block, number>();
+  /** Blocks that cannot begin a region. */
+  private readonly refused = new WeakSet<Block>();
+  /** How often a page's code was overwritten: it has to be hotter then. */
+  private readonly overwritten = new Map<number, number>();
+  private readonly freeSlots: number[] = [];
+
+  constructor(private readonly options: TranslatorOptions) {
+    const { memory } = options;
+    this.view = new DataView(memory.buffer);
+    helper ??= new WebAssembly.Module(flagHelperModule() as BufferSource);
+    this.flags = new WebAssembly.Instance(helper, { env: { memory } }).exports.flags;
+    if (options.mode === 'stress') this.interval = 0;
+  }
+
+  /** Connects what is built with the translator as its port. */
+  connect(opCache: OpCache, interpreters: readonly Interpreter[]): void {
+    this.opCache = opCache;
+    this.interpreters.push(...interpreters);
+  }
+
+  get regions(): number {
+    return this.live.size;
+  }
+
+  // Sampler ----------------------------------------------------------------------------------
+
+  sample(record: number): void {
+    const block = this.opCache.blockOf(record);
+    if (block === undefined || block.target !== block.record || this.refused.has(block)) {
+      this.interval = Math.min(this.interval * 2, INTERVAL_MAX);
+      return;
+    }
+    this.interval = INTERVAL;
+    const count = (this.samples.get(block) ?? 0) + 1;
+    this.samples.set(block, count);
+    const page = block.key - block.start;
+    if (count >= HOT + (this.overwritten.get(page) ?? 0)) this.translate(block);
+  }
+
+  found(target: number): number {
+    if (this.options.mode !== 'stress') return target;
+    const block = this.opCache.blockOf(target);
+    if (block === undefined || block.target !== block.record) return target;
+    if (!this.refused.has(block)) this.translate(block);
+    return block.target;
+  }
+
+  // BlockTranslator --------------------------------------------------------------------------
+
+  ends(info: FormInfo): boolean {
+    return !isCompilable(info);
+  }
+
+  killed(block: Block): void {
+    const page = block.key - block.start;
+    this.overwritten.set(page, (this.overwritten.get(page) ?? 0) + 1);
+    for (const region of this.byBlock.get(block) ?? []) this.drop(region);
+  }
+
+  reset(): void {
+    for (const region of this.live) this.release(region);
+    this.live.clear();
+    this.overwritten.clear();
+  }
+
+  // Translation ------------------------------------------------------------------------------
+
+  private translate(seed: Block): void {
+    if (this.interpreters.some(({ patched }) => patched)) return;
+    const begin = this.options.now();
+    const page = seed.key - seed.start;
+    const region = discover(seed, page, {
+      view: this.view,
+      handlers: this.options.handlers,
+      limit: this.options.mode === 'stress' ? STRESS_INSTRUCTIONS : INSTRUCTIONS,
+      blockAt: (host) => this.blockAt(host, seed),
+    });
+    const body = region === null ? null : this.emit(region);
+    if (region === null || body === null) this.refused.add(seed);
+    else this.publish(region, body);
+    this.milliseconds += this.options.now() - begin;
+  }
+
+  /** What may be part of the region of `seed`; entries of other regions are entered instead. */
+  private blockAt(host: number, seed: Block): Block | null {
+    const { opCache } = this;
+    // Under stress a region has what may be executed, not only what has been.
+    if (this.options.mode === 'stress' && opCache.hasRoom) opCache.block(host, seed.mode, () => -1);
+    const block = opCache.find(host, seed.mode);
+    if (block === undefined) return null;
+    return block === seed || block.target === block.record ? block : null;
+  }
+
+  private emit(region: Region): Uint8Array | null {
+    const module = new ModuleBuilder({ minimum: 1, shared: false });
+    const helperIndex = module.importFunction('flags', HELPER_TYPE);
+    const index = module.declare('region', { params: ['i32', 'i32'], results: ['i32'] });
+    module.exportFunction('region', index);
+    const { mode } = region.nodes[0].block;
+    const headAt = (offset: number): number => {
+      const block = this.opCache.find(region.page + offset, mode);
+      return block === undefined ? 0 : block.record - R.OP_SIZE;
+    };
+    try {
+      const emitted = new RegionFunction(region, { view: this.view, headAt }, helperIndex);
+      module.setBody(index, emitted.build());
+    } catch (error) {
+      if (error !== UNCOMPILABLE) throw error;
+      return null;
+    }
+    return module.build();
+  }
+
+  private publish(region: Region, bytes: Uint8Array): void {
+    const { memory } = this.options;
+    const module = new WebAssembly.Module(bytes as BufferSource);
+    const instance = new WebAssembly.Instance(module, { env: { memory, flags: this.flags } });
+    const slot = this.takeSlot();
+    for (const { functions } of this.interpreters) functions.set(slot, instance.exports.region);
+    const blocks = region.nodes.map(({ block }) => block);
+    const entered = region.nodes.filter(({ entry, block }) => entry && !this.isEntered(block));
+    const entries = entered.map(({ block }) => block);
+    const translated: Translated = { blocks, entries, slot, bytes: bytes.length };
+    for (const block of blocks) {
+      const known = this.byBlock.get(block);
+      if (known === undefined) this.byBlock.set(block, new Set([translated]));
+      else known.add(translated);
+    }
+    for (const { block, index } of entered) {
+      const head = block.record - R.OP_SIZE;
+      this.view.setInt32(head + R.OP_REGION, slot, true);
+      this.view.setInt32(head + R.OP_ENTRY, index, true);
+      this.opCache.setHead(block, HANDLER_REGION);
+    }
+    const targets = new Map(entries.map(({ record, target }) => [record, target]));
+    for (const interpreter of this.interpreters) interpreter.redirect(targets);
+    this.live.add(translated);
+    this.liveBytes += bytes.length;
+    this.translated++;
+    this.instructions += region.instructions;
+    this.bytes += bytes.length;
+    if (this.liveBytes > BYTES_MAX || this.live.size > REGIONS_MAX) this.evict();
+  }
+
+  private isEntered(block: Block): boolean {
+    return block.target !== block.record;
+  }
+
+  private takeSlot(): number {
+    const free = this.freeSlots.pop();
+    if (free !== undefined) return free;
+    let first = 0;
+    for (const { functions } of this.interpreters) first = functions.grow(TABLE_GROWTH);
+    for (let i = TABLE_GROWTH - 1; i > 0; i--) this.freeSlots.push(first + i);
+    return first;
+  }
+
+  private evict(): void {
+    this.evictions++;
+    const count = this.live.size >> 1;
+    let done = 0;
+    for (const region of this.live) {
+      if (done++ >= count) break;
+      this.drop(region);
+    }
+  }
+
+  /** Has the interpreter execute the blocks of `region` again. */
+  private drop(region: Translated): void {
+    if (!this.live.delete(region)) return;
+    this.dropped++;
+    for (const block of region.blocks) this.byBlock.get(block)?.delete(region);
+    for (const block of region.entries) this.opCache.setHead(block, HANDLER_HEAD);
+    this.release(region);
+  }
+
+  private release({ slot, bytes }: Translated): void {
+    this.liveBytes -= bytes;
+    for (const { functions } of this.interpreters) functions.set(slot, null);
+    this.freeSlots.push(slot);
+  }
+}
