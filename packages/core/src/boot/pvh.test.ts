@@ -88,7 +88,7 @@ describe('pvh, refusals', () => {
     return () => pvh({ kernel, ...more }).plan(machine(ramSize));
   };
 
-  it.each(['sev', 'sev-es', 'sev-snp'] as const)('refuses %s with the reason', (protection) => {
+  it.each(['sev', 'sev-es', 'sev-snp'] as const)('SEV-05: refuses %s, says why', (protection) => {
     expect(() => pvh({ kernel: pvhKernel() }).plan(machine(64 * MIB, { protection }))).toThrow(
       new RegExp(`can't work under ${protection}: .*C-bit`),
     );

@@ -244,6 +244,7 @@ export class VirtualMachine implements Vm {
 
   private async restoreOnce(snapshot: Snapshot): Promise<void> {
     try {
+      this.refuseProtected();
       await this.prepare();
       restoreVm(snapshot, this.parts.assembly, this.machine);
       if (this.parts.assembly.parts.options.clock === 'auto') this.clockWhy = 'as it was saved';
@@ -253,6 +254,15 @@ export class VirtualMachine implements Vm {
     }
     if (this.stopWanted !== null) return this.finishStopped();
     this.setStatus('paused');
+  }
+
+  /** What is saved of a protected guest is ciphertext, and its key is not part of it. */
+  private refuseProtected(): void {
+    const encryption = this.parts.assembly.single('memory encryption');
+    if (encryption === null) return;
+    throw new VmmError('unsupported', `a guest under ${encryption.name} cannot be restored`, {
+      remedy: 'its key ended with its secure processor: launch it anew',
+    });
   }
 
   /** Everything up to the point where guest state is needed. */

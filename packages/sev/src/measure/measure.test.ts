@@ -55,7 +55,7 @@ describe('an SNP launch', () => {
     expect(toHex(measure(snp))).toBe(expected);
   });
 
-  test('puts the kernel hashes where the firmware looks for them', () => {
+  test('SEV-11: puts the kernel hashes where the firmware looks for them', () => {
     const launch = { ...snp, kernel, append: 'quiet' };
     const guid = (text: string) => {
       const plain = Buffer.from(text.replaceAll('-', ''), 'hex');
