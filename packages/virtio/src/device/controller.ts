@@ -29,6 +29,8 @@ export interface ControllerPorts {
   usedBuffers(queue: number): void;
   /** Configuration change notification (2.3). */
   configChanged(): void;
+  /** Whether the device may reach memory; it may unless given. `resume` tells that it may again. */
+  mayAccess?(): boolean;
   /** The device fails, because of its driver or by itself: said once until the next reset. */
   failed(reason: string): void;
 }
@@ -147,7 +149,16 @@ export class Controller implements VirtioPort {
   /** Between DRIVER_OK and a failure or reset: only then are buffers used (2.1.2). */
   get running(): boolean {
     const mask = F.STATUS_DRIVER_OK | F.STATUS_NEEDS_RESET;
-    return (this.statusBits & mask) === F.STATUS_DRIVER_OK;
+    return (this.statusBits & mask) === F.STATUS_DRIVER_OK && this.mayAccess;
+  }
+
+  private get mayAccess(): boolean {
+    return this.ports.mayAccess?.() ?? true;
+  }
+
+  /** The device may reach memory again: looks at every queue. */
+  resume(): void {
+    for (const index of this.slots.keys()) this.notify(index);
   }
 
   /** Writing 0 resets; other writes set bits, which only a reset clears (2.1). */
@@ -165,10 +176,10 @@ export class Controller implements VirtioPort {
     const settled = (this.statusBits & F.STATUS_FEATURES_OK) !== 0;
     if ((added & F.STATUS_DRIVER_OK) === 0 || !settled) return;
     this.statusBits |= F.STATUS_DRIVER_OK;
-    if (!this.running) return;
+    if ((this.statusBits & F.STATUS_NEEDS_RESET) !== 0) return;
     this.model.activate?.();
     // What the driver made available before it was done is looked at now (3.1.1).
-    for (const index of this.slots.keys()) this.notify(index);
+    this.resume();
   }
 
   private agrees(): boolean {
@@ -208,6 +219,15 @@ export class Controller implements VirtioPort {
     if (selected === undefined || early || (statusBits & F.STATUS_NEEDS_RESET) !== 0) return;
     const wrong = selected.enable(this.format, this.queuePorts(this.queueSelect));
     if (wrong !== null) this.needsReset(`queue ${this.queueSelect}: ${wrong}`);
+  }
+
+  /** Disables the selected queue; requests may be under way in one of a device that runs. */
+  disableSelected(): void {
+    const { selected } = this;
+    if (this.running && selected?.enabled === true) {
+      this.needsReset(`queue ${this.queueSelect} was disabled in a running device`);
+    }
+    selected?.reset();
   }
 
   notify(queue: number): void {

@@ -71,6 +71,11 @@ export class ConfigSpace {
     return on ? (this.view.getUint32(BAR0, true) & ~0xf) >>> 0 : -1;
   }
 
+  /** Whether the function may reach memory, messages of interrupts included. */
+  get isMaster(): boolean {
+    return (this.view.getUint16(COMMAND, true) & COMMAND_MASTER) !== 0;
+  }
+
   /** Adds a capability: id and link are written here, `body` behind them. Returns its offset. */
   addCapability(id: number, body: Uint8Array): number {
     const at = this.end;

@@ -65,7 +65,7 @@ export class Msix {
   /** Sends the message of a vector, now or once it is not masked any more. */
   fire(vector: number): void {
     if (vector >= this.vectors || !this.enabled) return;
-    if (this.isMasked(vector)) {
+    if (this.isMasked(vector) || !this.config.isMaster) {
       this.pending[vector >> 3]! |= 1 << (vector & 7);
       return;
     }
@@ -82,7 +82,7 @@ export class Msix {
 
   /** To be called when control or table were written: sends what is not masked any more. */
   update(): void {
-    if (!this.enabled) return;
+    if (!this.enabled || !this.config.isMaster) return;
     for (let vector = 0; vector < this.vectors; vector++) {
       const bit = 1 << (vector & 7);
       if ((this.pending[vector >> 3]! & bit) === 0 || this.isMasked(vector)) continue;

@@ -15,6 +15,8 @@ import { byteLength } from '../queue/chain.js';
 export const RNG_DEVICE_ID = 4;
 
 const REQUEST_MAX = 65_536;
+/** Bytes that count as one read of the ring, towards the bound of one event. */
+const BYTES_A_READ = 256;
 
 class RngModel implements VirtioModel<object> {
   readonly deviceId = RNG_DEVICE_ID;
@@ -45,6 +47,7 @@ class RngModel implements VirtioModel<object> {
         port.needsReset('an entropy request is not a buffer to fill');
         return;
       }
+      queue.spend(Math.ceil(length / BYTES_A_READ));
       const bytes = new Uint8Array(length);
       this.random.fill(bytes);
       queue.write(chain, 0, bytes);

@@ -116,6 +116,7 @@ export class PciTransport implements DriverTransport {
       });
     }
     this.device.writeConfig(control, 2, 0x8000);
+    this.device.writeConfig(COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER);
     this.write(COMMON.config_msix_vector, 2, 0);
   }
 

@@ -1,13 +1,33 @@
 // virtio-mmio: registers, negotiation, queues and interrupts, driven by the mock driver.
 import { deviceKit } from '@cloister/core/testing';
 import { describe, expect, it } from 'vitest';
-import { STATUS_DRIVER_OK } from '../device/features.js';
+import { STATUS_DRIVER_OK, STATUS_NEEDS_RESET } from '../device/features.js';
 import { EchoModel } from '../testing/echo-model.js';
 import { FakeRam } from '../testing/fake-ram.js';
-import { mmioRig } from '../testing/mmio-driver.js';
-import { mmioDevice } from './mmio.js';
+import { type MmioTransport, mmioRig } from '../testing/mmio-driver.js';
+import { MMIO, mmioDevice } from './mmio.js';
 
 describe('virtio-mmio', () => {
+  it('needs a reset when a queue of a running device is disabled, and gives nothing back', () => {
+    const model = new EchoModel(1, 8);
+    const { driver, failures } = mmioRig(model);
+    const { device } = driver.transport as MmioTransport;
+    driver.start();
+    model.hold = true;
+    driver.submit(0, [Uint8Array.of(1)], [1]);
+    device.write(0, MMIO.QueueSel, 4, 0);
+    device.write(0, MMIO.QueueReady, 4, 0);
+    expect(driver.transport.queueEnabled(0)).toBe(false);
+    expect(driver.transport.status() & STATUS_NEEDS_RESET).not.toBe(0);
+    expect(failures).toHaveLength(1);
+    model.answerAt(0);
+    expect(driver.take(0)).toBeNull();
+    driver.start();
+    model.hold = false;
+    driver.submit(0, [Uint8Array.of(2)], [1]);
+    expect([...driver.result(0).data]).toEqual([2]);
+  });
+
   for (const packed of [false, true]) {
     for (const indirect of [false, true]) {
       it(`echoes, packed ${packed}, indirect ${indirect}`, () => {

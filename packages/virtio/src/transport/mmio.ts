@@ -187,7 +187,7 @@ class MmioDevice implements Device {
         return;
       case MMIO.QueueReady:
         if (value === 1) controller.enableSelected();
-        else if (value === 0) controller.selected?.reset();
+        else if (value === 0) controller.disableSelected();
         return;
       case MMIO.QueueNotify:
         controller.notify(value);

@@ -68,6 +68,25 @@ describe('a virtio PCI function', () => {
     expect(pci.readMemory(BAR.msixPending, 4)).toBe(0);
   });
 
+  it('reaches no memory and sends no message unless it is a bus master', () => {
+    const { driver, transport, pci, ram, failures } = rig();
+    driver.start();
+    pci.writeConfig(4, 2, 2);
+    let accesses = 0;
+    ram.onRead = () => accesses++;
+    ram.onWrite = () => accesses++;
+    driver.add(0, [Uint8Array.of(1)], [1]);
+    accesses = 0;
+    transport.notify(0);
+    expect(accesses).toBe(0);
+    expect(driver.take(0)).toBeNull();
+    // It goes on by itself once it may.
+    pci.writeConfig(4, 2, 6);
+    expect([...driver.result(0).data]).toEqual([1]);
+    expect(transport.takeInterrupts().used).toBe(true);
+    expect(failures).toEqual([]);
+  });
+
   it('answers NO_VECTOR for a vector that is not there, and sends nothing', () => {
     const { driver, transport } = rig();
     driver.start();

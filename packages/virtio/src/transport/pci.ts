@@ -133,6 +133,7 @@ class VirtioPci implements VirtioPciFunction {
         clock: ports.clock,
         usedBuffers: (queue) => this.interrupt(ISR_QUEUE, this.queueVectors[queue]!),
         configChanged: () => this.interrupt(ISR_CONFIG, this.configVector),
+        mayAccess: () => this.config.isMaster,
         failed: (reason) => ports.failed?.(reason),
       },
       options,
@@ -199,8 +200,10 @@ class VirtioPci implements VirtioPciFunction {
       if (at >= 0) this.writeMemory(at, size, value);
       return;
     }
+    const { isMaster } = this.config;
     this.config.write(offset, size, value);
     this.msix.update();
+    if (this.config.isMaster && !isMaster) this.controller.resume();
   }
 
   /** Where pci_cfg_data leads (4.1.4.9.1), -1 where it leads nowhere. */
