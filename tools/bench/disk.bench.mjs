@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { image, initramfs } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
 import { judged } from './goals.mjs';
+import { secondsOfParts } from './guest-parts.mjs';
 import { canMeasure, cpuSeconds } from './process-time.mjs';
 import { median } from './statistics.mjs';
 
@@ -17,7 +18,6 @@ export const name = 'disk';
 export const description = 'throughput of a virtio disk in a Debian guest, per CPU second';
 
 const PAIRS = 2;
-const RUN_MS_MAX = 900_000;
 const QEMU = 'qemu-system-x86_64';
 const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
 const COMMAND_LINE = 'console=ttyS0 panic=-1 quiet';
@@ -84,7 +84,9 @@ async function measure(report, folder) {
   ];
   for (let pair = 1; pair <= PAIRS; pair++) {
     for (const { title, program, args, runs } of machines) {
-      runs.push(await secondsOfParts(title, program, args));
+      const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+      const seconds = () => cpuSeconds(child.pid);
+      runs.push(await secondsOfParts(title, child, Object.keys(PARTS), seconds));
       report.progress(`${title} ${pair} of ${PAIRS}`);
     }
   }
@@ -107,35 +109,3 @@ const qemuArguments = ({ kernel, initrd, disk }) => [
   ...['-nic', 'none', '-drive', `file=${disk},if=virtio,format=raw`],
   ...['-kernel', kernel, '-initrd', initrd, '-append', COMMAND_LINE],
 ];
-
-/** Runs a machine to its end; processor seconds of each part. */
-function secondsOfParts(title, program, args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    const seconds = {};
-    const begun = {};
-    let output = '';
-    let errors = '';
-    const tooLate = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      output += text;
-      for (const [, word, part] of output.matchAll(/(BEGIN|END) ([a-z-]+)\r?\n/g)) {
-        if (word === 'BEGIN') begun[part] ??= cpuSeconds(child.pid);
-        // At least a clock tick, so that a rate stays finite.
-        else seconds[part] ??= Math.max(0.01, cpuSeconds(child.pid) - begun[part]);
-      }
-      if (Object.keys(PARTS).every((part) => seconds[part] !== undefined)) child.kill('SIGKILL');
-    });
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      errors += text;
-    });
-    child.on('error', reject);
-    child.on('close', (status) => {
-      clearTimeout(tooLate);
-      const missing = Object.keys(PARTS).filter((part) => seconds[part] === undefined);
-      if (missing.length === 0) return resolve(seconds);
-      const last = `${output}\n${errors}`.trim().split('\n').slice(-3).join(' / ');
-      reject(new Error(`${title} ended (status ${status}) without ${missing}: ${last}`));
-    });
-  });
-}

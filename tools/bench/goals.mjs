@@ -8,6 +8,7 @@ const GOALS = {
   double: { atLeast: 0.5 },
   boot: { atMost: 6 },
   disk: { atLeast: 0.25, hoped: 1 },
+  net: { atLeast: 0.25, hoped: 1 },
 };
 
 /** What a ratio was to be and whether it is, or undefined where there is no goal. */

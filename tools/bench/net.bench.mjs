@@ -1,0 +1,150 @@
+// A virtio network beside QEMU's: the same kernel and initial root file system under
+// `cloister run --virtio pci --net passt` and `qemu-system-x86_64 -M q35 -accel tcg` with
+// virtio-net-pci on a stream socket, which passt is at the other end of. A program in the guest
+// receives and sends over TCP. Measured is the processor time of machine and passt, between the
+// lines before and after each part.
+
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { image, initramfs } from '../guest-image/index.mjs';
+import { root } from '../lib/workspace.mjs';
+import { judged } from './goals.mjs';
+import { secondsOfParts } from './guest-parts.mjs';
+import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { median } from './statistics.mjs';
+
+export const name = 'net';
+export const description = 'throughput of a virtio network in a Debian guest, per CPU second';
+
+const PAIRS = 2;
+const QEMU = 'qemu-system-x86_64';
+const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
+const MODULES = ['virtio_pci', 'virtio_net'];
+const PARTS = ['receive', 'send'];
+const MIB = 64;
+/** Payload of a frame: what passt suggests. */
+const MTU = 65_520;
+/** The descriptor of passt's socket in a child. */
+const FD = 3;
+
+const INIT = `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+for module in ${MODULES.join(' ')}; do modprobe $module; done
+cat > /lease <<'END'
+#!/bin/sh
+[ $1 = bound ] || exit 0
+ip addr add $ip/$mask dev $interface
+ip route add default via $router
+echo "router=$router" > /run/lease
+END
+chmod +x /lease
+ip link set lo up
+ip link set eth0 up
+busybox udhcpc -i eth0 -n -q -f -s /lease -t 10 -T 1
+. /run/lease
+/net $router $PORT ${MIB} || echo FAILED
+poweroff -f
+`;
+
+export async function run(report) {
+  const why = unmeasurable();
+  if (why !== undefined) return void report.note(`skipped: ${why}`);
+  const folder = mkdtempSync(join(tmpdir(), 'cloister-bench-'));
+  const server = await startServer();
+  try {
+    await measure(report, folder, server.address().port);
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function unmeasurable() {
+  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
+  for (const program of [QEMU, 'gcc', 'passt']) {
+    try {
+      execFileSync(program, ['--version'], { stdio: 'ignore' });
+    } catch {
+      return `${program} is not installed`;
+    }
+  }
+  return undefined;
+}
+
+/** Sends to who begins with 'r'; takes from others, and answers when all is there. */
+async function startServer() {
+  const bytes = Buffer.alloc(MIB * 2 ** 20, 'x');
+  const server = createServer({ allowHalfOpen: true }, (socket) => {
+    let sends;
+    socket.on('data', (piece) => {
+      sends ??= piece[0] === 0x72;
+      if (sends) socket.end(bytes);
+    });
+    socket.on('end', () => sends || socket.end('.'));
+    socket.on('error', () => {});
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+async function measure(report, folder, port) {
+  const guest = await image({ log: report.progress });
+  const program = join(folder, 'net');
+  const source = new URL('net.c', import.meta.url).pathname;
+  execFileSync('gcc', ['-O2', '-static', source, '-o', program]);
+  const initrd = join(folder, 'initrd');
+  const { busyboxPath: busybox, modulesDir, version } = guest;
+  const files = [{ path: 'net', mode: 0o755, data: readFileSync(program) }];
+  const options = { init: INIT, busybox, files, modules: MODULES, modulesDir, version };
+  writeFileSync(initrd, await initramfs(options));
+  const append = `console=ttyS0 panic=-1 quiet PORT=${port}`;
+  const boot = ['-kernel', guest.kernelPath, '-initrd', initrd, '-append', append];
+  const machines = [
+    { title: 'cloister', start: () => startCloister(boot), runs: [] },
+    { title: 'qemu tcg', start: () => startQemu(boot), runs: [] },
+  ];
+  for (let pair = 1; pair <= PAIRS; pair++) {
+    for (const { title, start, runs } of machines) {
+      const { child, seconds } = start();
+      runs.push(await secondsOfParts(title, child, PARTS, seconds));
+      report.progress(`${title} ${pair} of ${PAIRS}`);
+    }
+  }
+  for (const part of PARTS) {
+    const [ours, theirs] = machines.map(({ runs }) => MIB / median(runs.map((each) => each[part])));
+    const compared = { 'x of tcg': ours / theirs, goal: judged('net', ours / theirs) };
+    report.row({ part, unit: 'MiB/s', cloister: ours, 'qemu tcg': theirs, ...compared });
+  }
+  report.note(`kernel ${version}; rates per second of processor time of machine and passt`);
+}
+
+/** passt is its child. */
+function startCloister(boot) {
+  const words = boot.map((word) => word.replace(/^-(?=[a-z])/, '--'));
+  const args = [CLOISTER, 'run', '--memory', '256M', ...words, '--virtio', 'pci', '--net', 'passt'];
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  return { child, seconds: () => cpuSeconds(child.pid) };
+}
+
+function startQemu(boot) {
+  const words = ['--foreground', '--fd', String(FD), '--mtu', String(MTU)];
+  const passt = spawn('passt', words, { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
+  const socket = passt.stdio[FD];
+  const machine = ['-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic'];
+  const net = [
+    ...['-netdev', `stream,id=net,addr.type=fd,addr.str=${FD}`],
+    ...['-device', `virtio-net-pci,netdev=net,host_mtu=${MTU},romfile=`],
+  ];
+  const child = spawn(QEMU, [...machine, '-no-reboot', ...net, ...boot], {
+    stdio: ['ignore', 'pipe', 'pipe', socket],
+  });
+  // Theirs is a copy: with ours closed, passt sees the machine's end.
+  socket.destroy();
+  return { child, seconds: () => cpuSeconds(child.pid) + cpuSeconds(passt.pid) };
+}
