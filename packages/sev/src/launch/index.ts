@@ -1,12 +1,13 @@
 /**
  * `@cloister/sev/launch`: protects VMs with SEV.
  */
+export type { OwnerSession } from '../psp/driver.js';
 export { EmulatedPlatform, type PlatformOptions } from './emulated-platform.js';
+export { type OpenedSession, openOwnerSession } from './owner.js';
 export { DEFAULT_SEV_POLICY, type SevOptions, sev } from './sev.js';
 export {
   type LaunchMeasurement,
   type LaunchOptions,
   type LaunchSecret,
-  type OwnerSession,
   SevGuest,
 } from './sev-launch.js';

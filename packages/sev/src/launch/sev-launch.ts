@@ -7,19 +7,11 @@
  * is measured is what `measurePlan` of `@cloister/sev/measure` measures, page by page.
  */
 import { type BackendVm, type LaunchPlan, VmmError } from '@cloister/core';
-import { SIZE } from '../abi/commands.js';
 import { planPages } from '../measure/plan.js';
+import type { OwnerSession } from '../psp/driver.js';
 import type { EmulatedPlatform } from './emulated-platform.js';
 
 const PAGE_SIZE = 4096;
-
-/** What a guest's owner hands over: its certificate, and keys that only the platform can unwrap. */
-export interface OwnerSession {
-  /** The owner's certificate of its Diffie-Hellman key (GODH), 0x824 bytes. */
-  readonly certificate: Uint8Array;
-  /** 128 bytes, as `sessionData` of `@cloister/sev/measure` makes them. */
-  readonly session: Uint8Array;
-}
 
 /** What a launch measured: what the owner checks before it sends a secret. */
 export interface LaunchMeasurement {
@@ -66,15 +58,18 @@ export class SevGuest {
     plan: LaunchPlan,
     options: LaunchOptions,
   ): Promise<SevGuest> {
+    const { policy, owner, asid } = options;
+    const { driver } = platform;
     platform.start();
-    const guest = new SevGuest(platform, start(platform, options));
+    const handle = driver.launchStart({ policy, ...(owner !== undefined && { owner }) });
+    const guest = new SevGuest(platform, handle);
     try {
-      platform.run('ACTIVATE', { handle: guest.handle, asid: options.asid });
+      driver.activate(handle, asid);
       guest.#load(vm, plan);
       guest.measurement = guest.#measure();
       const secret = await options.secret?.(guest.measurement);
       if (secret) guest.#inject(vm, secret);
-      platform.run('LAUNCH_FINISH', { handle: guest.handle });
+      driver.launchFinish(handle);
       return guest;
     } catch (error) {
       guest.end();
@@ -84,19 +79,18 @@ export class SevGuest {
 
   /** The guest's key goes: DEACTIVATE, DF_FLUSH, DECOMMISSION. It must not run any more. */
   end(): void {
-    const { platform, handle } = this;
-    if (platform.run('GUEST_STATUS', { handle }).asid !== 0) platform.run('DEACTIVATE', { handle });
-    platform.processor.wbinvd();
-    platform.command('DF_FLUSH', 0);
-    platform.run('DECOMMISSION', { handle });
+    const { handle } = this;
+    const { driver } = this.platform;
+    if (driver.guestStatus(handle).asid !== 0) driver.deactivate(handle);
+    driver.dfFlush();
+    driver.decommission(handle);
   }
 
   #load(vm: BackendVm, plan: LaunchPlan): void {
     let run = { spa: 0, length: 0 };
     const update = () => {
-      const { spa: paddr, length } = run;
-      if (length > 0)
-        this.platform.run('LAUNCH_UPDATE_DATA', { handle: this.handle, paddr, length });
+      const { spa, length } = run;
+      if (length > 0) this.platform.driver.launchUpdateData(this.handle, spa, length);
     };
     for (const { name, gpa, bytes, type } of planPages(plan.regions)) {
       if (type !== 'normal' && type !== 'zero') {
@@ -115,16 +109,11 @@ export class SevGuest {
   }
 
   #measure(): LaunchMeasurement {
-    const { platform, handle } = this;
-    return platform.withBlocks([SIZE.MEASURE], ([at]) => {
-      platform.run('LAUNCH_MEASURE', { handle, measure_paddr: at!, measure_len: SIZE.MEASURE });
-      const bytes = platform.view(at!, SIZE.MEASURE);
-      return { measure: bytes.slice(0, 32), nonce: bytes.slice(32) };
-    });
+    const bytes = this.platform.driver.launchMeasure(this.handle);
+    return { measure: bytes.slice(0, 32), nonce: bytes.slice(32) };
   }
 
   #inject(vm: BackendVm, { header, ciphertext, gpa }: LaunchSecret): void {
-    const { platform, handle } = this;
     const inPage = gpa % PAGE_SIZE;
     if (inPage + ciphertext.length > PAGE_SIZE) {
       throw new VmmError('invalid-argument', 'the secret does not lie in one page', {
@@ -132,19 +121,7 @@ export class SevGuest {
       });
     }
     const spa = this.#place(vm, 'the secret', gpa - inPage) + inPage;
-    platform.withBlocks([header.length, ciphertext.length], (at) => {
-      platform.view(at[0]!, header.length).set(header);
-      platform.view(at[1]!, ciphertext.length).set(ciphertext);
-      platform.run('LAUNCH_SECRET', {
-        handle,
-        hdr_paddr: at[0]!,
-        hdr_len: header.length,
-        guest_paddr: spa,
-        guest_len: ciphertext.length,
-        trans_paddr: at[1]!,
-        trans_len: ciphertext.length,
-      });
-    });
+    this.platform.driver.launchSecret(this.handle, { header, ciphertext }, spa);
   }
 
   /** Where the page of `gpa` lies in system memory. */
@@ -157,20 +134,4 @@ export class SevGuest {
       { remedy: 'give the VM more memory' },
     );
   }
-}
-
-function start(platform: EmulatedPlatform, { policy, owner }: LaunchOptions): number {
-  if (owner === undefined) return platform.run('LAUNCH_START', { policy }).handle;
-  const { certificate, session } = owner;
-  return platform.withBlocks([certificate.length, session.length], (at) => {
-    platform.view(at[0]!, certificate.length).set(certificate);
-    platform.view(at[1]!, session.length).set(session);
-    return platform.run('LAUNCH_START', {
-      policy,
-      dh_cert_paddr: at[0]!,
-      dh_cert_len: certificate.length,
-      session_paddr: at[1]!,
-      session_len: session.length,
-    }).handle;
-  });
 }

@@ -103,7 +103,7 @@ class EmulatedSev implements MemoryEncryption {
   }
 
   ready(): boolean {
-    return this.#platform.processor.mayRun(this.#asid);
+    return this.#platform.psp.processor.mayRun(this.#asid);
   }
 
   get measurement(): Uint8Array | null {

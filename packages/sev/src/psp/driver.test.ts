@@ -12,7 +12,7 @@ import { authorityChain, certifiedCek, KeyedMemory, seededEntropy } from '../fir
 import { checkLaunchMeasure } from '../measure/index.js';
 import { otherChip, testChip } from '../testing/emulated-chip.js';
 import { AsidPool } from './asid-pool.js';
-import { type EmulatedPlatform, emulatedPlatform } from './emulated-platform.js';
+import { type EmulatedPsp, emulatedPsp } from './emulated-psp.js';
 import { SevFirmwareError } from './error.js';
 import { mailboxTransport } from './mailbox-transport.js';
 
@@ -21,10 +21,10 @@ const MEMORY = 0x10000;
 const text = new Uint8Array(PAGE).map((_, at) => at * 31);
 const zeroTik = new Uint8Array(16);
 
-function platform(chip = testChip): EmulatedPlatform & { readonly memory: KeyedMemory } {
+function platform(chip = testChip): EmulatedPsp & { readonly memory: KeyedMemory } {
   const memory = new KeyedMemory(MEMORY);
   const entropy = seededEntropy(chip === testChip ? 'one' : 'two');
-  return { ...emulatedPlatform({ memory, chip, entropy, asids: { max: 6, minNoEs: 3 } }), memory };
+  return { ...emulatedPsp({ memory, chip, entropy, asids: { max: 6, minNoEs: 3 } }), memory };
 }
 
 /** An initialized one with a running guest of one page at 0x2000, ASID 3. */

@@ -14,7 +14,7 @@ export {
   PspDriver,
   type SevPacket,
 } from './driver.js';
-export { type EmulatedPlatform, emulatedPlatform } from './emulated-platform.js';
+export { type EmulatedPsp, emulatedPsp } from './emulated-psp.js';
 export { SevFirmwareError } from './error.js';
 export { type GuestRange, KvmSevDriver, SEV_VM_TYPE } from './kvm-driver.js';
 export {

@@ -10,7 +10,7 @@ import { KeyedMemory, seededEntropy } from '../firmware/index.js';
 import { testChip } from '../testing/emulated-chip.js';
 import { DevSev, type SevDevice } from './dev-sev.js';
 import type { PspDriver } from './driver.js';
-import { emulatedPlatform } from './emulated-platform.js';
+import { emulatedPsp } from './emulated-psp.js';
 import { SevFirmwareError } from './error.js';
 import { KvmSevDriver } from './kvm-driver.js';
 
@@ -20,7 +20,7 @@ const EIO = 5;
 function platform() {
   const memory = new KeyedMemory(0x10000);
   const entropy = seededEntropy('kernel');
-  return { memory, ...emulatedPlatform({ memory, chip: testChip, entropy }) };
+  return { memory, ...emulatedPsp({ memory, chip: testChip, entropy }) };
 }
 
 /** sev-dev.c: `struct sev_issue_cmd` is cmd u32 at 0, data u64 at 4, error u32 at 12. */

@@ -8,7 +8,7 @@ import { decode, encode, type Struct } from '../abi/struct.js';
 import { toHex } from '../bytes.js';
 import { KeyedMemory, seededEntropy } from '../firmware/index.js';
 import { testChip } from '../testing/emulated-chip.js';
-import { emulatedPlatform } from './emulated-platform.js';
+import { emulatedPsp } from './emulated-psp.js';
 import { ERRNO, PLEDGE_VMM, PSP_IOC, PSP_STRUCTS, type PspIoctlName } from './openbsd-ioctls.js';
 import { OpenBsdPsp } from './openbsd-psp.js';
 
@@ -21,7 +21,7 @@ const VMSA = 0x9000;
 function device() {
   const memory = new KeyedMemory(0x10000);
   const entropy = seededEntropy('psp(4)');
-  const platform = emulatedPlatform({ memory, chip: testChip, entropy });
+  const platform = emulatedPsp({ memory, chip: testChip, entropy });
   const psp = new OpenBsdPsp(platform.transport, {
     physical: (va) => PAGES[va] ?? null,
     vmsa: (vmid, vcpuid, asid) => (vmid === 7 && vcpuid === 0 && asid === 1 ? VMSA : null),

@@ -1,5 +1,5 @@
 /**
- * A platform of the emulated kind, put together: memory, secure processor, mailbox and driver.
+ * An emulated secure processor with its mailbox and the driver of a host, put together.
  */
 import type { AsidLimits } from '../firmware/asids.js';
 import { HostMemory, withHostMemory } from '../firmware/host-memory.js';
@@ -14,7 +14,7 @@ import { AsidPool } from './asid-pool.js';
 import { PspDriver } from './driver.js';
 import { mailboxTransport, type PspTransport } from './mailbox-transport.js';
 
-export interface EmulatedPlatform {
+export interface EmulatedPsp {
   readonly processor: SecureProcessor;
   readonly mailbox: Mailbox;
   readonly transport: PspTransport;
@@ -23,11 +23,11 @@ export interface EmulatedPlatform {
   readonly limits: AsidLimits;
 }
 
-/** Memory of the host's own for its driver: a trusted region for SEV-ES, and packets. */
-const HOST_MEMORY = 0x30_0000;
+/** Memory of the host's own for its driver: a trusted region for SEV-ES, and what commands need. */
+const HOST_MEMORY = 0x20_0000;
 
 /** `parts.memory` is the guests'. */
-export function emulatedPlatform(parts: SecureProcessorParts): EmulatedPlatform {
+export function emulatedPsp(parts: SecureProcessorParts): EmulatedPsp {
   const host = new HostMemory(HOST_MEMORY);
   const memory: PlatformMemory = withHostMemory(parts.memory, host);
   const processor = new SecureProcessor({ ...parts, memory });
