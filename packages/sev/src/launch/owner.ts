@@ -2,8 +2,8 @@
  * The owner's side of a launch: transport keys that only one platform can unwrap, and what proves
  * that the platform launched what was meant.
  *
- * An owner checks the platform's certificates (`verifyLegacyChain` of `@cloister/sev/attest`) before
- * it opens a session with its PDH, and the measurement (`checkLaunchMeasure` of
+ * An owner checks the platform's certificates (`verifyLegacyChain` of `@cloister/sev/attest`)
+ * before it opens a session with its PDH, and the measurement (`checkLaunchMeasure` of
  * `@cloister/sev/measure`) before it sends a secret (`secretPacket` there).
  *
  * Source: SEV API 55766, 2.2.2 "Transport keys", 6.1 "LAUNCH_START".

@@ -91,8 +91,8 @@ describe('a small SEV guest', () => {
       {
         at: {
           1: () => {
-            const handle = own.run('LAUNCH_START', { policy: 0 }).handle;
-            own.run('ACTIVATE', { handle, asid: own.asids.minNoEs + 1 });
+            const handle = own.driver.launchStart({ policy: 0 });
+            own.driver.activate(handle, own.asids.minNoEs + 1);
             for (const tag of [own.asids.minNoEs, own.asids.minNoEs + 1, 0]) {
               const bytes = new Uint8Array(4);
               controller.read(controller.memory.locate(DATA), bytes, tag);
@@ -297,7 +297,7 @@ describe('a measured launch', () => {
     const launch = measured(asm.exit, { policy: 0x00ff_0000 });
     await expect(launch).rejects.toMatchObject({
       code: 'io-failed',
-      message: expect.stringMatching(/refused LAUNCH_START: POLICY_FAILURE/),
+      message: expect.stringMatching(/refuses LAUNCH_START: POLICY_FAILURE/),
     });
     expect(() => sev({ policy: 4 })).toThrow(/requires SEV-ES/);
     expect(() => sev({ policy: -1 })).toThrow(/not 32 bits/);
@@ -310,7 +310,7 @@ describe('a measured launch', () => {
       gpa: DATA,
     });
     await expect(measured(asm.exit, { secret })).rejects.toMatchObject({
-      message: expect.stringMatching(/refused LAUNCH_SECRET: BAD_MEASUREMENT/),
+      message: expect.stringMatching(/refuses LAUNCH_SECRET: BAD_MEASUREMENT/),
     });
   });
 
