@@ -49,7 +49,7 @@ export const NODE_PACKAGES = ['packages/cli', 'packages/backend-kvm'];
 
 /** In the others, files that only the `node` export condition or a `node` entry leads to. */
 const NODE_FILE =
-  /^packages\/(sev\/src\/[^/]+\/node-[a-z0-9-]+|virtio\/src\/node\/[a-z0-9-]+)\.ts$/;
+  /^packages\/(sev\/src\/[^/]+\/node-[a-z0-9-]+|virtio\/src\/node\/(?:share\/)?[a-z0-9-]+)\.ts$/;
 
 const IMPORT =
   /(?:^|[\s;])(?:import|export)\s(?:[^'"`;]*?\sfrom\s)?\s*'([^']+)'|\bimport\(\s*'([^']+)'\s*\)/gm;

@@ -68,7 +68,8 @@ describe('run', () => {
       '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci ' +
       '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
-      '--assist --balloon 64M --console virtio --vsock s,cid=7 --protect sev --policy 0x1 ' +
+      '--assist --balloon 64M --console virtio --vsock s,cid=7 --share d:ro ' +
+      '--share /e,tag=home --protect sev --policy 0x1 ' +
       '--measure-out m --require-hardware --dump-memory /d --jit stress';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
@@ -120,6 +121,10 @@ describe('run', () => {
         },
       ],
       vsock: { directory: '/here/s', cid: 7 },
+      shares: [
+        { directory: '/here/d', readOnly: true, tag: undefined },
+        { directory: '/e', readOnly: false, tag: 'home' },
+      ],
       rng: true,
       virtio: 'pci',
       assist: true,
@@ -170,6 +175,10 @@ test.each([
   [['--vsock', ''], '--vsock: no directory is named'],
   [['--vsock', 's,port=1'], '--vsock: "port=1" is not cid=N'],
   [['--vsock', 's,cid=2'], '--vsock: "2" is no address of a guest, from 3 to 4294967294'],
+  [['--share', ':ro'], '--share: no directory is named'],
+  [['--share', 'd,ro'], '--share: "ro" is not tag=TAG'],
+  [['--share', `d,tag=${'x'.repeat(37)}`], 'is no tag of 1 to 36 bytes'],
+  [['--share', 'd', '--share', 'e,tag=share0'], '--share: two shares have the tag share0'],
   [['--cpus', '0'], '--cpus: "0" is not a whole number above 0'],
   [['--seed', 'x'], '--seed: "x" is not a whole number of at most 64 bits'],
   [['--timeout', '0'], '--timeout: "0" is not a number of seconds above 0'],

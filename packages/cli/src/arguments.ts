@@ -35,12 +35,13 @@ export type Invocation =
     };
 
 /** Commander's result for `run`: the long options' names in camel case. */
-type RunFlags = Omit<RawOptions, 'flat' | 'plugins' | 'disks' | 'nets'> & {
+type RunFlags = Omit<RawOptions, 'flat' | 'plugins' | 'disks' | 'nets' | 'shares'> & {
   readonly flatMode?: 'real' | 'protected' | 'long';
   readonly loadAddress?: string;
   readonly plugin?: readonly string[];
   readonly disk?: readonly string[];
   readonly net?: readonly string[];
+  readonly share?: readonly string[];
   readonly config?: string;
   readonly quiet?: boolean;
 };
@@ -159,6 +160,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
     .option('--net <kind>', NET_HELP, collect)
     .option('--vsock <dir>', 'stream sockets to programs of the host: DIR[,cid=N]')
+    .option('--share <dir>', 'a directory for the guest: DIR[:ro][,tag=TAG]; repeatable', collect)
     .option('--rng', 'a source of random numbers')
     .option('--balloon [size]', 'give back free memory; ask the guest for so much at the start')
     .addOption(choice('--console', 'where the terminal is (default: serial)', CONSOLES));
@@ -185,7 +187,7 @@ function choice(flag: string, text: string, choices: readonly string[]): Option 
 const collect = (value: string, list: readonly string[] = []) => [...list, value];
 
 function flagSource(flags: RunFlags, cwd: string): OptionSource {
-  const { flatMode, loadAddress, plugin, disk, net, ...others } = flags;
+  const { flatMode, loadAddress, plugin, disk, net, share, ...others } = flags;
   const { config: _config, quiet: _quiet, ...rest } = others;
   const flat = {
     ...(flatMode === undefined ? {} : { mode: flatMode }),
@@ -198,6 +200,7 @@ function flagSource(flags: RunFlags, cwd: string): OptionSource {
       ...(plugin === undefined ? {} : { plugins: plugin }),
       ...(disk === undefined ? {} : { disks: disk }),
       ...(net === undefined ? {} : { nets: net }),
+      ...(share === undefined ? {} : { shares: share }),
     },
     code: 'invalid-argument',
     nameOf: flagName,

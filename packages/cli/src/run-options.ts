@@ -7,6 +7,7 @@ import { VmmError } from '@cloister/core';
 import { type DiskChoice, type RawDisk, readDisk, sharedFile } from './disk-option.js';
 import { type NetChoice, type RawNet, readNet, sinceNone } from './net-option.js';
 import { parseInteger, parseSeconds, parseSeed, parseSize } from './quantity.js';
+import { doubleTag, type RawShare, readShare, type ShareChoice } from './share-option.js';
 import { type RawVsock, readVsock, type VsockChoice } from './vsock-option.js';
 
 export const ENTRIES = ['64', '32', 'pvh', 'multiboot', 'flat'] as const;
@@ -60,6 +61,7 @@ export interface RawOptions {
   readonly disks?: readonly (string | RawDisk)[];
   readonly nets?: readonly (string | RawNet)[];
   readonly vsock?: string | RawVsock;
+  readonly shares?: readonly (string | RawShare)[];
   readonly rng?: boolean;
   readonly assist?: boolean;
   readonly balloon?: boolean | string | number;
@@ -112,6 +114,7 @@ export interface RunOptions {
   readonly disks: readonly DiskChoice[];
   readonly nets: readonly NetChoice[];
   readonly vsock: VsockChoice | undefined;
+  readonly shares: readonly ShareChoice[];
   readonly rng: boolean;
   readonly assist: boolean;
   /** Bytes that the balloon asks for; without it there is no balloon. */
@@ -152,6 +155,7 @@ export const DEFAULTS: RunOptions = {
   disks: [],
   nets: [],
   vsock: undefined,
+  shares: [],
   rng: false,
   assist: false,
   balloon: undefined,
@@ -178,8 +182,8 @@ export const DEFAULTS: RunOptions = {
 type Layer = { [Key in keyof RunOptions]?: RunOptions[Key] };
 
 /**
- * Later sources win; lists of plugins, disks and networks are joined. Then what contradicts itself
- * is refused.
+ * Later sources win; lists of plugins, disks, networks and shares are joined. Then what
+ * contradicts itself is refused.
  */
 export function resolveOptions(sources: readonly OptionSource[]): {
   readonly options: RunOptions;
@@ -190,11 +194,9 @@ export function resolveOptions(sources: readonly OptionSource[]): {
   const plugins = layers.flatMap((layer) => layer.plugins ?? []);
   const disks = layers.flatMap((layer) => layer.disks ?? []);
   const nets = sinceNone(layers.flatMap((layer) => layer.nets ?? []));
-  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, {
-    plugins,
-    disks,
-    nets,
-  });
+  const shares = layers.flatMap((layer) => layer.shares ?? []);
+  const lists = { plugins, disks, nets, shares };
+  const options: RunOptions = Object.assign({}, DEFAULTS, ...layers, lists);
   refuseContradictions(options);
   const given = new Set(layers.flatMap((layer) => Object.keys(layer) as (keyof RunOptions)[]));
   return { options, given };
@@ -238,6 +240,7 @@ function readLayer(source: OptionSource): Layer {
     disks: raw.disks?.map((disk, index) => readDisk(disk, named(`disks[${index}]`))),
     nets: raw.nets?.map((net, index) => readNet(net, named(`nets[${index}]`))),
     vsock: raw.vsock === undefined ? undefined : readVsock(raw.vsock, named('vsock')),
+    shares: raw.shares?.map((share, index) => readShare(share, named(`shares[${index}]`))),
     rng: raw.rng,
     assist: raw.assist,
     balloon: balloonSize(raw.balloon, read),
@@ -295,6 +298,8 @@ function refuseContradictions(options: RunOptions): void {
   }
   const shared = sharedFile(options.disks);
   if (shared !== undefined) refuse(`--disk: ${shared} is written to, and used a second time`);
+  const tag = doubleTag(options.shares);
+  if (tag !== undefined) refuse(`--share: two shares have the tag ${tag}`);
   if (options.assist && options.backend !== 'kvm') {
     throw new VmmError('invalid-argument', `--assist is of no use to backend ${options.backend}`, {
       remedy: 'leave it out, or give --backend kvm',

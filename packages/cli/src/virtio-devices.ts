@@ -8,22 +8,31 @@ import {
   virtioBalloon,
   virtioBlk,
   virtioConsole,
+  virtioFs,
   virtioMmio,
   virtioNet,
   virtioPci,
   virtioRng,
   virtioVsock,
 } from '@cloister/virtio';
-import { fileDisk, overlayDisk, passt, pcapFile, unixVsock } from '@cloister/virtio/node';
+import {
+  fileDisk,
+  hostShare,
+  overlayDisk,
+  passt,
+  pcapFile,
+  unixVsock,
+} from '@cloister/virtio/node';
 import { openTap } from './backends.js';
 import type { DiskChoice } from './disk-option.js';
 import type { NetChoice } from './net-option.js';
 import type { RunOptions } from './run-options.js';
+import { type ShareChoice, tagsOf } from './share-option.js';
 import type { VsockChoice } from './vsock-option.js';
 
 type VirtioRunOptions = Pick<
   RunOptions,
-  'virtio' | 'disks' | 'nets' | 'vsock' | 'rng' | 'balloon' | 'console'
+  'virtio' | 'disks' | 'nets' | 'vsock' | 'shares' | 'rng' | 'balloon' | 'console'
 >;
 
 /**
@@ -35,6 +44,7 @@ export function virtioPlugins(options: VirtioRunOptions, terminal: ConsoleEnd): 
     ...options.disks.map(disk),
     ...options.nets.map(net),
     ...(options.vsock === undefined ? [] : [vsock(options.vsock)]),
+    ...shares(options.shares),
     ...(options.rng ? [virtioRng()] : []),
     ...(options.balloon === undefined ? [] : [virtioBalloon({ size: options.balloon })]),
     ...(options.console === 'virtio' ? [virtioConsole(terminal)] : []),
@@ -45,6 +55,14 @@ export function virtioPlugins(options: VirtioRunOptions, terminal: ConsoleEnd): 
 
 function vsock({ directory, cid }: VsockChoice): VmPlugin {
   return virtioVsock({ ...(cid === undefined ? {} : { cid }), host: unixVsock({ directory }) });
+}
+
+function shares(choices: readonly ShareChoice[]): VmPlugin[] {
+  const tags = tagsOf(choices);
+  return choices.map(({ directory, readOnly }, index) => {
+    const share = () => hostShare({ directory, readOnly });
+    return virtioFs({ name: `fs${index}`, tag: tags[index]!, share });
+  });
 }
 
 function disk({ file, readOnly, overlay, serial }: DiskChoice, index: number): VmPlugin {

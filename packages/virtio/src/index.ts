@@ -28,6 +28,9 @@ export {
   consoleModel,
 } from './console/console-model.js';
 export * from './device/index.js';
+export { type VirtioFsOptions, virtioFs } from './fs/fs.js';
+export { FS_DEVICE_ID, type FsOptions, type FsPorts, fsModel } from './fs/fs-model.js';
+export type { ShareServer } from './fs/share.js';
 export type { FrameSink, NetBackend, NetPort } from './net/backend.js';
 export { batchOf, formatMac, framesOf, parseMac } from './net/frames.js';
 export { type VirtioNetOptions, virtioNet } from './net/net.js';

@@ -5,6 +5,9 @@ import { balloonModel } from '../balloon/balloon-model.js';
 import { blkModel } from '../blk/blk-model.js';
 import { memoryDisk } from '../blk/disk.js';
 import { consoleModel } from '../console/console-model.js';
+import { fsModel } from '../fs/fs-model.js';
+import { OP, reply } from '../fs/fuse.js';
+import { NO_SHARE } from '../fs/share.js';
 import { batchOf } from '../net/frames.js';
 import { CONTROL, type NetModel, netModel, RECEIVE, TRANSMIT } from '../net/net-model.js';
 import { rngModel } from '../rng/rng-model.js';
@@ -13,6 +16,7 @@ import { vsockModel } from '../vsock/vsock-model.js';
 import * as P from '../vsock/vsock-packet.js';
 import { DirectInput } from './direct-input.js';
 import { EchoModel } from './echo-model.js';
+import { fuseRequest, INIT_BODY } from './fuse-client.js';
 import type { VirtioKitPorts } from './kit-case.js';
 import { virtioKit } from './virtio-kit.js';
 
@@ -146,6 +150,28 @@ for (const transport of ['mmio', 'pci'] as const) {
       transport,
       make: ({ clock }) => vsockModel(3, { clock, host: NO_HOST }) as never,
       request: () => ({ queue: 1, out: [PACKET], room: [] }),
+    },
+  );
+}
+
+/** A share that agrees to everything. */
+const share = {
+  ...NO_SHARE,
+  answer: (_: Uint8Array, room: number) =>
+    Promise.resolve(room < 16 ? new Uint8Array(0) : reply(1n, 0, new Uint8Array(room - 16))),
+};
+
+for (const transport of ['mmio', 'pci'] as const) {
+  virtioKit(
+    { describe, it },
+    {
+      name: 'fs',
+      transport,
+      make: ({ clock }) => {
+        return fsModel({ tag: 'kit' }, { share, input: new DirectInput(), clock }) as never;
+      },
+      request: () => ({ queue: 1, out: [fuseRequest(OP.INIT, 0, INIT_BODY)], room: [16, 64] }),
+      settle,
     },
   );
 }
