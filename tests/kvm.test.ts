@@ -160,7 +160,7 @@ describe.skipIf(!probe.available)(`kicks from another thread ${probe.reason ?? '
     const [error] = (await failed) as [Error];
     expect(error.message).toBe('on purpose');
     await gone;
-    expect(inUse().maps).toBe(before.maps);
+    expect(inUse()).toEqual(before);
   });
 });
 

@@ -19,6 +19,7 @@ const HEADERS = [
   'linux/errno.h',
   'linux/memfd.h',
   'linux/falloc.h',
+  'linux/eventpoll.h',
   'linux/fcntl.h',
   'linux/fs.h',
   'asm/siginfo.h',

@@ -159,12 +159,24 @@ export function kvmBackend(options: KvmOptions = {}): CpuBackend {
         requireSupported(vm, host, irqchip);
         const { dirtyRing = 0, parallel = true, sys } = options;
         const startThread = parallel && sys === undefined ? startVcpuWorker : null;
-        return new KvmVm(host, vm, { cpu, irqchip, dirtyRing, startThread });
+        const made = new KvmVm(host, vm, { cpu, irqchip, dirtyRing, startThread });
+        if (sys === undefined) await watched(made);
+        return made;
       } finally {
         host.close();
       }
     },
   };
+}
+
+/** Other threads can only be told of the bundled way to the kernel. */
+async function watched(vm: KvmVm): Promise<void> {
+  try {
+    await vm.watchEvents();
+  } catch (error) {
+    await vm.dispose();
+    throw error;
+  }
 }
 
 /** Plugin: run the guest on the host's processor, by KVM. */

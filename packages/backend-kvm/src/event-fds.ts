@@ -13,7 +13,7 @@ import type { KvmInterrupts } from './interrupts.js';
 import { checked, ioctl, type Sys, tryIoctl } from './sys/sys.js';
 
 /** A place that a guest writes to. */
-export interface DoorbellPlace {
+export interface EventFdPlace {
   readonly space: 'io' | 'mmio';
   readonly address: number;
   /** Bytes of the write: 1, 2, 4 or 8; 0 for any, with `mmio` and no `value`. */
@@ -66,7 +66,7 @@ export class EventFds {
   ) {}
 
   /** The guest's write to `place` signals the descriptor and does not exit. */
-  doorbell({ space, address, length, value }: DoorbellPlace): EventFd {
+  doorbell({ space, address, length, value }: EventFdPlace): EventFd {
     const fd = eventFd(this.sys);
     let flags = space === 'io' ? IOEVENTFD_FLAG.PIO : 0;
     if (value !== undefined) flags |= IOEVENTFD_FLAG.DATAMATCH;

@@ -2,8 +2,8 @@
 export { type KvmOptions, kvm, kvmBackend } from './backend.js';
 export type { Breakpoint, DebugRequest } from './debug.js';
 export {
-  type DoorbellPlace,
   type EventFd,
+  type EventFdPlace,
   type InterruptTarget,
   signalEventFd,
   takeEventFd,

@@ -4,6 +4,7 @@
 import type { Clock } from '@cloister/core';
 import type { KvmInterrupts } from './interrupts.js';
 import type { KvmAssist } from './kvm-assist.js';
+import type { RunWatch } from './run-watch.js';
 import type { Sys } from './sys/sys.js';
 import type { ThreadSignals } from './thread-signals.js';
 
@@ -12,6 +13,7 @@ export interface VcpuPorts {
   readonly signals: ThreadSignals;
   readonly clock: Pick<Clock, 'now' | 'at'>;
   readonly interrupts: KvmInterrupts;
+  readonly watch: RunWatch;
   /** Counts whatever may wake a vCPU that sleeps. */
   readonly events: { count: number };
   /** Frequency of the guest's time-stamp counter; 0 where the host does not say. */

@@ -3,15 +3,13 @@
  * See `vcpu-mailbox.ts`. The Worker is started with the first `go`: a CPU that the guest never
  * wakes costs none.
  */
-import { existsSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { ERRNO, NR } from './abi/linux.js';
 import type { Sys } from './sys/sys.js';
 import { KICK_SIGNAL } from './thread-signals.js';
 import { type Bell, MAILBOX_BYTES, STATE, type VcpuWorkerData, WORD } from './vcpu-mailbox.js';
+import { workerUrl } from './worker-url.js';
 
-/** From the source and from the bundle. */
-const PLACES = ['./vcpu-worker.js', '../dist/vcpu-worker.js'];
 /** Between two looks whether a thread that does not answer still exists. */
 const PATIENCE_MS = 100;
 /** A thread that ends has so long before it is ended. */
@@ -182,11 +180,7 @@ export class VcpuThread {
 
 /** A Worker of Node's. */
 export function startVcpuWorker(data: VcpuWorkerData): VcpuRunner {
-  const urls = PLACES.map((place) => new URL(place, import.meta.url));
-  const worker = new Worker(urls.find((url) => existsSync(url)) ?? urls[0]!, {
-    name: 'cloister-vcpu',
-    workerData: data,
-  });
+  const worker = new Worker(workerUrl('vcpu-worker'), { name: 'cloister-vcpu', workerData: data });
   worker.unref();
   let over = false;
   const gone = new Promise<void>((resolve) => {

@@ -118,13 +118,17 @@ export class KvmVcpu implements Vcpu {
       });
     }
     if (this.sleep.state !== null && this.kicks.take()) return 'kicked';
-    const { signals, events } = this.ports;
+    const { signals, events, watch } = this.ports;
     this.inside = true;
     this.kicks.enter(signals.tid);
     this.deadline.start(slice);
+    watch.begin();
+    let end: RunEnd | null = null;
     try {
-      return this.beginning(sink) ?? this.loop(sink);
+      end = this.beginning(sink) ?? this.loop(sink);
+      return end;
     } finally {
+      watch.finish(end === 'slice');
       this.kicks.leave();
       signals.disarm();
       this.inside = false;
@@ -215,9 +219,9 @@ export class KvmVcpu implements Vcpu {
   }
 
   private loop(sink: ExitSink): RunEnd {
-    const { signals } = this.ports;
+    const { signals, watch } = this.ports;
     for (;;) {
-      if (this.kicks.take()) return this.stop('kicked', sink);
+      if (this.kicks.take() || watch.calls()) return this.stop('kicked', sink);
       if (this.deadline.stopping) return this.stop('slice', sink);
       if (this.group !== null) {
         const end = this.group.attend(sink);

@@ -7,6 +7,7 @@
 import {
   type BackendVm,
   type BackendVmOptions,
+  type Doorbells,
   type ExitSink,
   type MemorySlot,
   type NativeVmControl,
@@ -22,12 +23,14 @@ import { CLOCK_DATA, DIRTY_GFN, ENABLE_CAP, IRQCHIP } from './abi/structs.js';
 import type { CpuChoice } from './cpuid-policy.js';
 import type { DirtyRing } from './dirty-ring.js';
 import { EventFds } from './event-fds.js';
+import { EventWatch } from './event-watch.js';
 import { KvmGuestMemory } from './guest-memory.js';
 import type { KvmHost } from './host.js';
 import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
 import { type KvmAssist, openAssist } from './kvm-assist.js';
 import { KvmNativeControl } from './native-control.js';
 import { closeWithThread } from './open-vms.js';
+import { RunWatch } from './run-watch.js';
 import { ioctl, type Sys, sysError, tryIoctl } from './sys/sys.js';
 import { ThreadSignals } from './thread-signals.js';
 import type { KvmVcpu } from './vcpu.js';
@@ -62,12 +65,14 @@ export class KvmVm implements BackendVm {
   /** Doorbells and interrupts by event file descriptors. */
   readonly eventFds: EventFds;
   readonly park?: (sink: ExitSink) => void;
+  doorbells?: Doorbells;
   /** The memory file, for other threads to map. */
   readonly memoryFd: number;
   private readonly sys: Sys;
   private readonly fd: number;
   private readonly guest: KvmGuestMemory;
   private readonly assist: KvmAssist | null;
+  private readonly watch: RunWatch;
   private readonly rings: readonly DirtyRing[];
   private readonly records: readonly VcpuRecords[];
   private readonly fresh: ((keepTime: boolean) => void)[];
@@ -108,6 +113,8 @@ export class KvmVm implements BackendVm {
       });
       this.eventFds = new EventFds(sys, this.fd, this.interrupts);
       this.undo.push(() => this.eventFds.dispose());
+      this.watch = new RunWatch(sys, this.eventFds);
+      this.undo.push(() => void this.watch.dispose(true));
       const native = new KvmNativeControl(sys, this.fd, vmType, host.vmTypes(), this.guest);
       this.native = native;
       this.undo.push(() => native.dispose());
@@ -116,7 +123,7 @@ export class KvmVm implements BackendVm {
       this.records = records;
       this.rings = rings;
       this.group = group;
-      if (group !== null) this.park = (sink) => group.park(sink);
+      if (group !== null) this.park = (sink) => this.parkAll(group, sink);
       this.fresh = this.records.map((record) => record.check(record.take()));
       this.freshChips = this.takeChips();
       this.undo.push(closeWithThread(() => this.close()));
@@ -156,6 +163,19 @@ export class KvmVm implements BackendVm {
       this.guest.removeSlot(id);
       this.memory.removeSlot(id);
     });
+  }
+
+  /** Lets what the event loop waits for interrupt runs; once, after the VM was made. */
+  async watchEvents(): Promise<void> {
+    const { sys, group } = this;
+    this.watch.connect(await EventWatch.acquire(sys));
+    // One CPU's exit is sooner answered than another thread told.
+    if (group !== null) this.doorbells = this.watch;
+  }
+
+  private parkAll(group: VcpuGroup, sink: ExitSink): void {
+    group.park(sink);
+    this.watch.tell();
   }
 
   /** No vCPU executes meanwhile. */
@@ -238,6 +258,7 @@ export class KvmVm implements BackendVm {
   async dispose(): Promise<void> {
     try {
       await this.group?.end();
+      await this.watch.dispose();
     } finally {
       this.close();
     }
@@ -325,6 +346,7 @@ export class KvmVm implements BackendVm {
       signals,
       clock,
       interrupts: this.interrupts,
+      watch: this.watch,
       events: this.events,
       xsave: host.capability(CAP.XCRS) > 0,
       syncRegs: (host.capability(CAP.SYNC_REGS) & SYNC.REGS) !== 0,

@@ -26,10 +26,13 @@ export const NR = {
   timer_create: 222,
   timer_settime: 223,
   timer_delete: 226,
+  epoll_ctl: 233,
   tgkill: 234,
   openat: 257,
   fallocate: 285,
   eventfd2: 290,
+  epoll_create1: 291,
+  pipe2: 293,
   memfd_create: 319,
 } as const;
 
@@ -60,6 +63,12 @@ export const SI_TIMER = -2;
 
 /** poll(2): there is something to read. */
 export const POLLIN = 1;
+
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLLIN = 1;
+
+export const EPOLL_EVENT = struct('epoll_event', { events: 'u32', data: 'u64' }, { packed: true });
 
 /** Error numbers that are told apart, by name. */
 export const ERRNO = {

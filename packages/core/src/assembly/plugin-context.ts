@@ -3,7 +3,7 @@
  */
 import type { AnyExitHandler, PluginContext } from '../interfaces/index.js';
 import type { Assembly } from './assembly.js';
-import { guardedClock, guardedInput, type PortFault } from './plugin-ports.js';
+import { guardedClock, guardedDoorbells, guardedInput, type PortFault } from './plugin-ports.js';
 
 /** The context of plugin `name`. */
 export function pluginContext(assembly: Assembly, name: string): PluginContext {
@@ -29,6 +29,12 @@ export function pluginContext(assembly: Assembly, name: string): PluginContext {
     },
     get vcpus() {
       return assembly.backendVm.vcpus;
+    },
+    get doorbells() {
+      const { doorbells } = assembly.backendVm;
+      const seen = router.kinds();
+      if (doorbells === undefined || seen.has('mmio') || seen.has('io')) return undefined;
+      return guardedDoorbells(doorbells, fault);
     },
     addDevice: (device) => assembly.addDevice(device, name),
     addMemory: (region) => assembly.memory.add(region),

@@ -1,7 +1,7 @@
 /**
  * Clock and input port as one plugin has them: what its callbacks throw is reported under its name.
  */
-import type { Clock, InputPort } from '../interfaces/index.js';
+import type { Clock, Doorbells, InputPort } from '../interfaces/index.js';
 
 /** Takes what a callback threw. */
 export type PortFault = (who: string, error: unknown) => void;
@@ -22,6 +22,20 @@ export function guardedClock(clock: Clock, fault: PortFault): Clock {
           callback();
         } catch (error) {
           fault('a timer', error);
+        }
+      }),
+  };
+}
+
+/** `doorbells`, with guarded callbacks. */
+export function guardedDoorbells(doorbells: Doorbells, fault: PortFault): Doorbells {
+  return {
+    watch: (place, rung) =>
+      doorbells.watch(place, () => {
+        try {
+          rung();
+        } catch (error) {
+          fault('a doorbell', error);
         }
       }),
   };

@@ -3,6 +3,7 @@
  */
 import type { Clock, Random } from './clock.js';
 import type { CpuExtension } from './cpu-extension.js';
+import type { Doorbells } from './doorbells.js';
 import type { ExitSink, VmExitKind } from './exit.js';
 import type { InstructionAssist } from './instruction-assist.js';
 import type { GuestMemory, MemorySlot } from './memory.js';
@@ -79,6 +80,8 @@ export interface BackendVm extends Snapshotable {
   readonly vcpus: readonly Vcpu[];
   /** Present where the host's kernel runs the VM. */
   readonly native?: NativeVmControl;
+  /** Present where a write to a doorbell costs the guest less than an exit. */
+  readonly doorbells?: Doorbells;
   /** Instructions executed by all vCPUs, exact at any moment; -1 where not counted. */
   instructions(): number;
   /**

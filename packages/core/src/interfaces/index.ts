@@ -4,6 +4,7 @@ export * from './backend.js';
 export * from './clock.js';
 export * from './cpu-extension.js';
 export * from './device.js';
+export * from './doorbells.js';
 export * from './error.js';
 export * from './events.js';
 export * from './exit.js';

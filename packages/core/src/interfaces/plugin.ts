@@ -9,6 +9,7 @@ import type { CpuBackend, InterruptPort, Vcpu } from './backend.js';
 import type { Clock, Random } from './clock.js';
 import type { CpuExtension } from './cpu-extension.js';
 import type { Device, IrqLine, MachineControl } from './device.js';
+import type { Doorbells } from './doorbells.js';
 import type { VmEvents } from './events.js';
 import type { VmExitKind } from './exit.js';
 import type { ExitHandler } from './exit-handler.js';
@@ -66,6 +67,11 @@ export interface PluginContext {
   /** The backend's interrupt port; usable from `onStart` on. */
   readonly interrupts: InterruptPort;
   readonly vcpus: readonly Vcpu[];
+  /**
+   * Doorbells of the backend; usable from `onStart` on. Undefined where an exit serves as well, or
+   * where some exit handler is to see the guest's accesses.
+   */
+  readonly doorbells: Doorbells | undefined;
   /** Adds a device and claims its regions; overlap is a `VmmError('plugin-conflict')`. */
   addDevice(device: Device): void;
   /** Adds memory; overlap with RAM or other memory is a `VmmError('plugin-conflict')`. */

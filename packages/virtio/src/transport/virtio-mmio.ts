@@ -4,10 +4,10 @@
  *
  * Source: Linux drivers/virtio/virtio_mmio.c (`virtio_mmio.device=SIZE@BASE:IRQ`, ACPI id).
  */
-import { VmmError, type VmPlugin } from '@cloister/core';
+import { type Device, type PluginContext, VmmError, type VmPlugin } from '@cloister/core';
 import type { ControllerOptions } from '../device/controller.js';
 import { VIRTIO_BUS, VIRTIO_TRANSPORT, type VirtioBus } from './bus.js';
-import { MMIO_LENGTH, mmioDevice } from './mmio.js';
+import { MMIO, MMIO_LENGTH, mmioDevice } from './mmio.js';
 
 export interface VirtioMmioOptions extends ControllerOptions {
   /** Describes the devices to ACPI; true unless given. */
@@ -53,6 +53,7 @@ function bus(options: VirtioMmioOptions): VirtioBus {
         failed: (reason) => context.guestFault(`${model.name} needs a reset: ${reason}`),
       });
       context.addDevice(device);
+      context.onStart(() => listen(context, device, base, model.queueSizes.length));
       if (options.acpi === false) return;
       context.addAcpiNode({
         name: `VM${index.toString(16).toUpperCase().padStart(2, '0')}`,
@@ -63,6 +64,16 @@ function bus(options: VirtioMmioOptions): VirtioBus {
       });
     },
   };
+}
+
+/** Where the backend has doorbells, notifications of queues are some. */
+function listen({ doorbells }: PluginContext, device: Device, base: number, queues: number): void {
+  if (doorbells === undefined) return;
+  const address = base + MMIO.QueueNotify;
+  for (let queue = 0; queue < queues; queue++) {
+    const place = { space: 'mmio', address, length: 4, value: BigInt(queue) } as const;
+    doorbells.watch(place, () => device.write(0, MMIO.QueueNotify, 4, queue));
+  }
 }
 
 /** The virtio-mmio transport; use it before the devices. */

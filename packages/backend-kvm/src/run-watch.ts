@@ -1,0 +1,81 @@
+/**
+ * What a run of the first vCPU is ended or interrupted for from outside of the guest: the event
+ * loop has something to do, or a doorbell was rung.
+ */
+import type { Doorbell, DoorbellPlace, Doorbells } from '@cloister/core';
+import { type EventFd, type EventFds, takeEventFd } from './event-fds.js';
+import type { EventWatch } from './event-watch.js';
+import type { Sys } from './sys/sys.js';
+
+interface Bell {
+  readonly event: EventFd;
+  readonly rung: () => void;
+}
+
+export class RunWatch implements Doorbells {
+  private events: EventWatch | null = null;
+  private readonly bells = new Set<Bell>();
+
+  constructor(
+    private readonly sys: Sys,
+    private readonly eventFds: EventFds,
+  ) {}
+
+  /** From now on the event loop is looked after. */
+  connect(events: EventWatch): void {
+    this.events = events;
+  }
+
+  watch(place: DoorbellPlace, rung: () => void): Doorbell {
+    const event = this.eventFds.doorbell(place);
+    this.events?.add(event.fd);
+    this.events?.start();
+    const bell = { event, rung };
+    this.bells.add(bell);
+    return {
+      close: () => {
+        if (!this.bells.delete(bell)) return;
+        this.events?.remove(event.fd);
+        event.close();
+      },
+    };
+  }
+
+  begin(): void {
+    this.events?.begin();
+  }
+
+  /** `busy`: the run lasted until its deadline. */
+  finish(busy: boolean): void {
+    this.events?.finish(busy);
+  }
+
+  /** Tells of doorbells that were rung; true when the event loop is to have a turn. */
+  calls(): boolean {
+    if (this.events?.take() !== true) return false;
+    if (!this.tell()) return true;
+    // Should the loop have something as well, that is found at once.
+    this.events.begin();
+    return false;
+  }
+
+  /** Tells of doorbells that were rung; whether any was. */
+  tell(): boolean {
+    let any = false;
+    for (const { event, rung } of this.bells) {
+      if (takeEventFd(this.sys, event.fd) === 0) continue;
+      any = true;
+      rung();
+    }
+    return any;
+  }
+
+  /** `now`: as this thread ends. */
+  async dispose(now = false): Promise<void> {
+    const { events } = this;
+    this.events = null;
+    for (const { event } of this.bells) events?.remove(event.fd);
+    this.bells.clear();
+    await events?.release(now);
+  }
+}
