@@ -1,12 +1,15 @@
 /**
  * When a vCPU's run ends. One timer of the thread serves the deadline and, before it, looks whether
- * the guest halts: the first soon, each later one after twice the time.
+ * the guest halts: the first soon, each later one after twice the time, from run to run, until the
+ * guest did halt. A look costs as much as several exits, and a guest that computes has no use of it.
  */
 import type { Clock } from '@cloister/core';
 import type { ThreadSignals } from './thread-signals.js';
 
 /** The first look whether the guest halts: outside of KVM_RUN the event loop goes on meanwhile. */
 const LOOK_NS = 250_000;
+/** A guest that never halted is looked at so often. */
+const LOOK_MAX_NS = 4_000_000;
 
 export class RunDeadline {
   /** Whether the run is to end at the next chance. */
@@ -26,8 +29,12 @@ export class RunDeadline {
   start(slice: number): void {
     this.stopping = false;
     this.at = this.clock.now() + slice;
-    this.interval = LOOK_NS;
     this.arm(slice);
+  }
+
+  /** The guest halted: it may do so soon again. */
+  halted(): void {
+    this.interval = LOOK_NS;
   }
 
   /** The run ends in `ns` nanoseconds if it would not sooner. */
@@ -45,7 +52,7 @@ export class RunDeadline {
   /** The timer fired: whether the run is over, be it that `sleeps` says that it may as well. */
   passed(sleeps: () => boolean): boolean {
     if (this.left <= 0 || sleeps()) return true;
-    this.interval *= 2;
+    this.interval = Math.min(2 * this.interval, LOOK_MAX_NS);
     this.arm(this.left);
     return false;
   }

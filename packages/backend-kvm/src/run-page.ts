@@ -30,9 +30,7 @@ const READY = offsetOf(S.RUN, 'ready_for_interrupt_injection');
 const IF_FLAG = offsetOf(S.RUN, 'if_flag');
 const VALID = offsetOf(S.RUN, 'kvm_valid_regs') >> 2;
 
-const IO_DIRECTION = at(S.EXIT_IO, 'direction');
-const IO_SIZE = at(S.EXIT_IO, 'size');
-const IO_PORT = at(S.EXIT_IO, 'port') >> 1;
+const IO_HEAD = at(S.EXIT_IO, 'direction') >> 2;
 const IO_COUNT = at(S.EXIT_IO, 'count') >> 2;
 const IO_OFFSET = at(S.EXIT_IO, 'data_offset') >> 2;
 const MMIO_ADDRESS = at(S.EXIT_MMIO, 'phys_addr') >> 2;
@@ -82,7 +80,6 @@ const REASONS = new Map(Object.entries(EXIT).map(([name, number]) => [number as 
 
 export class RunPage {
   private readonly bytes: Uint8Array;
-  private readonly halves: Uint16Array;
   private readonly words: Uint32Array;
   /** Views of the usual sizes over MMIO's data and over the usual place of I/O's. */
   private readonly mmioData: readonly Uint8Array[];
@@ -100,7 +97,6 @@ export class RunPage {
   ) {
     const { buffer, byteOffset, length } = memory;
     this.bytes = memory;
-    this.halves = new Uint16Array(buffer, byteOffset, length >> 1);
     this.words = new Uint32Array(buffer, byteOffset, length >> 2);
     this.mmioData = Array.from({ length: 9 }, (_, size) =>
       memory.subarray(MMIO_DATA, MMIO_DATA + size),
@@ -147,22 +143,26 @@ export class RunPage {
     this.words[VALID] = mask;
   }
 
-  get syncValid(): number {
-    return this.words[VALID]!;
-  }
-
   get eoiVector(): number {
     return this.bytes[EOI_VECTOR]!;
   }
 
   deliverIo(sink: ExitSink): void {
     const { io, words } = this;
-    io.direction = this.bytes[IO_DIRECTION] === IO_OUT ? 'out' : 'in';
-    io.size = this.bytes[IO_SIZE]!;
-    io.port = this.halves[IO_PORT]!;
-    io.count = words[IO_COUNT]!;
-    io.data = this.ioBytes(words[IO_OFFSET]!, io.size * io.count);
-    if (io.direction === 'in') io.data.fill(0xff);
+    // Direction, size and port are one word.
+    const head = words[IO_HEAD]!;
+    const size = (head >>> 8) & 0xff;
+    const count = words[IO_COUNT]!;
+    const data = this.ioBytes(words[IO_OFFSET]!, size * count);
+    io.size = size;
+    io.port = head >>> 16;
+    io.count = count;
+    io.data = data;
+    if ((head & 0xff) === IO_OUT) io.direction = 'out';
+    else {
+      io.direction = 'in';
+      data.fill(0xff);
+    }
     sink(io);
   }
 

@@ -23,7 +23,9 @@ export class VcpuRegisters {
   private readonly shared: { readonly regs: StructView; readonly sregs: StructView };
   /** Exits since the registers in the page were last looked at. */
   private unread = 0;
-  /** Whether the page holds the registers of the exit under way. */
+  /** Whether KVM keeps the registers in the page. */
+  private kept = false;
+  /** Whether the page holds those of the exit under way. */
   private current = false;
 
   constructor(
@@ -39,8 +41,8 @@ export class VcpuRegisters {
 
   /** An exit: its registers are in the page if asked for; stops asking when nobody looks. */
   exited(): void {
-    if (this.page.syncValid === 0) return;
-    this.current = this.page.syncValid === ALL;
+    if (!this.kept) return;
+    this.current = true;
     if (++this.unread >= PATIENCE) this.forget();
   }
 
@@ -53,7 +55,12 @@ export class VcpuRegisters {
   forget(): void {
     this.current = false;
     this.unread = 0;
-    this.page.syncValid = 0;
+    this.keep(false);
+  }
+
+  private keep(on: boolean): void {
+    this.kept = on;
+    this.page.syncValid = on ? ALL : 0;
   }
 
   /** `inRun`: a handler asks, and may ask at the next exit again. */
@@ -67,7 +74,7 @@ export class VcpuRegisters {
       this.unread = 0;
       return toState({ ...this.shared, debug, xcrs });
     }
-    if (inRun && this.ports.syncRegs) this.page.syncValid = ALL;
+    if (inRun && this.ports.syncRegs) this.keep(true);
     this.fetch();
     return toState(this.structs);
   }

@@ -59,6 +59,8 @@ export class KvmVcpu implements Vcpu {
   private incomplete = false;
   /** Whether `poll` ended in an exit that is still to be answered. */
   private undelivered = false;
+  /** Whether KVM is asked to leave the guest once an interrupt can be injected. */
+  private windowAsked = false;
   /** Times in a row that KVM found a ring full which listed nothing. */
   private emptyRings = 0;
 
@@ -135,6 +137,7 @@ export class KvmVcpu implements Vcpu {
       // What this vCPU did may have woken another.
       events.count++;
       this.sleep.note();
+      if (this.sleep.state !== null) this.deadline.halted();
       this.group?.note();
     }
   }
@@ -458,16 +461,21 @@ export class KvmVcpu implements Vcpu {
     const { interrupts, sys } = this.ports;
     if (this.index !== 0) return;
     if (!interrupts.wanted) {
-      this.page.requestWindow = false;
+      if (this.windowAsked) this.askWindow(false);
       return;
     }
     if (!this.page.ready) {
-      this.page.requestWindow = true;
+      this.askWindow(true);
       return;
     }
     const irq = make(INTERRUPT, { irq: interrupts.acknowledge() });
     tryIoctl(sys, this.fd, 'INTERRUPT', irq.bytes);
-    this.page.requestWindow = interrupts.wanted;
+    this.askWindow(interrupts.wanted);
+  }
+
+  private askWindow(on: boolean): void {
+    this.windowAsked = on;
+    this.page.requestWindow = on;
   }
 
   /** Enters the guest with a signal pending; true when it ran so far as to exit. */
