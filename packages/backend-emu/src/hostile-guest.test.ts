@@ -2,20 +2,10 @@
  * Guests that misbehave: whatever they do is an exit, a fault event or the end of the VM, and never
  * an exception of the host. Random bytes run as code in every mode; the seed is printed.
  */
-import { createVm, definePlugin, type VcpuState, type VmEnd, type VmExit } from '@cloister/core';
+import { createVm, type VmEnd } from '@cloister/core';
 import { boot, flat } from '@cloister/core/boot';
 import { debugExit, pc } from '@cloister/core/devices';
-import {
-  CORPUS_IMAGES,
-  type CorpusProgram,
-  corpusEntry,
-  corpusHost,
-  decodeImage,
-  FakeRandom,
-  HOSTILE,
-  RANDOM_AT,
-  RANDOM_SIZE,
-} from '@cloister/core/testing';
+import { hostileGuests } from '@cloister/core/testing';
 import { describe, expect, it } from 'vitest';
 import { emulated, emulatedBackend } from './index.js';
 
@@ -85,104 +75,17 @@ describe('a guest that misbehaves', () => {
   });
 });
 
-const FULL = process.env.CLOISTER_FULL === '1';
+const full = process.env.CLOISTER_FULL === '1';
 const seed = Number(process.env.CLOISTER_SEED ?? Date.now() % 2 ** 31);
-/** Instructions in each mode, and at most in one guest. */
-const WANTED = FULL ? 1e8 : 4e4;
-const GUEST_MAX = FULL ? 2e6 : 4e4;
 
-/** Everything that can be seen of a run, exits by their hash. */
-interface Trace {
-  readonly reason: string;
-  readonly instructions: number;
-  readonly exits: number;
-  readonly hash: number;
-  readonly states: readonly VcpuState[];
-}
-
-/** FNV-1a over the values of exits. */
-class ExitHash {
-  exits = 0;
-  value = 0x811c9dc5;
-
-  add(exit: VmExit): void {
-    this.exits++;
-    for (const value of Object.values(exit)) this.note(value);
-  }
-
-  private note(value: unknown): void {
-    if (ArrayBuffer.isView(value)) for (const each of value as Uint8Array) this.word(each);
-    else if (typeof value === 'string') for (const char of value) this.word(char.charCodeAt(0));
-    else this.word(Number(value));
-  }
-
-  private word(value: number): void {
-    this.value = Math.imul(this.value ^ (value & 0xffff), 0x01000193) >>> 0;
-    this.value = Math.imul(this.value ^ (value >>> 16), 0x01000193) >>> 0;
-  }
-}
-
-/** Nanoseconds between two NMIs: they end loops and HLT with interrupts disabled. */
-const NMI_NS = 7001;
-/** Until a guest has its descriptor tables. */
-const SET_UP_NS = 20_000;
-
-/** Plugin: an NMI to each CPU in turn, as long as a guest that does not sleep would run. */
-const nmiBeat = definePlugin({
-  name: 'nmi-beat',
-  version: '1.0.0',
-  api: 1,
-  setup(context) {
-    let turn = 0;
-    const beat = (): void => {
-      context.vcpus[turn++ % context.cpus]!.nmi();
-      if (context.clock.now() > GUEST_MAX) return;
-      context.clock.at(context.clock.now() + NMI_NS, beat);
-    };
-    context.onStart(() => void context.clock.at(SET_UP_NS, beat));
+hostileGuests(
+  { describe, it: (name, body) => void it(name, body, 3_600_000) },
+  {
+    name: 'emu',
+    make: () => emulatedBackend(),
+    seed,
+    guest: full ? 2e6 : 4e4,
+    whole: full ? 1e8 : 4e4,
+    print: (line) => process.stderr.write(`${line}\n`),
   },
-});
-
-/** Runs random bytes on the program that catches what they raise. */
-async function runRandom(program: CorpusProgram, bytes: Uint8Array, cpus: number): Promise<Trace> {
-  const image = decodeImage(CORPUS_IMAGES[program.name]!);
-  const region = { name: 'random', gpa: RANDOM_AT, bytes, type: 'normal' } as const;
-  const source = corpusEntry(image, program.mode, [region]);
-  const vm = await createVm({ memory: '2M', cpus, seed: 1, clock: 'icount' })
-    .use(corpusHost(emulatedBackend(), source), nmiBeat)
-    .build();
-  const hash = new ExitHash();
-  vm.events.exits.subscribe((exit) => hash.add(exit));
-  await vm.start();
-  await vm.pause({ at: GUEST_MAX });
-  const { reason, instructions } = await vm.stop();
-  const states = vm.vcpus.map((vcpu) => vcpu.readState());
-  await vm.dispose();
-  return { reason, instructions, exits: hash.exits, hash: hash.value, states };
-}
-
-const GUESTS = HOSTILE.map((program) => ({ program, cpus: 1 }));
-const long = HOSTILE.find(({ mode }) => mode === 'long')!;
-
-describe(`random bytes as code, with interrupts (seed ${seed})`, () => {
-  it.each([...GUESTS, { program: long, cpus: 2 }])(
-    '$program.about, $cpus CPUs: no host exception, the same trace twice',
-    async ({ program, cpus }) => {
-      const random = new FakeRandom(seed);
-      let [guests, done, exits] = [0, 0, 0];
-      for (; done < WANTED; guests++) {
-        const bytes = new Uint8Array(RANDOM_SIZE);
-        random.fill(bytes);
-        const first = await runRandom(program, bytes, cpus);
-        const second = await runRandom(program, bytes, cpus);
-        expect(second, `guest ${guests}`).toEqual(first);
-        expect(first.instructions).toBeGreaterThan(0);
-        done += first.instructions;
-        exits += first.exits;
-      }
-      const counts = `${guests} guests, ${done} instructions, ${exits} exits`;
-      process.stderr.write(`random bytes, ${program.name}, ${cpus} CPUs: ${counts}\n`);
-    },
-    3_600_000,
-  );
-});
+);

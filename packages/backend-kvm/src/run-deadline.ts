@@ -1,7 +1,7 @@
 /**
  * When a vCPU's run ends. One timer of the thread serves the deadline and, before it, looks whether
  * the guest halts: the first soon, each later one after twice the time, from run to run, until the
- * guest did halt. A look costs as much as several exits, and a guest that computes has no use of it.
+ * guest did halt. A look costs as much as several exits, and a guest that computes needs none.
  */
 import type { Clock } from '@cloister/core';
 import type { ThreadSignals } from './thread-signals.js';
@@ -9,7 +9,7 @@ import type { ThreadSignals } from './thread-signals.js';
 /** The first look whether the guest halts: outside of KVM_RUN the event loop goes on meanwhile. */
 const LOOK_NS = 250_000;
 /** A guest that never halted is looked at so often. */
-const LOOK_MAX_NS = 4_000_000;
+const LOOK_MAX_NS = 5_000_000;
 
 export class RunDeadline {
   /** Whether the run is to end at the next chance. */

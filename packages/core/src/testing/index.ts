@@ -20,5 +20,6 @@ export { FakeHost } from './fake-host.js';
 export { type FakeOp, type FakeProgram, print } from './fake-program.js';
 export type { FakeVcpu } from './fake-vcpu.js';
 export * from './fakes.js';
+export { type HostileSubject, hostileGuests } from './hostile-guests.js';
 export * from './paging/index.js';
 export * from './trace.js';
