@@ -146,7 +146,7 @@ function compare(include?: string): { absent: string[]; compared: number } {
 
 const reason = whyNoHeaders();
 
-describe.skipIf(reason !== null)(`the tables equal the headers ${reason ?? ''}`, () => {
+describe.skipIf(reason !== null)(`KVM-01: the tables equal the headers ${reason ?? ''}`, () => {
   test('of the system, where it has them', () => {
     const { absent, compared } = compare();
     // What Linux 6.1 does not have is all that may be missing.

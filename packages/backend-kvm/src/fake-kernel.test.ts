@@ -276,7 +276,7 @@ describe('errors', () => {
     expect(sys.open).toEqual({ files: 0, mappings: 0 });
   });
 
-  test('a protection that KVM does not have is refused before anything is made', async () => {
+  test('KVM-02 a protection that KVM lacks is refused before anything is made', async () => {
     await expect(makeVm({ sys }, { vmType: 3 })).rejects.toMatchObject({
       code: 'unsupported',
       message: "this host's KVM makes no SEV-ES VMs",

@@ -249,7 +249,7 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     } else expect(last.kind).toBe('io');
   });
 
-  test('protection is refused with what the host lacks, and leaves nothing open', async () => {
+  test('KVM-02 protection is refused with what the host lacks; nothing stays open', async () => {
     await expect(makeVm({}, { vmType: 4 })).rejects.toMatchObject({
       code: 'unsupported',
       message: "this host's KVM makes no SEV-SNP VMs",
