@@ -1,9 +1,9 @@
-// Small kernels (kernels.c), the same program under three machines: this one's interpreter, QEMU's
-// TCG and the host itself. All three live through the whole benchmark and take turns, so that what
-// else the host does meets them alike. Measured is the processor time of the machine's process from
-// a request on its console to the answer; a machine that waits for a request is idle. Each kernel
-// is repeated until it takes long enough to be measured, so the repetitions differ, the results
-// may not.
+// Small kernels (kernels.c), the same program under four machines: this one's interpreter, the same
+// with translation, QEMU's TCG and the host itself. All four live through the whole benchmark and
+// take turns, so that what else the host does meets them alike. Measured is the processor time of
+// the machine's process from a request on its console to the answer; a machine that waits for a
+// request is idle. Each kernel is repeated until it takes long enough to be measured, so the
+// repetitions differ, the results may not.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -54,7 +54,8 @@ export async function run(report) {
   const machines = [
     new Machine('native', program, []),
     new Machine('qemu tcg', QEMU, qemuArguments(boot)),
-    new Machine('cloister', process.execPath, cloisterArguments(boot)),
+    new Machine('cloister', process.execPath, cloisterArguments(boot, 'off')),
+    new Machine('cloister jit', process.execPath, cloisterArguments(boot, 'on')),
   ];
   try {
     for (const machine of machines) {
@@ -114,8 +115,8 @@ function initrdOf(program) {
 }
 
 /** By the host's clock, as QEMU does: as many timer interrupts a second, and idle when idle. */
-const cloisterArguments = ({ kernel, initrd }) => [
-  ...[CLOISTER, 'run', '--memory', '256M', '--clock', 'wall', '--quiet'],
+const cloisterArguments = ({ kernel, initrd }, jit) => [
+  ...[CLOISTER, 'run', '--memory', '256M', '--clock', 'wall', '--quiet', '--jit', jit],
   ...['--kernel', kernel, '--initrd', initrd, '--append', COMMAND_LINE],
 ];
 
@@ -225,14 +226,16 @@ async function calibrate(kernel, machine) {
 
 const microseconds = (seconds) => Number((seconds * 1e6).toPrecision(4));
 
-function row(kernel, [native, tcg, ours]) {
+function row(kernel, [native, tcg, ours, jit]) {
   return {
     kernel,
     native: microseconds(native.cost),
     'qemu tcg': microseconds(tcg.cost),
     cloister: microseconds(ours.cost),
+    'cloister jit': microseconds(jit.cost),
     ...ratios(kernel, tcg.cost / ours.cost, native.cost / ours.cost),
-    'spread %': [native, tcg, ours].map(({ spread }) => Math.round(100 * spread)).join('/'),
+    ...jitRatios(tcg.cost / jit.cost, native.cost / jit.cost),
+    'spread %': [native, tcg, ours, jit].map(({ spread }) => Math.round(100 * spread)).join('/'),
   };
 }
 
@@ -241,8 +244,19 @@ function meanRow(tables) {
     Math.exp(tables.reduce((sum, table) => sum + Math.log(ratio(table)), 0) / tables.length);
   const ofTcg = mean(([, tcg, ours]) => tcg.cost / ours.cost);
   const ofNative = mean(([native, , ours]) => native.cost / ours.cost);
-  return { kernel: 'mean of the five', ...ratios('mean of the five', ofTcg, ofNative) };
+  const jitOfTcg = mean(([, tcg, , jit]) => tcg.cost / jit.cost);
+  const jitOfNative = mean(([native, , , jit]) => native.cost / jit.cost);
+  return {
+    kernel: 'mean of the five',
+    ...ratios('mean of the five', ofTcg, ofNative),
+    ...jitRatios(jitOfTcg, jitOfNative),
+  };
 }
+
+const jitRatios = (ofTcg, ofNative) => ({
+  'jit x of tcg': Number(ofTcg.toFixed(3)),
+  'jit x of native': Number(ofNative.toFixed(4)),
+});
 
 /** Speed as a part of the others', and the goal where there is one. */
 const ratios = (name, ofTcg, ofNative) => ({

@@ -11,3 +11,13 @@ backendKit(
     print: (line) => process.stderr.write(`${line}\n`),
   },
 );
+
+// Everything is translated, at its first execution.
+backendKit(
+  { describe, it },
+  {
+    name: 'emu, translated',
+    make: () => emulatedBackend({ jit: 'stress' }),
+    print: (line) => process.stderr.write(`${line}\n`),
+  },
+);

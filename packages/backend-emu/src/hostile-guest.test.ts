@@ -78,11 +78,14 @@ describe('a guest that misbehaves', () => {
 const full = process.env.CLOISTER_FULL === '1';
 const seed = Number(process.env.CLOISTER_SEED ?? Date.now() % 2 ** 31);
 
+let runs = 0;
+
 hostileGuests(
   { describe, it: (name, body) => void it(name, body, 3_600_000) },
   {
     name: 'emu',
-    make: () => emulatedBackend(),
+    // Every guest runs twice: interpreted, and all of it translated.
+    make: () => emulatedBackend({ jit: runs++ % 2 === 0 ? 'off' : 'stress' }),
     seed,
     guest: full ? 2e6 : 4e4,
     whole: full ? 1e8 : 4e4,

@@ -6,6 +6,8 @@ import { Decoder } from '../decode/decoder.js';
 import { coreModule } from '../interp/core-cache.js';
 import { Interpreter } from '../interp/interpreter.js';
 import { OpCache } from '../interp/op-cache.js';
+import { TEST_JIT } from '../jit/test-mode.js';
+import { Translator } from '../jit/translator.js';
 import { SYSTEM_FUNCTIONS } from '../system-numbers.js';
 import { EmulatedVcpu } from '../vcpu.js';
 import * as L from './layout.js';
@@ -22,7 +24,13 @@ export class TestComputer extends TestProcessor {
     super(features, memory.buffer as ArrayBuffer);
     const { cpu, physical } = this;
     const { module, handlers } = coreModule();
+    const translator =
+      TEST_JIT === 'off'
+        ? undefined
+        : new Translator({ mode: TEST_JIT, memory, handlers, now: () => 0 });
+    const translated = translator === undefined ? {} : { translator, sampler: translator };
     const opCache = new OpCache({
+      ...translated,
       physical,
       handlers,
       decoder: new Decoder((feature) => cpu.cpu.has(feature)),
@@ -38,7 +46,9 @@ export class TestComputer extends TestProcessor {
       access: cpu.memory,
       opCache,
       callSystem: (number) => cpu.callSystem(SYSTEM_FUNCTIONS[number]),
+      ...translated,
     });
+    translator?.connect(opCache, [interpreter]);
     this.vcpu = new EmulatedVcpu(cpu, interpreter);
   }
 

@@ -11,7 +11,7 @@ const CODE = 0x1000;
 
 describe('fused blocks', () => {
   it('put off flags that the next instruction overwrites, and drop those that nothing sees', () => {
-    const machine = testMachine();
+    const machine = testMachine(undefined, true, 'off');
     const handlersOf = (code: readonly number[]): string[] => {
       machine.load(CODE, code);
       machine.interpreter.run(100);

@@ -149,7 +149,7 @@ describe('fused blocks', () => {
 
 describe('translated code', () => {
   const translated = testMachine(undefined, true, 'stress');
-  const interpreted = testMachine();
+  const interpreted = testMachine(undefined, true, 'off');
 
   function compare(code: readonly number[], seed: number, lengths: readonly number[]): void {
     start(translated, code, seed);

@@ -8,6 +8,7 @@ import { Decoder } from '../decode/decoder.js';
 import { fpuFunctions } from '../fpu/functions.js';
 import '../isa/index.js';
 import type { JitMode } from '../jit/mode.js';
+import { TEST_JIT } from '../jit/test-mode.js';
 import { Translator } from '../jit/translator.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
@@ -59,7 +60,7 @@ function coreOnce(): Core {
  * A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. One that is
  * not `fused` executes every instruction by its own handler.
  */
-export function testMachine(ramBase = RAM, fused = true, jit: JitMode = 'off'): TestMachine {
+export function testMachine(ramBase = RAM, fused = true, jit: JitMode = TEST_JIT): TestMachine {
   const memory = new WebAssembly.Memory({ initial: (ramBase + RAM_SIZE) / 65536 });
   const record = new CpuRecord(memory.buffer, CPU_BASE);
   const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size: RAM_SIZE });

@@ -44,7 +44,7 @@ function translates({ form, description }: FormInfo): boolean {
     if (code.mutated || code.scopes === 0) throw UNCOMPILABLE;
   };
   const exits = { interpret, jump: () => {}, branch: () => {} };
-  const x = new RegionEmitter(code, form, description.access ?? 'rw', flags, exits);
+  const x = new RegionEmitter(code, form, description.access ?? 'rw', flags, null, exits);
   try {
     description.emit(x);
     return true;

@@ -9,8 +9,11 @@ import type { Block } from '../interp/op-cache.js';
 import * as R from '../isa/op-record.js';
 import { isCompilable } from './compilable.js';
 import type { Region, RegionNode, RegionOp } from './region.js';
+import { components } from './structure.js';
 
 const NODES = 100;
+/** Places behind calls that a return is compared with. */
+const RETURNS = 8;
 const PAGE_SIZE = 4096;
 
 const CALLS = new Set(['CALL', 'CALLI']);
@@ -26,6 +29,8 @@ export interface DiscoveryPorts {
   blockAt(host: number): Block | null;
 }
 
+type Writable<T> = { -readonly [K in keyof T]: T[K] };
+
 /** A block with what was found in it. */
 interface Found {
   readonly block: Block;
@@ -37,6 +42,9 @@ interface Found {
   op: number | null;
   /** Offsets at which the region has to be entered again. */
   readonly entries: number[];
+  /** Offset behind the call that ends it, and it ends with a return. */
+  behindCall: number | null;
+  isReturn: boolean;
 }
 
 export function discover(seed: Block, page: number, ports: DiscoveryPorts): Region | null {
@@ -58,7 +66,7 @@ export function discover(seed: Block, page: number, ports: DiscoveryPorts): Regi
     if (one.next !== null) queue.push(one.next);
   }
   if (!found.has(seed.start)) return null;
-  return { ...assemble(found, entries), page };
+  return { ...assemble(found, entries, ports), page };
 }
 
 function formAt(record: number, { view, handlers }: DiscoveryPorts): FormInfo {
@@ -68,7 +76,16 @@ function formAt(record: number, { view, handlers }: DiscoveryPorts): FormInfo {
 /** Reads the op records of a block. */
 function look(block: Block, ports: DiscoveryPorts): Found {
   const { view } = ports;
-  const one: Found = { block, ops: [], targets: [], next: null, op: null, entries: [] };
+  const one: Found = {
+    block,
+    ops: [],
+    targets: [],
+    next: null,
+    op: null,
+    entries: [],
+    behindCall: null,
+    isReturn: false,
+  };
   const count = block.count - 1;
   for (let i = 0; i < count; i++) {
     const record = block.record + i * R.OP_SIZE;
@@ -83,6 +100,8 @@ function look(block: Block, ports: DiscoveryPorts): Found {
     const { kind } = info.form.operands.at(-1) ?? {};
     if (kind === 'j') one.targets.push(view.getInt32(record + R.OP_DISPLACEMENT, true));
     if (CALLS.has(info.form.mnemonic)) one.entries.push(behind);
+    if (info.form.mnemonic === 'CALL') one.behindCall = behind;
+    if (info.form.mnemonic === 'RET') one.isReturn = true;
     if (info.description.ends === true) return one;
   }
   one.next = view.getUint16(block.record + count * R.OP_SIZE + R.OP_NEXT, true);
@@ -93,17 +112,26 @@ function look(block: Block, ports: DiscoveryPorts): Found {
 function assemble(
   found: ReadonlyMap<number, Found>,
   entries: ReadonlySet<number>,
+  ports: DiscoveryPorts,
 ): Omit<Region, 'page'> {
   const offsets = [...found.keys()].sort((a, b) => a - b);
   const number = new Map(offsets.map((offset, index) => [offset, index]));
+  const returns = [...found.values()]
+    .filter(
+      ({ targets, behindCall }) => behindCall !== null && number.has(targets.at(-1) as number),
+    )
+    .map(({ behindCall }) => behindCall as number)
+    .filter((behind) => number.has(behind))
+    .slice(0, RETURNS);
   let instructions = 0;
-  const nodes = offsets.map((offset, index): RegionNode => {
+  const nodes = offsets.map((offset, index): Writable<RegionNode> => {
     const one = found.get(offset) as Found;
     const { ops, end } = cut(one, number);
     instructions += ops.length;
     const jumps = one.targets.slice(0, ops.filter(({ info }) => branches(info)).length);
     const next = end !== null && 'next' in end ? [end.next] : [];
-    const successors = [...jumps, ...next]
+    const behind = one.isReturn && ops.length === one.ops.length ? returns : [];
+    const successors = [...jumps, ...next, ...behind]
       .map((target) => number.get(target))
       .filter((target) => target !== undefined);
     return {
@@ -113,15 +141,23 @@ function assemble(
       end,
       successors: [...new Set(successors)],
       entry: entries.has(offset),
+      loops: false,
       needsCarry: needsCarry(ops),
+      setsFlags: setsFlags(ops, ports),
     };
   });
   // Loops can be entered again at their heads after a deadline.
   for (const node of nodes) {
     for (const target of node.successors) if (target <= node.index) nodes[target].entry = true;
   }
+  const all = nodes.map(({ index }) => index);
+  for (const members of components(all, (index) => nodes[index].successors)) {
+    const [first] = members;
+    const loops = members.length > 1 || nodes[first].successors.includes(first);
+    for (const index of members) nodes[index].loops = loops;
+  }
   const byOffset = new Map(offsets.map((offset, index) => [offset, nodes[index]]));
-  return { nodes, byOffset, instructions };
+  return { nodes, byOffset, instructions, returns };
 }
 
 function branches(info: FormInfo): boolean {
@@ -146,6 +182,17 @@ function needsCarry(ops: readonly RegionOp[]): boolean {
     const { readsFlags, writesFlags } = effectsOf(info);
     if (readsFlags && OF_CARRY.test(info.form.mnemonic)) return true;
     if (readsFlags || writesFlags) return false;
+  }
+  return false;
+}
+
+/** Whether the ops set all flags before one of them may leave the region or ask for a flag. */
+function setsFlags(ops: readonly RegionOp[], { view }: DiscoveryPorts): boolean {
+  for (const { info, record } of ops) {
+    const { readsFlags, writesFlags, observes, needsCount } = effectsOf(info);
+    if (readsFlags || observes) return false;
+    const count = view.getInt32(record + R.OP_IMMEDIATE, true) & 31;
+    if (writesFlags && (!needsCount || count !== 0)) return true;
   }
   return false;
 }

@@ -11,6 +11,7 @@ import {
   type Flags,
   FlagWordsEmitter,
   flagLocals,
+  impliesResult,
   type KnownFlags,
   kindNumber,
   type LocalFlags,
@@ -106,10 +107,10 @@ export class FlagState {
     const x = this.#words;
     if (current.kind === null && current.carryIsSet) return this.code.variable(locals.carry);
     const flags = this.known(last);
-    const { kind, a, b, carry, compared } = flags;
+    const { kind, a, b, carry } = flags;
     if (kind === 'logic') return x.i64(0);
     if (kind === 'inc' || kind === 'dec') return carry as Value;
-    if (compared === true) return x.shl(x.widen(x.ltU(a as Value, b as Value)), x.i64(63));
+    if (kind === 'sub') return x.shl(x.widen(x.ltU(a as Value, b as Value)), x.i64(63));
     return x.and(x.carriesOf(flags), x.i64(TOP));
   }
 
@@ -120,9 +121,9 @@ export class FlagState {
     if (current.kind === null) {
       return name === 'CF' && current.carryIsSet ? x.ltS(locals.carry, x.i64(0)) : undefined;
     }
-    const { kind, a, b, carry, compared, result } = current;
+    const { kind, a, b, carry, result } = current;
     if (name === 'SF' && kind !== 'words') return x.ltS(result, x.i64(0));
-    if (name === 'CF' && compared === true) return x.ltU(a as Value, b as Value);
+    if (name === 'CF' && kind === 'sub') return x.ltU(a as Value, b as Value);
     if (name === 'CF' && carry !== undefined) return x.ltS(carry, x.i64(0));
     if ((name === 'CF' || name === 'OF') && kind === 'logic') return x.i32(0);
     return undefined;
@@ -133,11 +134,11 @@ export class FlagState {
     const { current } = this;
     const x = this.#words;
     if (current.kind === null) return undefined;
-    const { kind, compared } = current;
+    const { kind } = current;
     const zero = x.i64(0);
     const a = kind === 'logic' ? current.result : (current.a as Value);
     const b = kind === 'logic' ? zero : (current.b as Value);
-    if (kind !== 'logic' && compared !== true) return undefined;
+    if (kind !== 'logic' && kind !== 'sub') return undefined;
     switch (pair) {
       case 1:
         return kind === 'logic' ? x.i32(0) : x.ltU(a, b);
@@ -163,7 +164,7 @@ export class FlagState {
     }
     const { kind, size, result, a, b } = current;
     code.set(locals.kind, code.i32(kindNumber(kind, size)));
-    code.set(locals.result, result);
+    if (!impliesResult(kind)) code.set(locals.result, result);
     if (a !== undefined && kind !== 'logic') code.set(locals.a, a);
     if (b !== undefined && kind !== 'logic') code.set(locals.b, b);
     if (current.carry !== undefined) code.set(locals.carry, current.carry);

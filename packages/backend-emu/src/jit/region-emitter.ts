@@ -14,6 +14,7 @@ import type { Form } from '../isa/form.js';
 import * as R from '../isa/op-record.js';
 import type { Value } from '../wasm/code.js';
 import type { FlagState } from './flag-state.js';
+import type { CachedPage, PageCache } from './page-cache.js';
 import { type RegionCode, UNCOMPILABLE } from './region-code.js';
 
 /** How an instruction ends, or leaves the region. */
@@ -36,12 +37,16 @@ const NONE = L.ZERO;
 
 export class RegionEmitter extends Emitter {
   readonly #linear: (Value | undefined)[] = [];
+  /** By which registers the instruction forms its address. */
+  #addressKind = 'stack';
 
   constructor(
     override readonly code: RegionCode,
     form: Form,
     access: string,
     readonly flags: FlagState,
+    /** Undefined outside loops. */
+    readonly pages: PageCache | null,
     readonly exits: RegionExits,
   ) {
     const flow: Flow = {
@@ -119,12 +124,31 @@ export class RegionEmitter extends Emitter {
   /** The host address of `bytes` bytes at `address`, which the TLB lets be accessed by `tag`. */
   #host(address: Value, bytes: number, tag: number): Value {
     const host = this.code.newLocal('i32');
+    const page = this.pages?.page(`${this.#addressKind} ${bytes} ${tag}`);
+    if (page !== undefined) {
+      this.code.scope(() => {
+        const distance = this.xor(address, page.tag);
+        this.if(this.geU(distance, page.limit), () => this.#find(page, address, bytes, tag));
+        this.code.set(host, this.add(this.wrap(address), page.addend));
+      });
+      return host;
+    }
     this.code.scope(() => {
       const entry = this.tlbEntry(address);
       this.if(this.misses(entry, tag, address, bytes), () => this.exits.interpret());
       this.code.set(host, this.hostAddress(entry, address));
     });
     return host;
+  }
+
+  /** Makes `page` that of `address`. */
+  #find(page: CachedPage, address: Value, bytes: number, tag: number): void {
+    const entry = this.tlbEntry(address);
+    this.if(this.misses(entry, tag, address, bytes), () => this.exits.interpret());
+    const { code } = this;
+    code.set(page.tag, code.load('i64.load', entry, tag));
+    code.set(page.addend, code.load('i32.load', entry, L.TLB_ADDEND));
+    code.set(page.limit, this.i64(4097 - bytes));
   }
 
   override readable(address: Value, bytes: number): Value {
@@ -143,6 +167,7 @@ export class RegionEmitter extends Emitter {
 
   override address(index: number): Value {
     const known = this.#linear[index];
+    this.#addressKind = `${this.#field(R.OP_BASE)} ${this.#field(R.OP_INDEX)}`;
     if (known !== undefined) return known;
     const offset = this.effectiveAddress(index);
     const segment = this.#field(R.OP_SEGMENT);
@@ -195,11 +220,12 @@ export class RegionEmitter extends Emitter {
   }
 
   override flagsOfAdd(a: Value, b: Value, result: Value, size: number): void {
-    this.flags.set({ kind: 'add', size, a, b, result });
+    const kind = this.form.mnemonic === 'ADC' ? 'adc' : 'add';
+    this.flags.set({ kind, size, a, b, result });
   }
 
   override flagsOfSub(a: Value, b: Value, result: Value, size: number, borrow?: Value): void {
-    this.flags.set({ kind: 'sub', size, a, b, result, compared: borrow === undefined });
+    this.flags.set({ kind: borrow === undefined ? 'sub' : 'sbb', size, a, b, result });
   }
 
   override flagsOfLogic(result: Value): void {

@@ -6,14 +6,24 @@
  * where a region is left, the same values lie in locals with their kind; a helper makes the three
  * words of the record (`isa/flag-emitter.ts`) of them.
  *
- * CF of what came before INC and DEC is kept by itself, at bit 63.
+ * CF of what came before INC and DEC is kept by itself, at bit 63. Results that follow from the
+ * operands are worked out again rather than kept.
  */
 import * as L from '../cpu/layout.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { ModuleBuilder } from '../wasm/module.js';
 
-export const KIND = { words: 0, add: 1, sub: 2, logic: 3, inc: 4, dec: 5 } as const;
+export const KIND = {
+  words: 0,
+  add: 1,
+  sub: 2,
+  logic: 3,
+  inc: 4,
+  dec: 5,
+  adc: 6,
+  sbb: 7,
+} as const;
 export type Kind = keyof typeof KIND;
 
 /** Flags whose kind is known. Of `words`, `a` are the carries and `b` is the adjustment. */
@@ -25,8 +35,6 @@ export interface KnownFlags {
   readonly b?: Value;
   /** CF at bit 63, of `inc` and `dec`. */
   readonly carry?: Value;
-  /** A subtraction without borrow: conditions are comparisons of `a` and `b`. */
-  readonly compared?: boolean;
 }
 
 /** Flags in the locals, of any kind; whether the local of the carry is CF whatever the kind. */
@@ -79,8 +87,10 @@ export class FlagWordsEmitter extends FlagEmitter {
   carriesOf({ kind, size, result, a, b, carry }: KnownFlags): Value {
     switch (kind) {
       case 'add':
+      case 'adc':
         return this.aligned(this.addCarries(a as Value, b as Value, result), size);
       case 'sub':
+      case 'sbb':
         return this.aligned(this.subCarries(a as Value, b as Value, result), size);
       case 'inc':
       case 'dec':
@@ -95,7 +105,9 @@ export class FlagWordsEmitter extends FlagEmitter {
   adjustOf({ kind, result, a, b }: KnownFlags): Value {
     switch (kind) {
       case 'add':
+      case 'adc':
       case 'sub':
+      case 'sbb':
         return this.auxiliary(a as Value, b as Value, result);
       case 'inc':
       case 'dec':
@@ -108,6 +120,20 @@ export class FlagWordsEmitter extends FlagEmitter {
   }
 }
 
+/** Kinds whose result follows from `a` and `b`. */
+const IMPLIED: ReadonlySet<Kind> = new Set(['add', 'sub', 'inc', 'dec']);
+
+export function impliesResult(kind: Kind): boolean {
+  return IMPLIED.has(kind);
+}
+
+/** The result that `kind` implies of its operands. */
+function impliedResult(x: FlagWordsEmitter, kind: Kind, size: number, a: Value, b: Value): Value {
+  const operand = kind === 'inc' || kind === 'dec' ? x.i64(1) : b;
+  const adds = kind === 'add' || kind === 'inc';
+  return x.signExtend(adds ? x.add(a, operand) : x.sub(a, operand), size);
+}
+
 /** The helper, as a module of its own: stores the words of flags in locals in the record. */
 export function flagHelperModule(): Uint8Array {
   const module = new ModuleBuilder({ minimum: 1, shared: false });
@@ -115,11 +141,12 @@ export function flagHelperModule(): Uint8Array {
   module.exportFunction('flags', index);
   const code = new CodeEmitter(HELPER_TYPE.params);
   const x = new FlagWordsEmitter(code, code.param(0));
-  const [result, a, b, carry] = [2, 3, 4, 5].map((number) => code.param(number));
-  for (const kind of ['words', 'logic', 'add', 'sub', 'inc', 'dec'] as const) {
+  const [kept, a, b, carry] = [2, 3, 4, 5].map((number) => code.param(number));
+  for (const kind of Object.keys(KIND) as Kind[]) {
     const sizes = kind === 'words' || kind === 'logic' ? [64] : SIZES;
     for (const size of sizes) {
       x.if(x.eq(code.param(1), x.i32(kindNumber(kind, size))), () => {
+        const result = impliesResult(kind) ? impliedResult(x, kind, size, a, b) : kept;
         const words = x.words({ kind, size, result, a, b, carry });
         x.setState64(L.FLAG_RES, words.result);
         x.setState64(L.FLAG_CV, words.carries);

@@ -13,6 +13,7 @@ import type { Label, Value } from '../wasm/code.js';
 import type { FunctionBody } from '../wasm/module.js';
 import { EXIT } from './exit.js';
 import { FlagState } from './flag-state.js';
+import { PageCache } from './page-cache.js';
 import type { Region, RegionNode } from './region.js';
 import { RegionCode, UNCOMPILABLE } from './region-code.js';
 import { RegionEmitter } from './region-emitter.js';
@@ -39,6 +40,7 @@ export class RegionFunction {
   readonly #code: RegionCode;
   readonly #flags: FlagState;
   readonly #structure: StructureEmitter;
+  readonly #pages: PageCache;
   #exit!: Label;
 
   constructor(
@@ -49,6 +51,7 @@ export class RegionFunction {
     this.#code = new RegionCode(records.view);
     this.#flags = new FlagState(this.#code, helper);
     reserve(this.#code);
+    this.#pages = new PageCache(this.#code);
     this.#structure = new StructureEmitter(this.#code, this.#code.state, region.nodes, (index) =>
       this.#node(region.nodes[index]),
     );
@@ -119,9 +122,10 @@ export class RegionFunction {
       code.scope(() => {
         const x = new RegionEmitter(
           code, info.form, info.description.access ?? 'rw', this.#flags,
+          node.loops ? this.#pages : null,
           {
             interpret: () => this.#interpret(record),
-            jump: (target) => this.#jump(record, target),
+            jump: (target) => this.#jump(record, target, info.form.mnemonic === 'RET'),
             branch: (offset) => this.#goTo(offset, this.#remaining(record) - 1),
           },
         ); // biome-ignore format: one line of arguments
@@ -168,7 +172,14 @@ export class RegionFunction {
   }
 
   /** Goes on at RIP `target`. */
-  #jump(record: number, target: Value): void {
+  #jump(record: number, target: Value, returns: boolean): void {
+    const code = this.#code;
+    for (const offset of returns ? this.region.returns : []) {
+      const address = code.op('i64.add', code.ripPage, code.i64(offset));
+      code.if(code.op('i64.eq', target, address), () =>
+        code.scope(() => this.#goTo(offset, this.#remaining(record) - 1)),
+      );
+    }
     this.#flags.toLocals(false);
     this.#charge(this.#remaining(record) - 1);
     this.#leaveTo(target);
@@ -185,19 +196,25 @@ export class RegionFunction {
     const code = this.#code;
     const node = this.region.byOffset.get(offset);
     const head = offset >= 0 && offset < PAGE_SIZE ? this.records.headAt(offset) : 0;
-    this.#flags.toLocals(node?.needsCarry === true);
     if (head === 0) {
+      this.#flags.toLocals(false);
       this.#charge(refund);
       this.#leaveTo(code.op('i64.add', code.ripPage, code.i64(offset)));
       return;
     }
     this.#charge(refund - this.#remaining(head));
     if (node === undefined) {
+      this.#flags.toLocals(false);
       this.#out(head | EXIT.block);
       return;
     }
-    code.set(code.result, code.i32(head | EXIT.deadline));
-    code.brIf(code.op('i32.lt_s', code.budget, code.i32(0)), this.#exit);
+    code.if(code.op('i32.lt_s', code.budget, code.i32(0)), () =>
+      code.scope(() => {
+        this.#flags.toLocals(false);
+        this.#out(head | EXIT.deadline);
+      }),
+    );
+    if (!node.setsFlags) this.#flags.toLocals(node.needsCarry);
     this.#structure.branch(node.index);
   }
 }

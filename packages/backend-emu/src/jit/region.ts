@@ -24,6 +24,10 @@ export interface RegionNode {
   readonly successors: readonly number[];
   /** The region may be entered here. */
   entry: boolean;
+  /** All flags are set before any is asked for or can be seen, but for a deadline at once. */
+  readonly setsFlags: boolean;
+  /** It lies in a loop. */
+  readonly loops: boolean;
   /** CF is asked for, and no other flag, before all are set. */
   readonly needsCarry: boolean;
 }
@@ -35,4 +39,6 @@ export interface Region {
   /** Nodes by offset in the page. */
   readonly byOffset: ReadonlyMap<number, RegionNode>;
   readonly instructions: number;
+  /** Offsets behind calls of functions of the region. */
+  readonly returns: readonly number[];
 }

@@ -102,7 +102,7 @@ export class Translator implements BlockTranslator, Sampler {
     this.interval = INTERVAL;
     const count = (this.samples.get(block) ?? 0) + 1;
     this.samples.set(block, count);
-    const page = block.key - block.start;
+    const page = (block.key >>> 0) - block.start;
     if (count >= HOT + (this.overwritten.get(page) ?? 0)) this.translate(block);
   }
 
@@ -121,7 +121,7 @@ export class Translator implements BlockTranslator, Sampler {
   }
 
   killed(block: Block): void {
-    const page = block.key - block.start;
+    const page = (block.key >>> 0) - block.start;
     this.overwritten.set(page, (this.overwritten.get(page) ?? 0) + 1);
     for (const region of this.byBlock.get(block) ?? []) this.drop(region);
   }
@@ -137,7 +137,7 @@ export class Translator implements BlockTranslator, Sampler {
   private translate(seed: Block): void {
     if (this.interpreters.some(({ patched }) => patched)) return;
     const begin = this.options.now();
-    const page = seed.key - seed.start;
+    const page = (seed.key >>> 0) - seed.start;
     const region = discover(seed, page, {
       view: this.view,
       handlers: this.options.handlers,

@@ -112,6 +112,12 @@ export class CodeEmitter {
     return { type, local, constant: null };
   }
 
+  /** A local of its own to the end of the function, which no code emitted before has used. */
+  fixedLocal(type: ValueType): Value {
+    this.#locals.push(type);
+    return { type, local: this.params.length + this.#locals.length - 1, constant: null };
+  }
+
   /** Emits `body`; locals made in it are free afterwards. */
   scope(body: () => void): void {
     const outer = this.#scopeLocals;
