@@ -54,6 +54,12 @@ test('probe takes nothing', () => {
   expect(mistake(() => parse('probe', 'kvm'))).toContain('too many arguments');
 });
 
+/** A disk of which nothing is said. */
+const DISK = {
+  ...{ readOnly: false, overlay: undefined, serial: undefined },
+  ...{ queues: undefined, bps: undefined, iops: undefined, latency: undefined },
+};
+
 describe('run', () => {
   test('has defaults', () => {
     expect(options('--kernel', 'k')).toEqual({ ...DEFAULTS, kernel: '/here/k' });
@@ -65,7 +71,8 @@ describe('run', () => {
       '--backend kvm --memory 1G --cpus 2 --kernel k --initrd /i --entry flat --clock wall ' +
       '--seed 0x10 --record r --timeout 2.5 --exits e.jsonl --on-reset reboot --save s ' +
       '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b ' +
-      '--disk d --disk /e,ro,serial=S1 --disk f,overlay=g --rng --virtio pci ' +
+      '--disk d --disk /e,ro,serial=S1 --rng --virtio pci ' +
+      '--disk f,overlay=g,queues=4,bps=10M,iops=500,latency=0 ' +
       '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio --vsock s,cid=7 --share d:ro ' +
@@ -96,9 +103,12 @@ describe('run', () => {
         { module: './b', options: {}, from: '/here' },
       ],
       disks: [
-        { file: '/here/d', readOnly: false, overlay: undefined, serial: undefined },
-        { file: '/e', readOnly: true, overlay: undefined, serial: 'S1' },
-        { file: '/here/f', readOnly: false, overlay: '/here/g', serial: undefined },
+        { ...DISK, file: '/here/d' },
+        { ...DISK, file: '/e', readOnly: true, serial: 'S1' },
+        {
+          ...{ ...DISK, file: '/here/f', overlay: '/here/g' },
+          ...{ queues: 4, bps: 10 << 20, iops: 500, latency: 0 },
+        },
       ],
       nets: [
         {
@@ -153,7 +163,7 @@ test.each([
   [['--memory', '0'], '--memory: "0" is not a size above 0 such as 256M or 1G'],
   [['--memory', 'lots'], '--memory: "lots" is not a size above 0 such as 256M or 1G'],
   [['--disk', ''], '--disk: no file is named'],
-  [['--disk', 'a,rw'], '--disk: "rw" is not ro, overlay=FILE or serial=TEXT'],
+  [['--disk', 'a,rw'], '--disk: "rw" is not ro or overlay=, serial=, queues=, bps='],
   [['--disk', 'a,ro,overlay=b'], '--disk: a read-only disk has no overlay'],
   [['--disk', `a,serial=${'x'.repeat(21)}`], '--disk: a serial number has at most 20 ASCII'],
   [['--disk', 'a', '--disk', './a,ro'], '--disk: /here/a is written to, and used a second time'],
@@ -172,6 +182,9 @@ test.each([
   [['--net', 'tap=a/b'], '--net: "a/b" is no name of an interface'],
   [['--net', 'tap=t,tcp=80'], '--net: only passt forwards ports'],
   [['--net', 'none,pcap=f'], '--net: none has no address, MTU or capture'],
+  [['--disk', 'a,queues=65'], '--disk: queues "65" is not a number from 1 to 64'],
+  [['--disk', 'a,bps=fast'], '--disk: bps "fast" is not a number from 1'],
+  [['--disk', 'a,latency=1000001'], 'is not a number from 0 to 1000000'],
   [['--vsock', ''], '--vsock: no directory is named'],
   [['--vsock', 's,port=1'], '--vsock: "port=1" is not cid=N'],
   [['--vsock', 's,cid=2'], '--vsock: "2" is no address of a guest, from 3 to 4294967294'],

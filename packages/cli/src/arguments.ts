@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { VmmError } from '@cloister/core';
 import { Command, CommanderError, Option } from 'commander';
 import { type AttestInvocation, addAttest } from './attest-arguments.js';
+import { DISK_HELP } from './disk-option.js';
 import { ESCAPE_HELP } from './escape-filter.js';
 import { addMeasure, type MeasureInvocation } from './measure-arguments.js';
 import { NET_HELP } from './net-option.js';
@@ -157,7 +158,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
   run
     .optionsGroup('Devices (virtio):')
     .addOption(choice('--virtio', 'how a guest finds them (default: mmio)', VIRTIO))
-    .option('--disk <file>', 'a disk: FILE[,ro][,overlay=FILE][,serial=TEXT]; repeatable', collect)
+    .option('--disk <file>', DISK_HELP, collect)
     .option('--net <kind>', NET_HELP, collect)
     .option('--vsock <dir>', 'stream sockets to programs of the host: DIR[,cid=N]')
     .option('--share <dir>', 'a directory for the guest: DIR[:ro][,tag=TAG]; repeatable', collect)

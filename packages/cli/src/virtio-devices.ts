@@ -65,12 +65,21 @@ function shares(choices: readonly ShareChoice[]): VmPlugin[] {
   });
 }
 
-function disk({ file, readOnly, overlay, serial }: DiskChoice, index: number): VmPlugin {
+function disk(choice: DiskChoice, index: number): VmPlugin {
+  const { file, readOnly, overlay, serial, queues, bps, iops, latency } = choice;
   return virtioBlk({
     name: `blk${index}`,
-    ...(serial === undefined ? {} : { serial }),
-    disk: () =>
-      overlay === undefined ? fileDisk(file, { readOnly }) : overlayDisk({ base: file, overlay }),
+    ...(serial !== undefined && { serial }),
+    ...(queues !== undefined && { queues }),
+    ...(latency !== undefined && { latency: latency * 1000 }),
+    rateLimit: {
+      ...(bps !== undefined && { bytesPerSecond: bps }),
+      ...(iops !== undefined && { operationsPerSecond: iops }),
+    },
+    disk: (use) =>
+      overlay === undefined
+        ? fileDisk(file, { readOnly, ...use })
+        : overlayDisk({ base: file, overlay, ...use }),
   });
 }
 

@@ -4,11 +4,14 @@
 import { VmmError, type VmPlugin } from '@cloister/core';
 import { virtioDevice } from '../transport/bus.js';
 import { type BlkOptions, blkModel } from './blk-model.js';
-import type { Disk } from './disk.js';
+import type { Disk, DiskUse } from './disk.js';
 
 export interface VirtioBlkOptions extends BlkOptions {
-  /** Opens the disk when the VM is assembled; the device closes it. */
-  readonly disk: () => Disk;
+  /**
+   * Opens the disk when the VM is assembled; the device closes it. Pass `use` on to what opens it:
+   * `(use) => fileDisk('disk.img', use)`.
+   */
+  readonly disk: (use: DiskUse) => Disk;
 }
 
 const QUEUES_MAX = 64;
@@ -22,6 +25,7 @@ export function virtioBlk(options: VirtioBlkOptions): VmPlugin {
     throw new VmmError('invalid-argument', 'a serial number has at most 20 ASCII characters');
   }
   return virtioDevice(`virtio-${name}`, ({ input, clock }) => {
-    return blkModel({ ...options, name }, { disk: options.disk(), input, clock });
+    const disk = options.disk({ replaying: input.replaying });
+    return blkModel({ ...options, name }, { disk, input, clock });
   });
 }

@@ -20,6 +20,12 @@ export interface Disk {
   close(): void | Promise<void>;
 }
 
+/** What a disk is opened for. */
+export interface DiskUse {
+  /** A recording brings all data: only the disk's size counts, and nothing is to change. */
+  readonly replaying: boolean;
+}
+
 export const SECTOR = 512;
 
 /** A disk in the host's memory: for tests, and for scratch disks. */

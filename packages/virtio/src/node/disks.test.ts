@@ -1,5 +1,8 @@
 // Disks of the host's: files, and overlays over files.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
+  copyFileSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -130,10 +133,12 @@ describe('an overlay', () => {
     await disk.flush();
     await disk.write(8192, new Uint8Array(4096).fill(2));
     // No close: as when the process is killed.
-    const again = overlayDisk({ base: path, overlay: `${path}.cow` });
+    copyFileSync(`${path}.cow`, `${path}.left`);
+    const again = overlayDisk({ base: path, overlay: `${path}.left` });
     expect(await readAll(again, 4096, 4096)).toEqual(new Uint8Array(4096).fill(1));
     expect(await readAll(again, 8192, 4096)).toEqual(contents.slice(8192, 12_288));
     await again.close();
+    await disk.close();
   });
 
   it('is refused over another base, or a changed one, or when it is something else', async () => {
@@ -151,5 +156,63 @@ describe('an overlay', () => {
     expect(() => overlayDisk({ base: path, overlay: folder })).toThrow(/it is a directory/);
     // The base is not left open, where Linux tells.
     expect(openFiles()).not.toContain(path);
+  });
+});
+
+describe('a disk in use', () => {
+  const hasFlock = spawnSync('flock', ['--version']).error === undefined;
+  const open = (path: string, readOnly: boolean) => fileDisk(path, { readOnly });
+
+  it.skipIf(!hasFlock)('has one writer or many readers, by its own lock', async () => {
+    const { path } = image();
+    const writer = open(path, false);
+    expect(() => open(path, false)).toThrow('is in use by another VM');
+    expect(() => open(path, true)).toThrow('is being written to by another VM');
+    await writer.close();
+    const readers = [open(path, true), open(path, true)];
+    expect(() => open(path, false)).toThrow('is in use by another VM');
+    for (const reader of readers) await reader.close();
+    await open(path, false).close();
+  });
+
+  it.skipIf(!hasFlock)('is free again when its process was killed', async () => {
+    const { path } = image();
+    const hold = `const { openSync } = require('node:fs'), fd = openSync(process.argv[1], 'r+');
+      const stdio = ['ignore', 'ignore', 'ignore', fd];
+      require('node:child_process').spawnSync('flock', ['-n', '-x', '3'], { stdio });
+      console.log('held'); setInterval(() => {}, 1000)`;
+    const holder = spawn(process.execPath, ['-e', hold, path]);
+    await once(holder.stdout, 'data');
+    expect(() => open(path, false)).toThrow('is in use by another VM');
+    holder.kill('SIGKILL');
+    await once(holder, 'exit');
+    await open(path, false).close();
+  });
+
+  it.skipIf(!hasFlock)('has its overlay to itself, and shares its base', async () => {
+    const { path: base } = image();
+    const overlay = `${base}.overlay`;
+    const first = overlayDisk({ base, overlay });
+    expect(() => overlayDisk({ base, overlay })).toThrow('is in use by another VM');
+    const other = overlayDisk({ base, overlay: `${base}.other` });
+    expect(() => open(base, false)).toThrow('is in use by another VM');
+    await first.close();
+    await other.close();
+  });
+
+  it('is neither locked nor made in a replay', async () => {
+    const { path: base, contents } = image();
+    const overlay = `${base}.overlay`;
+    const writer = open(base, false);
+    const disks = [
+      fileDisk(base, { replaying: true }),
+      overlayDisk({ base, overlay, replaying: true }),
+    ];
+    for (const disk of disks) {
+      expect([disk.size, disk.readOnly]).toEqual([contents.length, false]);
+      await disk.close();
+    }
+    expect(existsSync(overlay)).toBe(false);
+    await writer.close();
   });
 });

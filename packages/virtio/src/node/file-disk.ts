@@ -1,8 +1,10 @@
 /**
  * A disk that is a file or a block device of the host's.
  *
- * Raw contents, nothing else. Known inaccuracies: discarded ranges keep their contents (Node cannot
- * punch holes); nothing stops two VMs from opening the same file.
+ * Raw contents, nothing else. A disk that is written is locked against every other use, one that is
+ * read against writing (see file-lock.ts).
+ *
+ * Known inaccuracies: discarded ranges keep their contents (Node cannot punch holes).
  */
 import {
   closeSync,
@@ -17,7 +19,8 @@ import {
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { VmmError } from '@cloister/core';
-import { type Disk, SECTOR } from '../blk/disk.js';
+import { type Disk, type DiskUse, SECTOR } from '../blk/disk.js';
+import { lockFile } from './file-lock.js';
 
 const readAt = promisify(read);
 const writeAt = promisify(write);
@@ -25,13 +28,15 @@ const sync = promisify(fsync);
 
 const ZEROES = new Uint8Array(1 << 20);
 
-export interface FileDiskOptions {
+/** As `replaying` a disk is as large as ever, and neither locked nor written. */
+export interface FileDiskOptions extends Partial<DiskUse> {
   readonly readOnly?: boolean;
 }
 
 /** A file opened for reading and, unless told otherwise, writing at any place. */
 export class RandomAccessFile {
   private readonly fd: number;
+  private isClosed = false;
 
   /** `VmmError('invalid-file')` when it cannot be opened. */
   constructor(
@@ -48,6 +53,16 @@ export class RandomAccessFile {
     if (stat.isBlockDevice()) return blockDeviceSize(this.path, stat.rdev);
     this.close();
     throw new VmmError('invalid-file', `disk ${this.path} is neither a file nor a block device`);
+  }
+
+  /** `VmmError('invalid-file')` when another VM has the file. */
+  lock(kind: 'shared' | 'exclusive'): void {
+    try {
+      lockFile(this.path, this.fd, kind);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   get modified(): number {
@@ -107,7 +122,8 @@ export class RandomAccessFile {
   }
 
   close(): void {
-    closeSync(this.fd);
+    if (!this.isClosed) closeSync(this.fd);
+    this.isClosed = true;
   }
 }
 
@@ -142,8 +158,9 @@ function blockDeviceSize(path: string, rdev: number): number {
 
 /** A raw disk. A file that is no whole number of sectors loses its end. */
 export function fileDisk(path: string, options: FileDiskOptions = {}): Disk {
-  const { readOnly = false } = options;
-  const file = new RandomAccessFile(path, readOnly ? 'r' : 'r+');
+  const { readOnly = false, replaying = false } = options;
+  const file = new RandomAccessFile(path, readOnly || replaying ? 'r' : 'r+');
+  if (!replaying) file.lock(readOnly ? 'shared' : 'exclusive');
   const size = file.size - (file.size % SECTOR);
   return {
     size,

@@ -10,7 +10,7 @@
  */
 import { existsSync } from 'node:fs';
 import { VmmError } from '@cloister/core';
-import type { Disk } from '../blk/disk.js';
+import type { Disk, DiskUse } from '../blk/disk.js';
 import { fileDisk, RandomAccessFile } from './file-disk.js';
 
 const MAGIC = 'CLOVERLY';
@@ -19,7 +19,8 @@ const BLOCK = 4096;
 const HEADER = 4096;
 const ZEROES = new Uint8Array(1 << 20);
 
-export interface OverlayOptions {
+/** As `replaying` the overlay is neither made nor looked at. */
+export interface OverlayOptions extends Partial<DiskUse> {
   /** The file that is only read. */
   readonly base: string;
   /** Made when it is not there. */
@@ -186,6 +187,8 @@ function checkHeader(bytes: Uint8Array, expected: Uint8Array, options: OverlayOp
  * belongs to another base, or the base has changed since.
  */
 export function overlayDisk(options: OverlayOptions): Disk {
+  const { replaying = false } = options;
+  if (replaying) return { ...fileDisk(options.base, { replaying }), readOnly: false };
   const base = fileDisk(options.base, { readOnly: true });
   const opened = new RandomAccessFile(options.base, 'r');
   const { modified } = opened;
@@ -195,6 +198,7 @@ export function overlayDisk(options: OverlayOptions): Disk {
   let file: RandomAccessFile | undefined;
   try {
     file = new RandomAccessFile(options.overlay, exists ? 'r+' : 'wx+');
+    file.lock('exclusive');
     const disk = new OverlayDisk(base, file);
     if (exists) {
       const found = new Uint8Array(HEADER);
