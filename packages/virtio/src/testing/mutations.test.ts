@@ -24,7 +24,7 @@ const MUTATIONS: readonly Mutation[] = [
   {
     fails: '2.1.2 uses no buffer and notifies nobody before DRIVER_OK',
     file: 'device/controller.ts',
-    from: 'return (this.statusBits & mask) === F.STATUS_DRIVER_OK;',
+    from: 'return (this.statusBits & mask) === F.STATUS_DRIVER_OK && this.mayAccess;',
     to: 'return (this.statusBits & F.STATUS_NEEDS_RESET) === 0;',
   },
   {
