@@ -26,8 +26,8 @@ class Source implements InputSource {
     private readonly port: MachineInput,
   ) {}
 
-  push(data: Uint8Array, given?: 'given'): boolean {
-    return this.port.push(this, given === undefined ? data.slice() : data);
+  push(data: Uint8Array, how?: 'given' | 'lent'): boolean {
+    return this.port.push(this, how === undefined ? data.slice() : data, how === 'lent');
   }
 
   onRoom(listener: () => void): void {
@@ -56,6 +56,8 @@ class Source implements InputSource {
 interface Pending {
   readonly source: Source;
   readonly data: Uint8Array;
+  /** Its owner writes to it again once it is delivered. */
+  readonly lent: boolean;
 }
 
 /** What the machine does when input arrives or a source changes: wake up, end the slice. */
@@ -133,14 +135,14 @@ export class MachineInput implements InputPort {
     return this.replay?.[this.replayed] ?? null;
   }
 
-  push(source: Source, data: Uint8Array): boolean {
+  push(source: Source, data: Uint8Array, lent: boolean): boolean {
     if (this.replay !== null) return true;
     if (source.queued > 0 && source.queued + data.length > source.bound) {
       source.full = true;
       return false;
     }
     source.queued += data.length;
-    this.queue.push({ source, data });
+    this.queue.push({ source, data, lent });
     this.hooks.changed();
     return true;
   }
@@ -178,7 +180,7 @@ export class MachineInput implements InputPort {
       if (!(item?.data instanceof Uint8Array)) {
         throw new VmmError('snapshot-mismatch', 'the saved input queue is damaged');
       }
-      return { source: this.known(item.source), data: item.data.slice() };
+      return { source: this.known(item.source), data: item.data.slice(), lent: false };
     });
     const holding = new Set(held.map((name: unknown) => this.known(name)));
     for (const source of this.sources.values()) {
@@ -204,13 +206,13 @@ export class MachineInput implements InputPort {
     this.queue = [];
     const kept: Pending[] = [];
     for (const item of due) {
-      const { source, data } = item;
+      const { source, data, lent } = item;
       if (source.held) {
         kept.push(item);
         continue;
       }
       source.queued -= data.length;
-      this.record?.({ at, time, source: source.name, data });
+      this.record?.({ at, time, source: source.name, data: lent ? data.slice() : data });
       this.hand(source, data);
     }
     if (kept.length > 0) this.queue = [...kept, ...this.queue];

@@ -10,12 +10,13 @@ import type { Snapshotable } from './snapshot.js';
 export interface InputSource {
   readonly name: string;
   /**
-   * Queues `data`: a copy, unless it is `given` away and never written again. Returns false when
+   * Queues `data`: a copy, unless it is `given` away and never written again, or `lent` and not
+   * written until it was delivered (then the port keeps nothing of it). Returns false when
    * the source's bound (bytes queued, by default 65536) is reached: the caller keeps the data and
    * waits for `onRoom`. An empty source always takes one piece. During replay host data is dropped
    * and true returned.
    */
-  push(data: Uint8Array, given?: 'given'): boolean;
+  push(data: Uint8Array, how?: 'given' | 'lent'): boolean;
   /** Called when a full source has room again. */
   onRoom(listener: () => void): void;
   /**

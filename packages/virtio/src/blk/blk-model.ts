@@ -10,6 +10,7 @@
  */
 import type { Clock, InputPort } from '@cloister/core';
 import { state } from '@cloister/core/devices';
+import { BufferPool } from '../device/buffer-pool.js';
 import {
   HostResult,
   HostWork,
@@ -97,6 +98,7 @@ class BlkModel implements VirtioModel<State> {
     rate: rateField,
   });
   private port: VirtioPort | null = null;
+  private readonly pool = new BufferPool();
   private readonly work: HostWork;
   private readonly limiter: RateLimiter;
   private readonly serial: Uint8Array;
@@ -128,6 +130,7 @@ class BlkModel implements VirtioModel<State> {
       input,
       clock,
       bound: 2 * IN_FLIGHT_BYTES,
+      pool: this.pool,
       deliver: (token, result) => this.answered(token, result),
     });
   }
@@ -180,7 +183,7 @@ class BlkModel implements VirtioModel<State> {
     const queue = this.port!.queue(request.queue);
     // Other requests have no use for what the driver gives; what is too long is refused below.
     const isTaken = WRITES.has(request.type) && request.length <= R.DATA_MAX;
-    const data = new Uint8Array(isTaken ? request.length : 0);
+    const data = this.pool.take(isTaken ? request.length : 0);
     if (!queue.read(request.chain, R.HEADER_SIZE, data)) {
       this.port!.needsReset('the data of a block request is not in guest memory');
       return false;
@@ -218,7 +221,7 @@ class BlkModel implements VirtioModel<State> {
         case R.T_IN: {
           const refused = R.checkData(request, disk.size);
           if (refused !== R.S_OK) return status(refused);
-          const read = answer(R.S_OK, request.length);
+          const read = answer(R.S_OK, request.length, this.pool);
           await disk.read(request.offset, read.data.subarray(1));
           return read;
         }
@@ -256,6 +259,8 @@ class BlkModel implements VirtioModel<State> {
     this.inFlight.delete(token);
     this.bytesInFlight -= this.weight(entry);
     const { request } = entry;
+    // The host is done with it.
+    this.pool.give(entry.data);
     const { chain } = request;
     const queue = this.port!.queue(request.queue);
     const room = byteLength(chain.writable) - 1;
@@ -283,7 +288,8 @@ class BlkModel implements VirtioModel<State> {
     return {
       nextToken: this.nextToken,
       waiting: structuredClone(this.waiting),
-      inFlight: structuredClone([...this.inFlight.values()]),
+      // Data is copied when a state is saved, and only as much of its buffer as it is.
+      inFlight: [...this.inFlight.values()].map((entry) => ({ ...entry })),
       work: this.work.save(),
       rate: this.limiter.save(),
     };
@@ -318,8 +324,8 @@ class BlkModel implements VirtioModel<State> {
 const WRITES: ReadonlySet<number> = new Set([R.T_OUT, R.T_DISCARD, R.T_WRITE_ZEROES]);
 
 /** A result: a status, then room for so much data. */
-function answer(status: number, length: number): HostResult {
-  const result = new HostResult(1 + length);
+function answer(status: number, length: number, pool?: BufferPool): HostResult {
+  const result = new HostResult(1 + length, pool);
   result.data[0] = status;
   return result;
 }

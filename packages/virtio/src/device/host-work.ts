@@ -9,6 +9,7 @@
  */
 import type { Clock, InputPort, InputSource, Timer } from '@cloister/core';
 import { state } from '@cloister/core/devices';
+import type { BufferPool } from './buffer-pool.js';
 
 /** Results have room for their token in front, so that they are never copied. */
 const HEADROOM = 4;
@@ -18,8 +19,9 @@ export class HostResult {
   readonly whole: Uint8Array;
   readonly data: Uint8Array;
 
-  constructor(length: number) {
-    this.whole = new Uint8Array(HEADROOM + length);
+  /** From `pool`, where there is one, it is not zeroed: `data` has to be filled as a whole. */
+  constructor(length: number, pool?: BufferPool) {
+    this.whole = pool?.take(HEADROOM + length) ?? new Uint8Array(HEADROOM + length);
     this.data = this.whole.subarray(HEADROOM);
   }
 }
@@ -34,7 +36,9 @@ export interface HostWorkOptions {
   readonly clock: Clock;
   /** Bytes of results that may wait for the guest; the device bounds what it starts. */
   readonly bound: number;
-  /** Takes a result, between two instructions. */
+  /** Where results come from: each goes back there once it was delivered. */
+  readonly pool?: BufferPool;
+  /** Takes a result, between two instructions; keeps none of it where there is a pool. */
   deliver(token: number, result: Uint8Array): void;
 }
 
@@ -193,7 +197,7 @@ export class HostWork {
     // A result that was restored from a damaged record is none.
     const data = entry.result.length < HEADROOM ? NOTHING.slice() : entry.result;
     new DataView(data.buffer, data.byteOffset).setUint32(0, entry.token, true);
-    if (!this.source.push(data, 'given')) return false;
+    if (!this.source.push(data, this.options.pool === undefined ? 'given' : 'lent')) return false;
     entry.phase = QUEUED;
     entry.result = NOTHING;
     return true;
@@ -204,6 +208,7 @@ export class HostWork {
     const token = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
     if (!this.entries.delete(token)) return;
     this.options.deliver(token, data.subarray(HEADROOM));
+    this.options.pool?.give(data);
     this.settle();
   }
 }

@@ -34,8 +34,9 @@ it('a stream gives its frames, wherever it is cut', () => {
       const found: number[][] = [];
       for (let at = 0, turn = 0; at < stream.length; turn++) {
         const size = cuts[turn % Math.max(1, cuts.length)] ?? 17;
-        const batch = assembler.push(stream.slice(at, at + size));
-        if (batch !== null) found.push(...[...framesOf(batch)].map((each) => [...each]));
+        for (const batch of assembler.push(stream.slice(at, at + size))) {
+          found.push(...[...framesOf(batch)].map((each) => [...each]));
+        }
         at += size;
       }
       expect(found).toEqual(list.map((each) => [...each]));

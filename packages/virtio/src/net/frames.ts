@@ -38,11 +38,13 @@ export function* framesOf(batch: Uint8Array): Generator<Uint8Array> {
 }
 
 const FIRST_SIZE = 4096;
+const EXPECTED_MAX = 256 * 1024;
 
 /** Puts frames together to a batch. */
 export class BatchWriter {
   private bytes = new Uint8Array(0);
   private used = 0;
+  private expected = FIRST_SIZE;
 
   /** Bytes of the batch so far, lengths included. */
   get length(): number {
@@ -67,6 +69,8 @@ export class BatchWriter {
   /** The batch, which is the caller's from now on; the next one is empty. */
   take(): Uint8Array {
     const batch = this.bytes.subarray(0, this.used);
+    // The next batch is likely as long as this one.
+    this.expected = Math.min(EXPECTED_MAX, Math.max(FIRST_SIZE, this.used));
     this.bytes = new Uint8Array(0);
     this.used = 0;
     return batch;
@@ -74,7 +78,7 @@ export class BatchWriter {
 
   private grow(needed: number): void {
     if (needed <= this.bytes.length) return;
-    const grown = new Uint8Array(Math.max(FIRST_SIZE, needed, 2 * this.bytes.length));
+    const grown = new Uint8Array(Math.max(this.expected, needed, 2 * this.bytes.length));
     grown.set(this.bytes.subarray(0, this.used));
     this.bytes = grown;
   }
@@ -87,33 +91,73 @@ export function batchOf(frames: Iterable<Uint8Array>): Uint8Array {
   return writer.take();
 }
 
-/** Cuts a stream of bytes, in whatever pieces it comes, into batches of whole frames. */
+/**
+ * Cuts a stream of bytes, in whatever pieces it comes, into batches of whole frames. Only a frame
+ * that lies across pieces is copied, once; other batches share memory with their piece.
+ */
 export class FrameAssembler {
-  private rest: Uint8Array = new Uint8Array(0);
+  private readonly head = new Uint8Array(LENGTH_SIZE);
+  private headFilled = 0;
+  /** The frame that is put together, its length in front. */
+  private frame: Uint8Array | null = null;
+  private filled = 0;
 
   /**
-   * The whole frames there are now that `piece` has come, null without any. The batch may share
-   * memory with `piece`. A `RangeError` where the stream has a length that no frame has.
+   * The batches there are now that `piece` has come. A `RangeError` where the stream has a length
+   * that no frame has.
    */
-  push(piece: Uint8Array): Uint8Array | null {
-    const bytes = this.rest.length === 0 ? piece : joined(this.rest, piece);
-    let end = 0;
-    while (end + LENGTH_SIZE <= bytes.length) {
-      const length = lengthAt(bytes, end);
-      if (length > FRAME_MAX) throw new RangeError(`a frame of ${length} bytes`);
-      if (end + LENGTH_SIZE + length > bytes.length) break;
-      end += LENGTH_SIZE + length;
+  push(piece: Uint8Array): Uint8Array[] {
+    const batches: Uint8Array[] = [];
+    for (let at = 0; at < piece.length; ) {
+      if (this.frame !== null) at += this.continueFrame(this.frame, piece.subarray(at), batches);
+      else if (this.headFilled > 0 || at + LENGTH_SIZE > piece.length) {
+        this.head[this.headFilled++] = piece[at++]!;
+        if (this.headFilled === LENGTH_SIZE) this.begin(this.head);
+      } else {
+        const end = wholeFrames(piece, at);
+        if (end > at) batches.push(piece.subarray(at, end));
+        else this.begin(piece.subarray(at, at + LENGTH_SIZE));
+        at = end > at ? end : at + LENGTH_SIZE;
+      }
     }
-    this.rest = bytes.slice(end);
-    return end === 0 ? null : bytes.subarray(0, end);
+    return batches;
+  }
+
+  private begin(head: Uint8Array): void {
+    this.frame = new Uint8Array(LENGTH_SIZE + checkedLength(head, 0));
+    this.frame.set(head);
+    this.filled = LENGTH_SIZE;
+    this.headFilled = 0;
+  }
+
+  /** Takes what belongs to the frame; says how much that was. */
+  private continueFrame(frame: Uint8Array, piece: Uint8Array, batches: Uint8Array[]): number {
+    const part = piece.subarray(0, frame.length - this.filled);
+    frame.set(part, this.filled);
+    this.filled += part.length;
+    if (this.filled === frame.length) {
+      batches.push(frame);
+      this.frame = null;
+    }
+    return part.length;
   }
 }
 
-function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(first.length + second.length);
-  bytes.set(first);
-  bytes.set(second, first.length);
-  return bytes;
+/** Where the last whole frame from `start` on ends. */
+function wholeFrames(bytes: Uint8Array, start: number): number {
+  let end = start;
+  while (end + LENGTH_SIZE <= bytes.length) {
+    const next = end + LENGTH_SIZE + checkedLength(bytes, end);
+    if (next > bytes.length) break;
+    end = next;
+  }
+  return end;
+}
+
+function checkedLength(bytes: Uint8Array, at: number): number {
+  const length = lengthAt(bytes, at);
+  if (length > FRAME_MAX) throw new RangeError(`a frame of ${length} bytes`);
+  return length;
 }
 
 const HEX = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i;

@@ -8,7 +8,7 @@ import { FrameAssembler } from '../net/frames.js';
 export class StreamBackend {
   private readonly assembler = new FrameAssembler();
   /** What the guest has not taken; the socket is not read meanwhile. */
-  private stuck: Uint8Array | null = null;
+  private readonly stuck: Uint8Array[] = [];
   private isOver = false;
 
   constructor(
@@ -34,22 +34,22 @@ export class StreamBackend {
   }
 
   private take(piece: Uint8Array): void {
-    let batch: Uint8Array | null;
     try {
-      batch = this.assembler.push(piece);
+      this.stuck.push(...this.assembler.push(piece));
     } catch {
       // A stream out of step has no frame any more.
       this.socket.destroy();
       return;
     }
-    if (batch === null || this.port.receive(batch)) return;
-    this.stuck = batch;
-    this.socket.pause();
+    this.goOn();
+    if (this.stuck.length > 0) this.socket.pause();
   }
 
   private goOn(): void {
-    if (this.stuck === null || !this.port.receive(this.stuck)) return;
-    this.stuck = null;
+    while (this.stuck.length > 0) {
+      if (!this.port.receive(this.stuck[0]!)) return;
+      this.stuck.shift();
+    }
     this.socket.resume();
   }
 
