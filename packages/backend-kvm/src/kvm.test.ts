@@ -1,6 +1,7 @@
 /**
  * The backend on the real KVM, where there is one: small real-mode guests, a few instructions each.
  */
+import { closeSync, existsSync, openSync, readdirSync, readlinkSync } from 'node:fs';
 import type { VmExit } from '@cloister/core';
 import { afterEach, describe, expect, test } from 'vitest';
 import { kvmBackend } from './backend.js';
@@ -247,6 +248,30 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
       expect(last.code).toBe('emulation-failure');
       expect([...last.bytes.subarray(0, 5)]).toEqual([0x66, 0xf3, 0x0f, 0xb8, 0xc1]);
     } else expect(last.kind).toBe('io');
+  });
+
+  test('a vCPU whose descriptor became another file is an error', async () => {
+    const vm = await vms.loaded([0xeb, 0xfe]);
+    const nothing = openSync('/dev/null', 'r');
+    const DUP2 = 33;
+    realSys().syscall(DUP2, nothing, vm.vcpus[0]!.fd);
+    closeSync(nothing);
+    expect(runOnce(vm, 20e6)).toMatchObject({
+      end: 'error',
+      exits: [{ kind: 'error', code: 'run-failed', message: 'KVM_RUN: ENOTTY' }],
+    });
+  });
+
+  test('more memory than there are addresses is refused, and leaves nothing open', async () => {
+    const files = () =>
+      readdirSync('/proc/self/fd').filter((fd) => {
+        const link = `/proc/self/fd/${fd}`;
+        return existsSync(link) && /kvm|cloister-guest/.test(readlinkSync(link));
+      }).length;
+    const before = files();
+    const made = makeVm({}, { memorySize: 2 ** 48 });
+    await expect(made).rejects.toMatchObject({ code: 'out-of-memory' });
+    expect(files()).toBe(before);
   });
 
   test('KVM-02 protection is refused with what the host lacks; nothing stays open', async () => {

@@ -55,6 +55,12 @@ test('does not divide by a run of no time', () => {
   ]);
 });
 
+test('says when the backend counts no instructions', () => {
+  const run = { instructions: 0, executed: 0, seconds: 2, busySeconds: 1 };
+  const lines = summaryLines({ ...run, ended: 'x', exits: [], facts: [], unclaimed: [] });
+  expect(lines[2]).toBe('  instructions  not counted');
+});
+
 test('lists places that nobody answered, up to a bound', () => {
   const unclaimed = Array.from({ length: 10 }, (_, port) => `no device at port ${port}`);
   const lines = summaryLines({

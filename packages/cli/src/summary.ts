@@ -39,11 +39,10 @@ export function endText({ reason, status, message }: VmEnd): string {
 }
 
 export function summaryLines(summary: RunSummary): string[] {
-  const { instructions, executed, seconds, busySeconds, unclaimed } = summary;
-  const rate = busySeconds > 0 ? ` (${(executed / busySeconds / 1e6).toFixed(1)} MIPS)` : '';
+  const { seconds, busySeconds, unclaimed } = summary;
   const rows: (readonly [string, string])[] = [
     ['ended', summary.ended],
-    ['instructions', `${formatCount(instructions)}${rate}`],
+    ['instructions', instructionText(summary)],
     ['time', `${formatSeconds(seconds)}, ${formatSeconds(busySeconds)} of it executing`],
     ['exits', counts(summary.exits)],
     ...summary.facts,
@@ -53,6 +52,13 @@ export function summaryLines(summary: RunSummary): string[] {
   if (more > 0) rows.push(['unclaimed', `${more} further places`]);
   const width = Math.max(...rows.map(([name]) => name.length));
   return ['cloister: summary', ...rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}`)];
+}
+
+function instructionText({ instructions, executed, busySeconds }: RunSummary): string {
+  if (busySeconds === 0) return formatCount(instructions);
+  // Whoever counts them has executed some in that time.
+  if (instructions === 0) return 'not counted';
+  return `${formatCount(instructions)} (${(executed / busySeconds / 1e6).toFixed(1)} MIPS)`;
 }
 
 function counts(exits: readonly (readonly [string, number])[]): string {
