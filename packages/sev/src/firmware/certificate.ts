@@ -61,6 +61,12 @@ export function certificate(
   return bytes;
 }
 
+/** The point of a certificate's key: 0x04, x, y. */
+export function certifiedPoint(bytes: Uint8Array): Uint8Array {
+  const [x, y] = [0x14, 0x14 + FIELD_SIZE].map((at) => reversed(bytes.subarray(at, at + 48)));
+  return concat(Uint8Array.of(4), x!, y!);
+}
+
 /** Adds a signature in the first free place; false if both are taken. */
 export function signCertificate(bytes: Uint8Array, usage: KeyUsage, key: EcKey): boolean {
   const signature = sign(key, bytes.subarray(0, BODY_SIZE));

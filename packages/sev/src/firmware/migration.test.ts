@@ -7,11 +7,11 @@ import { SIZE } from '../abi/commands.js';
 import { POLICY } from '../abi/policy.js';
 import { STATUS } from '../abi/status.js';
 import { toHex } from '../bytes.js';
-import { otherChip, testChip } from '../testing/emulated-chip.js';
+import { otherChip, TEST_CHIP_FILE, testChip } from '../testing/emulated-chip.js';
 import { AT, FirmwareBench } from '../testing/firmware-bench.js';
 import { seededEntropy } from './entropy.js';
 import { memoryStore } from './persistent.js';
-import { authorityChain, certifiedCek, makeChip, makeRoot } from './root.js';
+import { authorityChain, certifiedCek, decodeChip } from './root.js';
 
 const PAGE = 4096;
 const PAGES = 4;
@@ -132,8 +132,10 @@ describe('PSP-13 migration', () => {
 
   test('SEV keeps it on chips of the same maker', () => {
     const policy = POLICY.SEV;
-    const entropy = seededEntropy('another maker');
-    const foreign = receiver(makeChip(entropy, makeRoot(entropy)));
+    // Another maker: the keys of ours with their parts exchanged.
+    const file = JSON.parse(TEST_CHIP_FILE);
+    const other = decodeChip(JSON.stringify({ ...file, ark: file.ask, ask: file.ark }));
+    const foreign = receiver(other);
     const { bench, start } = sender(policy, foreign);
     expect(bench.run('SEND_START', start).status).toBe(STATUS.INVALID_CERTIFICATE);
     // A chip that nobody has certified, and one whose certificate was changed.

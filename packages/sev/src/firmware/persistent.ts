@@ -9,8 +9,8 @@ import { concat, equalBytes, u32 } from '../bytes.js';
 import { ciphers } from '../cipher/port.js';
 import { hashes } from '../hash/port.js';
 import { deriveKey } from '../measure/session.js';
-import { type ApiVersion, certificate, signCertificate } from './certificate.js';
-import { type EcKey, generateKey, keyFromSecret } from './ec-key.js';
+import { type ApiVersion, certificate, certifiedPoint, signCertificate } from './certificate.js';
+import { type EcKey, generateKey } from './ec-key.js';
 import type { Entropy } from './entropy.js';
 import { type ChipIdentity, endorsementKey } from './root.js';
 
@@ -116,11 +116,13 @@ export function openState(stored: Uint8Array, chip: ChipIdentity): PersistentSta
     return plain.slice(at, at + SIZE.CERTIFICATE);
   });
   const external = secrets[0]!.every((byte) => byte === 0);
-  const certified = (n: 1 | 2): CertifiedKey => ({
-    key: keyFromSecret(secrets[n]!),
-    certificate: certificates[n]!,
+  // The points stand in the certificates: no need to compute them.
+  const keyOf = (n: number): EcKey => ({
+    secret: secrets[n]!,
+    point: certifiedPoint(certificates[n]!),
   });
-  const key = external ? null : keyFromSecret(secrets[0]!);
+  const certified = (n: 1 | 2): CertifiedKey => ({ key: keyOf(n), certificate: certificates[n]! });
+  const key = external ? null : keyOf(0);
   const oca = { key, certificate: certificates[0]! };
   return { oca, pek: certified(1), pdh: certified(2) };
 }

@@ -1,6 +1,6 @@
 /**
  * A chip for tests, whose root needs no time to be made. Its keys are public: it protects nothing.
- * `rsa-key.test.ts` makes one afresh.
+ * `identity.test.ts` makes it afresh.
  */
 import { seededEntropy } from '../firmware/entropy.js';
 import { type ChipIdentity, decodeChip, makeChip } from '../firmware/root.js';
