@@ -7,9 +7,9 @@
  * is measured is what `measurePlan` of `@cloister/sev/measure` measures, page by page.
  */
 import { type BackendVm, type LaunchPlan, VmmError } from '@cloister/core';
-import { planPages } from '../measure/plan.js';
 import type { OwnerSession } from '../psp/driver.js';
 import type { EmulatedPlatform } from './emulated-platform.js';
+import { launchPages } from './launch-pages.js';
 
 const PAGE_SIZE = 4096;
 
@@ -92,12 +92,9 @@ export class SevGuest {
       const { spa, length } = run;
       if (length > 0) this.platform.driver.launchUpdateData(this.handle, spa, length);
     };
-    for (const { name, gpa, bytes, type } of planPages(plan.regions)) {
-      if (type !== 'normal' && type !== 'zero') {
-        throw new VmmError('unsupported', `${name} is a ${type} page, which SEV doesn’t have`);
-      }
+    for (const { name, gpa, bytes } of launchPages(plan)) {
       const spa = this.#place(vm, name, gpa);
-      vm.memory.write(gpa, bytes ?? new Uint8Array(PAGE_SIZE));
+      vm.memory.write(gpa, bytes);
       this.pages++;
       if (run.length > 0 && spa === run.spa + run.length) run.length += PAGE_SIZE;
       else {

@@ -4,24 +4,16 @@
  */
 import type { EncryptAttachment, NativeVmControl } from '@cloister/core';
 import { describe, expect, test } from 'vitest';
-import { GUEST_STATE, PLATFORM_STATE } from '../abi/commands.js';
+import { PLATFORM_STATE } from '../abi/commands.js';
 import { toHex, viewOf } from '../bytes.js';
-import { KeyedMemory, seededEntropy } from '../firmware/index.js';
-import { testChip } from '../testing/emulated-chip.js';
+import { GUEST_OFFSET, kernelVm, secureProcessor } from '../testing/kvm-kernel.js';
 import { DevSev, type SevDevice } from './dev-sev.js';
 import type { PspDriver } from './driver.js';
-import { emulatedPsp } from './emulated-psp.js';
 import { SevFirmwareError } from './error.js';
 import { KvmSevDriver } from './kvm-driver.js';
 
 const EPERM = 1;
 const EIO = 5;
-
-function platform() {
-  const memory = new KeyedMemory(0x10000);
-  const entropy = seededEntropy('kernel');
-  return { memory, ...emulatedPsp({ memory, chip: testChip, entropy }) };
-}
 
 /** sev-dev.c: `struct sev_issue_cmd` is cmd u32 at 0, data u64 at 4, error u32 at 12. */
 function kernelDevice(driver: PspDriver): SevDevice & { readonly requests: number[] } {
@@ -79,7 +71,7 @@ function platformCommand(
 
 describe('KVM-01 /dev/sev', () => {
   function open() {
-    const { driver } = platform();
+    const { driver } = secureProcessor();
     driver.init({ es: true });
     const kernel = kernelDevice(driver);
     return { driver, kernel, device: new DevSev(kernel) };
@@ -113,70 +105,14 @@ describe('KVM-01 /dev/sev', () => {
   });
 });
 
-/** What KVM does with the commands, over guest memory that is `memory` from 0 on. */
-function kernelVm(vmType: number) {
-  const { driver, memory, asids } = platform();
-  let handle = 0;
-  const log: number[] = [];
-  // Guest memory begins at 0x1000 here, to tell addresses apart.
-  const guest = ({ gpa, length }: { readonly gpa: number; readonly length: number }) =>
-    memory.bytes.subarray(gpa + 0x1000, gpa + 0x1000 + length);
-  const placeOf = (bytes: Uint8Array) => bytes.byteOffset - memory.bytes.byteOffset;
-  const control: NativeVmControl = {
-    vmType,
-    vmTypes: 0b1101,
-    registerRegion: () => {},
-    unregisterRegion: () => {},
-    setPrivate: () => {},
-    memoryEncryptOp: (id, struct, attachments) => {
-      log.push(id);
-      try {
-        const pointed = attachments.map((one) => {
-          const memoryOf = 'bytes' in one ? one.bytes : guest(one);
-          return [one.at, memoryOf] as const;
-        });
-        command(id, viewOf(struct), new Map(pointed));
-        return 0;
-      } catch (error) {
-        if (error instanceof SevFirmwareError) return error.status;
-        throw error;
-      }
-    },
-  };
-  const command = (id: number, view: DataView, at: ReadonlyMap<number, Uint8Array>): void => {
-    if (id === 0 || id === 22) driver.init();
-    else if (id === 2) {
-      const owner = at.has(8) && { certificate: at.get(8)!, session: at.get(24)! };
-      handle = driver.launchStart({ policy: view.getUint32(4, true), ...(owner && { owner }) });
-      driver.dfFlush();
-      driver.activate(handle, asids.take(false));
-    } else if (id === 3) {
-      expect(view.getUint32(8, true)).toBe(at.get(0)!.length);
-      driver.launchUpdateData(handle, placeOf(at.get(0)!), at.get(0)!.length);
-    } else if (id === 5) {
-      const packet = { header: at.get(0)!, ciphertext: at.get(32)! };
-      driver.launchSecret(handle, packet, placeOf(at.get(16)!));
-    } else if (id === 6) at.get(0)!.set(driver.launchMeasure(handle));
-    else if (id === 7) driver.launchFinish(handle);
-    else if (id === 16) {
-      const { policy, state } = driver.guestStatus(handle);
-      view.setUint32(4, policy, true);
-      view.setUint32(8, GUEST_STATE[state], true);
-    } else if (id === 20) {
-      const nonce = new Uint8Array(view.buffer, view.byteOffset, 16);
-      at.get(16)!.set(driver.attestation(handle, nonce));
-    } else throw new Error(`command ${id}`);
-  };
-  return { control, memory, log, driver };
-}
-
 describe('KVM-01 commands of KVM', () => {
   test('launch a guest', () => {
     const { control, memory, log } = kernelVm(2);
     const kvm = new KvmSevDriver(control);
     kvm.init();
+    kvm.registerRegion(0, 0x8000);
     kvm.launchStart({ policy: 1 });
-    const page = memory.bytes.subarray(0x3000, 0x4000);
+    const page = memory.bytes.subarray(0x2000 + GUEST_OFFSET, 0x3000 + GUEST_OFFSET);
     const before = toHex(page);
     kvm.launchUpdateData({ gpa: 0x2000, length: page.length });
     expect(toHex(page)).not.toBe(before);
