@@ -234,6 +234,17 @@ describe('SEV-10 a measured direct boot', () => {
     expect(seen(gpa, plaintext.length, ASID)).toEqual(plaintext);
   });
 
+  test('has a platform that answers before there is a VM', () => {
+    const { driver } = new EmulatedPlatform({ chip: testChip, seed: 'early' });
+    driver.init();
+    expect(driver.pdhCertExport().pdh.length).toBe(0x824);
+    const handle = driver.launchStart({ policy: 0 });
+    driver.dfFlush();
+    driver.activate(handle, ASID);
+    expect(() => driver.launchUpdateData(handle, 0, PAGE)).toThrow('INVALID_ADDRESS');
+    driver.shutdown();
+  });
+
   test('that fails leaves no guest behind', async () => {
     const { platform, vm } = machine();
     const options = { policy: 0, asid: ASID };

@@ -51,7 +51,8 @@ export class MemoryController implements PlatformMemory, FrameCipher {
 
   contains(spa: number, length: number): boolean {
     const whole = Number.isSafeInteger(spa) && Number.isSafeInteger(length);
-    return whole && spa >= 0 && length >= 0 && spa + length <= this.memory.size;
+    // Without memory yet, no address is in it: the firmware can be asked for keys before.
+    return whole && spa >= 0 && length >= 0 && spa + length <= (this.#memory?.size ?? 0);
   }
 
   read(spa: number, target: Uint8Array, tag: KeyTag): void {
