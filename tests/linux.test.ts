@@ -80,6 +80,18 @@ describe.skipIf(typeof cloud === 'string')(`Debian’s cloud kernel${skipped(clo
     first = one;
   });
 
+  test('gives the same bytes and exits interpreted and translated', async () => {
+    const modes = full ? ['off', 'stress'] : ['off'];
+    for (const mode of modes) {
+      const other = await boot(guest, `jit-${mode}`, `--entry 64 --seed 1 --jit ${mode}`);
+      expectBooted(other);
+      expect(same(first.stdout, other.stdout), mode).toBe(true);
+      expect(same(first.exits, other.exits), mode).toBe(true);
+    }
+    expect(figure(first.stderr, 'regions translated')).toBeGreaterThan(20);
+    expect(figure(first.stderr, 'percent of instructions in regions')).toBeGreaterThan(50);
+  });
+
   test('another seed gives others; the 32-bit entry boots', async () => {
     const [other, by32] = await Promise.all([
       boot(guest, 'other', '--seed 2'),

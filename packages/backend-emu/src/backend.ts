@@ -21,7 +21,7 @@ export interface EmulatedOptions {
   readonly cpu?: string;
   /** Whether V8 flags may be set, for the whole process (see `host-tuning.ts`); default true. */
   readonly tuneHost?: boolean;
-  /** Translation of code: `off`, `on`, or `stress` (everything, at once); default `off`. */
+  /** Translation of code: `off`, `on`, or `stress` (everything, at once); default `on`. */
   readonly jit?: JitMode;
 }
 

@@ -129,7 +129,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .addOption(choice('--backend', 'what runs instructions (default: emu)', BACKENDS))
     .option('--assist', 'with kvm: emulate instructions that the host’s KVM lacks')
     .option('--cpu <model>', 'MODEL[,+feature,-feature]; "cloister probe" lists them')
-    .addOption(choice('--jit', 'with emu: translate what runs often (default: off)', JIT_MODES))
+    .addOption(choice('--jit', 'with emu: translate what runs often (default: on)', JIT_MODES))
     .option('--memory <size>', 'guest RAM in bytes, or with K, M, G (default: 256M)')
     .option('--cpus <n>', 'number of virtual CPUs (default: 1)')
     .addOption(choice('--clock', 'time by instruction count or by the host, see below', CLOCKS))

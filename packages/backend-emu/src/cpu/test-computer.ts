@@ -6,6 +6,7 @@ import { Decoder } from '../decode/decoder.js';
 import { coreModule } from '../interp/core-cache.js';
 import { Interpreter } from '../interp/interpreter.js';
 import { OpCache } from '../interp/op-cache.js';
+import type { JitMode } from '../jit/mode.js';
 import { TEST_JIT } from '../jit/test-mode.js';
 import { Translator } from '../jit/translator.js';
 import { SYSTEM_FUNCTIONS } from '../system-numbers.js';
@@ -19,15 +20,13 @@ const OPS_SIZE = 0x40000;
 export class TestComputer extends TestProcessor {
   readonly vcpu: EmulatedVcpu;
 
-  constructor(features = '') {
+  constructor(features = '', jit: JitMode = TEST_JIT) {
     const memory = new WebAssembly.Memory({ initial: (OPS + OPS_SIZE) / 65536 });
     super(features, memory.buffer as ArrayBuffer);
     const { cpu, physical } = this;
     const { module, handlers } = coreModule();
     const translator =
-      TEST_JIT === 'off'
-        ? undefined
-        : new Translator({ mode: TEST_JIT, memory, handlers, now: () => 0 });
+      jit === 'off' ? undefined : new Translator({ mode: jit, memory, handlers, now: () => 0 });
     const translated = translator === undefined ? {} : { translator, sampler: translator };
     const opCache = new OpCache({
       ...translated,

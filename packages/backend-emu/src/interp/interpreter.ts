@@ -192,11 +192,15 @@ export class Interpreter {
   /** Has the jump caches lead to new targets of blocks. */
   redirect(targets: ReadonlyMap<number, number>): void {
     const words = this.#words;
+    const least = Math.min(...targets.keys());
+    const most = Math.max(...targets.keys());
+    const stride = L.JUMP_ENTRY_SIZE >> 2;
     for (const first of [L.JUMP_SUPERVISOR >> 2, L.JUMP_USER >> 2]) {
-      const end = first + ((L.JUMP_ENTRIES * L.JUMP_ENTRY_SIZE) >> 2);
-      for (let at = first + 3; at < end; at += L.JUMP_ENTRY_SIZE >> 2) {
-        if (words[at] === 0) continue;
-        const target = targets.get(words[at]);
+      const end = first + L.JUMP_ENTRIES * stride;
+      for (let at = first + 3; at < end; at += stride) {
+        const record = words[at];
+        if (record < least || record > most) continue;
+        const target = targets.get(record);
         if (target !== undefined) words[at] = target;
       }
     }

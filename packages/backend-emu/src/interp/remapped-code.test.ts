@@ -2,8 +2,9 @@
 import { createVm } from '@cloister/core';
 import { boot, flat } from '@cloister/core/boot';
 import { debugExit, pc } from '@cloister/core/devices';
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { emulated } from '../index.js';
+import type { JitMode } from '../jit/mode.js';
 
 const SET_UP = [
   ...[0x48, 0xc7, 0xc4, 0x00, 0x00, 0x30, 0x00], // mov rsp, 0x300000
@@ -25,10 +26,10 @@ const INVLPG = [0x0f, 0x01, 0x3f]; // invlpg [rdi]
 // shl bl, 4; or al, bl; out 0xf4, al
 const REPORT = [0xc0, 0xe3, 0x04, 0x08, 0xd8, 0xe6, 0xf4];
 
-async function report(code: readonly number[]): Promise<unknown> {
+async function report(code: readonly number[], jit: JitMode): Promise<unknown> {
   const image = new Uint8Array([...SET_UP, ...code, ...REPORT]);
   const vm = await createVm({ memory: '4M', cpus: 1, seed: 1, clock: 'icount' })
-    .use(emulated(), pc(), debugExit(), boot(flat({ image, mode: 'long' })))
+    .use(emulated({ jit }), pc(), debugExit(), boot(flat({ image, mode: 'long' })))
     .build();
   await vm.start();
   await vm.pause({ at: 10_000 });
@@ -39,22 +40,24 @@ async function report(code: readonly number[]): Promise<unknown> {
 
 const reported = (value: number) => ({ reason: 'debug-exit', status: (value << 1) | 1 });
 
-it.each([
-  ['once', [...CALL, ...KEEP, ...REMAP, ...INVLPG, ...CALL]],
-  ['called twice', [...CALL, ...CALL, ...KEEP, ...REMAP, ...INVLPG, ...CALL]],
-  // The pages of other code and of data are dropped meanwhile.
-  [
-    'after others',
+describe.each(['off', 'stress'] as const)('translation %s', (jit) => {
+  it.each([
+    ['once', [...CALL, ...KEEP, ...REMAP, ...INVLPG, ...CALL]],
+    ['called twice', [...CALL, ...CALL, ...KEEP, ...REMAP, ...INVLPG, ...CALL]],
+    // The pages of other code and of data are dropped meanwhile.
     [
-      ...[...CALL, ...KEEP, 0x0f, 0x01, 0x3c, 0x24, ...CALL], // invlpg [rsp]
-      ...[0x0f, 0x01, 0xbf, 0x00, 0x00, 0x00, 0x40, ...CALL], // invlpg [rdi+0x40000000]
-      ...[...REMAP, ...INVLPG, ...CALL],
+      'after others',
+      [
+        ...[...CALL, ...KEEP, 0x0f, 0x01, 0x3c, 0x24, ...CALL], // invlpg [rsp]
+        ...[0x0f, 0x01, 0xbf, 0x00, 0x00, 0x00, 0x40, ...CALL], // invlpg [rdi+0x40000000]
+        ...[...REMAP, ...INVLPG, ...CALL],
+      ],
     ],
-  ],
-])('%s', async (_name, code) => {
-  expect(await report(code)).toMatchObject(reported(0x12));
-});
+  ])('%s', async (_name, code) => {
+    expect(await report(code, jit)).toMatchObject(reported(0x12));
+  });
 
-it('goes on executing the old page while the translation is kept', async () => {
-  expect(await report([...CALL, ...KEEP, ...REMAP, ...CALL])).toMatchObject(reported(0x11));
+  it('goes on executing the old page while the translation is kept', async () => {
+    expect(await report([...CALL, ...KEEP, ...REMAP, ...CALL], jit)).toMatchObject(reported(0x11));
+  });
 });

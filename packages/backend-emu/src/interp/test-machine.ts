@@ -60,7 +60,12 @@ function coreOnce(): Core {
  * A vCPU at CPL 0 in 64-bit mode; every system function but those of the FPU is a #UD. One that is
  * not `fused` executes every instruction by its own handler.
  */
-export function testMachine(ramBase = RAM, fused = true, jit: JitMode = TEST_JIT): TestMachine {
+export function testMachine(
+  ramBase = RAM,
+  fused = true,
+  jit: JitMode = TEST_JIT,
+  regions?: number,
+): TestMachine {
   const memory = new WebAssembly.Memory({ initial: (ramBase + RAM_SIZE) / 65536 });
   const record = new CpuRecord(memory.buffer, CPU_BASE);
   const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size: RAM_SIZE });
@@ -89,7 +94,12 @@ export function testMachine(ramBase = RAM, fused = true, jit: JitMode = TEST_JIT
   const { names, core, module } = coreOnce();
   const { handlers } = core;
   const translator =
-    jit === 'off' ? undefined : new Translator({ mode: jit, memory, handlers, now: () => 0 });
+    jit === 'off'
+      ? undefined
+      : new Translator({
+          ...{ mode: jit, memory, handlers, now: () => 0 },
+          ...(regions === undefined ? {} : { regions }),
+        });
   const withTranslator = translator === undefined ? {} : { translator, sampler: translator };
   const opCache = new OpCache({
     ...withTranslator,

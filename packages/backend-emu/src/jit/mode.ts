@@ -6,7 +6,7 @@ import { VmmError } from '@cloister/core';
 
 export const JIT_MODES = ['off', 'on', 'stress'] as const;
 export type JitMode = (typeof JIT_MODES)[number];
-export const JIT_DEFAULT: JitMode = 'off';
+export const JIT_DEFAULT: JitMode = 'on';
 
 /** The mode that `text` names. */
 export function jitMode(text: string): JitMode {

@@ -21,8 +21,11 @@ import { RegionFunction } from './region-function.js';
 /** Instructions between samples: while much is interpreted, and at most. */
 const INTERVAL = 2000;
 const INTERVAL_MAX = 64_000;
-/** Samples of a block that make it hot. */
-const HOT = 2;
+/**
+ * Samples of a block that make it hot: a region has to run some hundred thousand instructions for
+ * what it saves to pay for translating, compiling and optimising it.
+ */
+const HOT = 60;
 /** Instructions of a region; fewer where it holds what is never executed. */
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
@@ -43,6 +46,8 @@ export interface TranslatorOptions {
   readonly mode: 'on' | 'stress';
   readonly memory: WebAssembly.Memory;
   readonly handlers: HandlerSet;
+  /** Regions kept at most. */
+  readonly regions?: number;
   /** Milliseconds, for the summary. */
   readonly now: () => number;
 }
@@ -208,7 +213,8 @@ export class Translator implements BlockTranslator, Sampler {
     this.translated++;
     this.instructions += region.instructions;
     this.bytes += bytes.length;
-    if (this.liveBytes > BYTES_MAX || this.live.size > REGIONS_MAX) this.evict();
+    if (this.liveBytes > BYTES_MAX || this.live.size > (this.options.regions ?? REGIONS_MAX))
+      this.evict();
   }
 
   private isEntered(block: Block): boolean {

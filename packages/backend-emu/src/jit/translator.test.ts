@@ -1,0 +1,119 @@
+/** Translation at work: what is found hot, left exactly, overwritten, watched and forgotten. */
+import { describe, expect, it } from 'vitest';
+import { FLAG_TF } from '../cpu/flags.js';
+import * as L from '../cpu/layout.js';
+import { TestComputer } from '../cpu/test-computer.js';
+import { AT } from '../cpu/test-processor.js';
+import { type TestMachine, testMachine } from '../interp/test-machine.js';
+import type { JitMode } from './mode.js';
+
+const HLT = 0xf4;
+const RAX = L.gprOffset(0);
+const RCX = L.gprOffset(1);
+/** xor eax, eax; 1: add rax, rcx; dec rcx; jnz 1b; hlt */
+const SUM = [0x31, 0xc0, 0x48, 0x01, 0xc8, 0x48, 0xff, 0xc9, 0x75, 0xf8, HLT];
+
+function machine(jit: JitMode, code: readonly number[], count: number): TestMachine {
+  const made = testMachine(undefined, true, jit);
+  made.record.setPair(RCX, count, 0);
+  made.load(0x1000, code);
+  return made;
+}
+
+const inRegions = ({ record }: TestMachine) => Number(record.u64(L.REGION_INSTRUCTIONS));
+
+describe('a loop', () => {
+  it('is translated once it is hot, and counted exactly', () => {
+    const { interpreter, record, translator } = machine('on', SUM, 1_000_000);
+    expect(interpreter.run(1e8)).toBe('fault');
+    expect(interpreter.executed).toBe(3_000_001);
+    expect(record.u64(RAX)).toBe(500_000_500_000n);
+    expect(translator?.translated).toBe(1);
+    const inside = Number(record.u64(L.REGION_INSTRUCTIONS));
+    expect(inside).toBeGreaterThan(2_500_000);
+    expect(inside).toBeLessThan(3_000_001);
+  });
+
+  it('is left at a deadline before any of its instructions', () => {
+    for (let slice = 1; slice <= 7; slice++) {
+      const translated = machine('stress', SUM, 50);
+      const interpreted = machine('off', SUM, 50);
+      for (let i = 0; i < 20; i++) {
+        for (const { interpreter } of [translated, interpreted]) {
+          expect(interpreter.run(slice)).toBe('deadline');
+        }
+        expect(translated.interpreter.executed).toBe(interpreted.interpreter.executed);
+        for (const field of [L.RIP, RAX, RCX]) {
+          expect(translated.record.u64(field)).toBe(interpreted.record.u64(field));
+        }
+      }
+      if (slice === 7) expect(inRegions(translated)).toBeGreaterThan(50);
+    }
+  });
+
+  it('traps after each of its instructions while single steps are on', () => {
+    const t = new TestComputer('', 'stress').longMode();
+    t.longGate(1);
+    // The handler counts in RBX: inc rbx; iretq
+    t.load(AT.handlers + 16, '48 ff c3 48 cf');
+    t.load(AT.code, Buffer.from(SUM).toString('hex'));
+    t.record.setPair(L.gprOffset(3), 0, 0);
+    t.record.setPair(RCX, 10, 0);
+    t.record.setI32(L.EFLAGS, t.record.i32(L.EFLAGS) | FLAG_TF);
+    // Each instruction, and two of the handler.
+    t.run(31 * 3);
+    expect(t.record.u64(RAX)).toBe(55n);
+    expect(t.record.u64(L.gprOffset(3))).toBe(31n);
+  });
+});
+
+describe('code that overwrites itself', () => {
+  /** 1: inc byte [rip+4] (the immediate); add rax, 0; dec rcx; jnz 1b; hlt */
+  const PATCHING = [
+    ...[0xfe, 0x05, 0x03, 0, 0, 0, 0x48, 0x83, 0xc0, 0x00],
+    ...[0x48, 0xff, 0xc9, 0x75, 0xf1, HLT],
+  ];
+
+  it.each(['on', 'stress'] as const)('is the new code from its next instruction on: %s', (jit) => {
+    const translated = machine(jit, PATCHING, 300);
+    const interpreted = machine('off', PATCHING, 300);
+    for (const each of [translated, interpreted]) expect(each.interpreter.run(1e6)).toBe('fault');
+    expect(translated.record.u64(RAX)).toBe(interpreted.record.u64(RAX));
+    expect(translated.interpreter.executed).toBe(1200);
+    if (jit === 'stress') expect(translated.translator?.dropped).toBeGreaterThan(100);
+  });
+
+  it('makes hot regions void when somebody else writes there', () => {
+    const { interpreter, record, physical, translator } = machine('on', SUM, 2_000_000);
+    expect(interpreter.run(1_000_000)).toBe('deadline');
+    expect(translator?.regions).toBe(1);
+    // add rax, rcx becomes sub rax, rcx.
+    physical.bytes[0x1003] = 0x29;
+    physical.written(0x1003, 1);
+    expect(translator?.regions).toBe(0);
+    const [before, left] = [record.u64(RAX), record.u64(RCX)];
+    expect(interpreter.run(3)).toBe('deadline');
+    expect(record.u64(RCX)).toBe(left - 1n);
+    expect(record.u64(RAX)).toBeLessThan(before);
+  });
+});
+
+describe('regions', () => {
+  it('are bounded: older ones are interpreted again', () => {
+    const bounded = testMachine(undefined, true, 'stress', 8);
+    // In each of 64 pages: inc rax; jmp to the next; at last hlt.
+    const pages = 64;
+    for (let page = 0; page < pages; page++) {
+      const far = page === pages - 1 ? [HLT] : [0xe9, 0xf8, 0x0f, 0, 0];
+      bounded.load(0x10000 + page * 0x1000, [0x48, 0xff, 0xc0, ...far]);
+    }
+    for (let turn = 1; turn <= 3; turn++) {
+      bounded.record.setPair(RAX, 0, 0);
+      bounded.record.setPair(L.RIP, 0x10000, 0);
+      expect(bounded.interpreter.run(1000)).toBe('fault');
+      expect(bounded.record.u64(RAX)).toBe(BigInt(pages));
+      expect(bounded.translator?.regions).toBeLessThanOrEqual(8);
+    }
+    expect(bounded.translator?.evictions).toBeGreaterThan(10);
+  });
+});
