@@ -3,23 +3,19 @@
 // meets both alike. Measured is the processor time of the whole process, all threads, user and
 // system, at the moment its console shows the line BOOT-OK.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { cacheDirectory, image, initramfs, publishFile, sha256 } from '../guest-image/index.mjs';
-import { BOOT_OK } from '../guest-image/init-scripts.mjs';
+import { image } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
+import { bootOkPath, COMMAND_LINE, cpuSecondsToReady, row } from './boot-time.mjs';
 import { judged } from './goals.mjs';
-import { canMeasure, cpuSeconds } from './process-time.mjs';
-import { median, spreadPercent } from './statistics.mjs';
+import { canMeasure } from './process-time.mjs';
+import { median } from './statistics.mjs';
 
 export const name = 'boot';
 export const description = 'CPU seconds of a Debian cloud kernel boot, up to the line BOOT-OK';
 
 const PAIRS = 3;
-const RUN_MS_MAX = 900_000;
-const TAIL_CHARS = 4096;
-const COMMAND_LINE = 'console=ttyS0 panic=-1';
-const READY = /^BOOT-OK\r?$/m;
 const QEMU = 'qemu-system-x86_64';
 const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
 
@@ -58,12 +54,6 @@ function unmeasurable() {
   }
 }
 
-async function bootOkPath(guest) {
-  const bytes = await initramfs({ init: BOOT_OK, busybox: guest.busyboxPath });
-  const file = `initramfs-${sha256(bytes).slice(0, 16)}.cpio`;
-  return publishFile(join(cacheDirectory(), 'bench', file), bytes);
-}
-
 const cloisterArguments = ({ kernel, initrd }) => [
   ...[CLOISTER, 'run', '--memory', '256M', '--kernel', kernel, '--initrd', initrd],
   ...['--append', COMMAND_LINE],
@@ -74,42 +64,3 @@ const qemuArguments = ({ kernel, initrd }) => [
   ...['-M', 'microvm,acpi=off', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic'],
   ...['-no-reboot', '-kernel', kernel, '-initrd', initrd, '-append', COMMAND_LINE],
 ];
-
-/** Runs a program until its output has the line BOOT-OK; the time it used by then. */
-function cpuSecondsToReady(title, program, args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
-    let output = '';
-    let errors = '';
-    let seconds;
-    const tooLate = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      output = (output + text).slice(-TAIL_CHARS);
-      if (seconds !== undefined || !READY.test(output)) return;
-      try {
-        seconds = cpuSeconds(child.pid);
-      } catch (error) {
-        reject(new Error(`${title} was gone before it could be measured: ${error.message}`));
-      }
-      child.kill('SIGKILL');
-    });
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      errors = (errors + text).slice(-TAIL_CHARS);
-    });
-    child.on('error', reject);
-    child.on('close', (status) => {
-      clearTimeout(tooLate);
-      if (seconds !== undefined) return resolve(seconds);
-      const last = (errors.trim() || output.trim()).split('\n').at(-1);
-      reject(new Error(`${title} ended (status ${status}) without BOOT-OK: ${last}`));
-    });
-  });
-}
-
-const row = (title, seconds) => ({
-  machine: title,
-  'median s': median(seconds),
-  'min s': Math.min(...seconds),
-  'max s': Math.max(...seconds),
-  'spread %': spreadPercent(seconds),
-});

@@ -5,6 +5,7 @@
  * count at any instruction is deadline - BUDGET - what is left of its block. A deadline inside a
  * block is a patched record (HANDLER_STOP) that is put back when the run ends.
  */
+
 import * as L from '../cpu/layout.js';
 import { MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
@@ -26,6 +27,7 @@ import {
   plainHandler,
 } from './handlers.js';
 import { MODE_SINGLE, type OpCache } from './op-cache.js';
+import { overwritesPage } from './whole-pages.js';
 
 const W = (offset: number): number => offset >> 2;
 const CUR_OP = W(L.CUR_OP);
@@ -104,8 +106,12 @@ export class Interpreter {
         access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
       storeSlow: (bytes) =>
         access.storeSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(PUSHES),
-      prepareRmw: (bytes) =>
-        access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(NONE),
+      prepareRmw: (bytes) => {
+        if (bytes === 0) options.mmu.overwriting = this.#overwritesPage();
+        const faulted = access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes);
+        options.mmu.overwriting = false;
+        return faulted && this.#settleFault(NONE);
+      },
       commitRmw: () => access.commitRmw(),
       checkSegment: (segment, bytes, write) =>
         checkSegment(record, segment, words[ARG0], bytes, write),
@@ -237,6 +243,15 @@ export class Interpreter {
     const explicit = form?.operands.some(({ kind }) => kind === 'm') === true && onStack;
     if (explicit || implied.has(form?.mnemonic ?? '')) words[W(L.FAULT_VECTOR)] = VECTOR_SS;
     return 1;
+  }
+
+  /** See `whole-pages.ts`. */
+  #overwritesPage(): boolean {
+    const words = this.#words;
+    const { mmu, opCache } = this.#options;
+    if (mmu.breakpoints.data) return false;
+    const handler = this.#halves[(words[CUR_OP] + R.OP_HANDLER) >> 1];
+    return overwritesPage(words, formOfHandler(opCache.handlers, handler)?.form);
   }
 
   /** Puts RIP and the count to before the instruction that faulted. */

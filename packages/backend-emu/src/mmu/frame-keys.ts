@@ -32,6 +32,13 @@ export class FrameKeys {
     if (this.tags[frame] !== tag) this.switch(frame, tag);
   }
 
+  /** As `require`, for a frame all of which is about to be written: what it holds is nobody's. */
+  claim(frame: number, tag: number): void {
+    if (this.tags[frame] === tag) return;
+    this.drop(frame);
+    this.tags[frame] = tag;
+  }
+
   private switch(frame: number, tag: number): void {
     this.drop(frame);
     this.recode(frame, this.tags[frame], tag, this.bytesOf(frame));

@@ -38,6 +38,7 @@ export const TRANSLATE_MMIO = -2;
 const EFLAGS = L.EFLAGS >> 2;
 const CR4 = L.CR4 >> 2;
 const NO_PAGE = -1;
+const PAGE_MASK = ~0xfff;
 
 export class Mmu {
   readonly tlb: Tlb;
@@ -49,6 +50,8 @@ export class Mmu {
   canonicalVector = VECTOR_GP;
   /** Page number of the local APIC's registers, which hide memory; -1: none. */
   apicPage = NO_PAGE;
+  /** The access under way is the first of those that write all of its page, before any other. */
+  overwriting = false;
   /** Decides about every page, where an extension does. */
   private policy: FillPolicy | null = null;
 
@@ -169,7 +172,8 @@ export class Mmu {
       if (spa === POLICY_EXCEPTION) return this.refused();
       page = policy.gpa / 4096;
       if (spa < 0 || page === this.apicPage) return this.mmio(page, lo);
-      physical.keys.require(spa / 4096, policy.keyTag);
+      if (this.overwriting) physical.keys.claim(spa / 4096, policy.keyTag);
+      else physical.keys.require(spa / 4096, policy.keyTag);
       allowed = policy.permissions;
       readOnly = (allowed & RIGHT_WRITE) === 0;
     }
@@ -194,6 +198,7 @@ export class Mmu {
     if (rights !== 0) {
       const { global, pageShift } = walker;
       this.tlb.fill(lo, hi, table, host, rights, global, pageShift);
+      if (policy !== null) physical.noteCached(frame, lo & PAGE_MASK);
     }
     return at;
   }

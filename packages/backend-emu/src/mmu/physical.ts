@@ -20,6 +20,10 @@ export const FRAME_CODE = 1;
 export const FRAME_DIRTY = 2;
 /** Some TLB may hold a write tag for the frame. */
 export const FRAME_TAGGED = 4;
+/** Some TLB may hold a translation to the frame; kept only where an extension decides on pages. */
+export const FRAME_CACHED = 8;
+/** Translations from several virtual pages may lead to the frame. */
+const FRAME_ALIASED = 16;
 
 /** Pages below 4 GiB are looked up in a flat table, others in a map. */
 const LOW_PAGES = 1 << 20;
@@ -50,8 +54,8 @@ export interface TranslationCache {
   flushAll(): void;
   /** Drops the permission to write to the frame at byte offset `host` in the memory. */
   dropWriteTags(host: number): void;
-  /** Drops every translation to that frame. */
-  dropFrame(host: number): void;
+  /** Drops every translation to that frame; `page` is the only virtual page that leads to it. */
+  dropFrame(host: number, page?: number): void;
 }
 
 export class PhysicalMemory implements MemoryBacking {
@@ -71,6 +75,8 @@ export class PhysicalMemory implements MemoryBacking {
   private readonly low = new Int32Array(LOW_PAGES);
   private readonly high = new Map<number, number>();
   private readonly used: Uint8Array;
+  /** By frame that is FRAME_CACHED. */
+  private readonly cachedPages: Int32Array;
   private readonly caches: TranslationCache[] = [];
   private readonly slots = new Map<number, { slot: MemorySlot; frame: number }>();
 
@@ -83,6 +89,7 @@ export class PhysicalMemory implements MemoryBacking {
     this.bytes = new Uint8Array(options.buffer, options.ramBase, options.size);
     this.flags = new Uint8Array(this.frames);
     this.used = new Uint8Array(this.frames);
+    this.cachedPages = new Int32Array(this.frames);
     this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame));
   }
 
@@ -208,11 +215,23 @@ export class PhysicalMemory implements MemoryBacking {
     this.onDirty(frame);
   }
 
+  /** Notes that a TLB holds a translation from `page` (the low half of its address) to `frame`. */
+  noteCached(frame: number, page: number): void {
+    const flags = this.flags[frame];
+    if ((flags & FRAME_CACHED) === 0) this.cachedPages[frame] = page;
+    else if (this.cachedPages[frame] !== page) this.flags[frame] |= FRAME_ALIASED;
+    this.flags[frame] |= FRAME_CACHED;
+  }
+
   /** What the frame holds is about to be kept under another key. */
   private dropFrame(frame: number): void {
-    const host = this.ramBase + frame * PAGE_SIZE;
-    for (const cache of this.caches) cache.dropFrame(host);
-    this.flags[frame] &= ~FRAME_TAGGED;
+    const flags = this.flags[frame];
+    if ((flags & FRAME_CACHED) !== 0) {
+      const host = this.ramBase + frame * PAGE_SIZE;
+      const page = (flags & FRAME_ALIASED) === 0 ? this.cachedPages[frame] : undefined;
+      for (const cache of this.caches) cache.dropFrame(host, page);
+      this.flags[frame] = flags & ~(FRAME_TAGGED | FRAME_CACHED | FRAME_ALIASED);
+    }
     this.dropCode(frame, 0, PAGE_SIZE);
   }
 

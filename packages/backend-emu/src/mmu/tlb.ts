@@ -212,12 +212,20 @@ export class Tlb {
    * Drops every translation to the frame at `host`. Code that was decoded there is found by way of
    * the jump caches as well: the op cache makes it stale.
    */
-  dropFrame(host: number): void {
+  dropFrame(host: number, page?: number): void {
+    if (page === undefined) this.eachEntry((entry) => this.dropEntry(entry, host | 0));
+    else for (const first of TABLES) this.dropEntry(first + tlbIndex(page) * STRIDE, host | 0);
+  }
+
+  private dropEntry(entry: number, host: number): void {
     const { words } = this;
-    this.eachEntry((entry) => {
-      if (words[entry + SPARE] === -1) return;
-      if ((this.pageOf(entry) + words[entry + ADDEND]) >>> 0 === host) this.empty(entry);
-    });
+    const addend = words[entry + ADDEND];
+    // Absent tags give no aligned address, or drop one entry too many, which is allowed.
+    const found =
+      ((words[entry] + addend) | 0) === host ||
+      ((words[entry + TAG_WRITE] + addend) | 0) === host ||
+      ((words[entry + TAG_EXECUTE] + addend) | 0) === host;
+    if (found) this.empty(entry);
   }
 
   /** Visits every entry that may be in use. */

@@ -22,6 +22,8 @@ export const MSR_SEV_STATUS = 0xc0010131;
 export const CPUID_ENCRYPTION = 0x8000001f;
 /** Fn8000_001F EAX. */
 const EAX_SEV = 1 << 1;
+/** Both views of a page agree without a flush: Linux then flushes no page that it shares. */
+const EAX_COHERENT = 1 << 10;
 /** SEV_STATUS. */
 const STATUS_SEV = 1;
 const READ_WRITE_EXECUTE = 7;
@@ -80,7 +82,7 @@ export class SevProcessor implements CpuExtension {
   cpuid(leaf: number, _subleaf: number, value: CpuidValue): void {
     if (leaf !== CPUID_ENCRYPTION) return;
     const { cBit, asids, firstPlainAsid } = this.options;
-    value.eax |= EAX_SEV;
+    value.eax |= EAX_SEV | EAX_COHERENT;
     value.ebx = (value.ebx & ~0x3f) | cBit;
     value.ecx = asids;
     value.edx = firstPlainAsid;
