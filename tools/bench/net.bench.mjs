@@ -6,10 +6,19 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { image, initramfs } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
 import { judged } from './goals.mjs';
@@ -28,8 +37,8 @@ const PARTS = ['receive', 'send'];
 const MIB = 64;
 /** Payload of a frame: what passt suggests. */
 const MTU = 65_520;
-/** The descriptor of passt's socket in a child. */
-const FD = 3;
+/** Whom passt becomes when root starts it. */
+const NOBODY = 65_534;
 
 const INIT = `#!/bin/sh
 mount -t proc proc /proc
@@ -107,11 +116,11 @@ async function measure(report, folder, port) {
   const boot = ['-kernel', guest.kernelPath, '-initrd', initrd, '-append', append];
   const machines = [
     { title: 'cloister', start: () => startCloister(boot), runs: [] },
-    { title: 'qemu tcg', start: () => startQemu(boot), runs: [] },
+    { title: 'qemu tcg', start: () => startQemu(boot, folder), runs: [] },
   ];
   for (let pair = 1; pair <= PAIRS; pair++) {
     for (const { title, start, runs } of machines) {
-      const { child, seconds } = start();
+      const { child, seconds } = await start();
       runs.push(await secondsOfParts(title, child, PARTS, seconds));
       report.progress(`${title} ${pair} of ${PAIRS}`);
     }
@@ -132,19 +141,21 @@ function startCloister(boot) {
   return { child, seconds: () => cpuSeconds(child.pid) };
 }
 
-function startQemu(boot) {
-  const words = ['--foreground', '--fd', String(FD), '--mtu', String(MTU)];
-  const passt = spawn('passt', words, { stdio: ['ignore', 'ignore', 'ignore', 'pipe'] });
-  const socket = passt.stdio[FD];
+/** The socket is where the user that passt becomes may make one. */
+async function startQemu(boot, folder) {
+  const place = mkdtempSync(join(folder, 'passt-'));
+  chmodSync(folder, 0o755);
+  if (process.getuid() === 0) chownSync(place, NOBODY, NOBODY);
+  const path = join(place, 'socket');
+  const words = ['--foreground', '--one-off', '--socket', path, '--mtu', String(MTU)];
+  const passt = spawn('passt', words, { stdio: 'ignore' });
+  while (!existsSync(path)) await delay(10);
   const machine = ['-M', 'q35', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic'];
   const net = [
-    ...['-netdev', `stream,id=net,addr.type=fd,addr.str=${FD}`],
+    ...['-netdev', `stream,id=net,server=off,addr.type=unix,addr.path=${path}`],
     ...['-device', `virtio-net-pci,netdev=net,host_mtu=${MTU},romfile=`],
   ];
-  const child = spawn(QEMU, [...machine, '-no-reboot', ...net, ...boot], {
-    stdio: ['ignore', 'pipe', 'pipe', socket],
-  });
-  // Theirs is a copy: with ours closed, passt sees the machine's end.
-  socket.destroy();
+  const args = [...machine, '-no-reboot', ...net, ...boot];
+  const child = spawn(QEMU, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   return { child, seconds: () => cpuSeconds(child.pid) + cpuSeconds(passt.pid) };
 }

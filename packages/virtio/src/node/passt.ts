@@ -2,13 +2,20 @@
  * The network through passt: connections of the guest become connections of an unprivileged
  * process of the host.
  *
- * passt runs in the foreground on one end of a pair of Unix sockets (`--fd`), so that no name of a
- * socket has to lie where its unprivileged user gets to. Frames go over it with their length in
- * front. It ends with the VM: it is told to, and ends by itself when the other end is gone, however
- * this process ended. Source: passt(1), qemu(1) `-netdev stream`.
+ * passt runs in the foreground and serves one connection, over a Unix socket in a folder of its own
+ * that is gone once we are connected. Frames go over it with their length in front. It ends with
+ * the VM: it is told to, and ends by itself when the other end is gone, however this process ended.
+ * Source: passt(1), qemu(1) `-netdev stream`.
+ *
+ * (On a socket that is handed over, `--fd`, passt leaves the system's small buffer as it is, and
+ * loses the frames that do not fit.)
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Socket } from 'node:net';
+import { chownSync, mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { VmmError } from '@cloister/core';
 import type { NetBackend, NetPort } from '../net/backend.js';
 import { StreamBackend } from './stream-backend.js';
@@ -25,15 +32,14 @@ export interface PasstOptions {
 }
 
 const MTU = 65_520;
-/** passt says what it does before it serves; a version that says nothing is given so long. */
-const QUIET_MS = 2000;
-/** How it says that its addresses and ports are there. */
-const READY = /^(MAC|DHCP|DNS|NAT to host|NDP\/DHCPv6)/m;
+/** Whom passt becomes when root starts it: nobody, on any Linux. */
+const NOBODY = 65_534;
+/** It serves within milliseconds; a machine that is busy may take seconds. */
+const RETRY_MS = 10;
+const ATTEMPTS = 1000;
 /** It complains once a line where no system log is. */
 const NOISE = /^Failed to send \d+ bytes to syslog$/;
 const OUTPUT_MAX = 16_384;
-/** Descriptor of the socket in the child. */
-const FD = 3;
 
 class Passt implements NetBackend {
   readonly kind = 'passt';
@@ -41,6 +47,8 @@ class Passt implements NetBackend {
   private child: ChildProcess | null = null;
   private stream: StreamBackend | null = null;
   private output = '';
+  /** Why there is no process (any more). */
+  private ended: VmmError | null = null;
   private readonly endWithProcess = () => void this.child?.kill('SIGKILL');
 
   constructor(private readonly options: PasstOptions) {
@@ -48,25 +56,18 @@ class Passt implements NetBackend {
   }
 
   async open(port: NetPort): Promise<void> {
-    const { program = 'passt', tcp = [], udp = [] } = this.options;
-    const forwards = [
-      ...tcp.flatMap((each) => ['--tcp-ports', each]),
-      ...udp.flatMap((each) => ['--udp-ports', each]),
-    ];
-    const words = ['--foreground', '--fd', String(FD), '--mtu', String(this.mtu), ...forwards];
-    const child = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
-    this.child = child;
-    process.on('exit', this.endWithProcess);
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.output = (this.output + text).slice(-OUTPUT_MAX);
-    });
-    const socket = child.stdio[FD] as Socket;
-    // What becomes of a child that cannot be started is told by the child.
-    socket.on('error', () => {});
-    await this.started(child, program);
-    child.on('exit', () => port.setLink(false));
-    if (child.exitCode !== null) port.setLink(false);
-    this.stream = new StreamBackend(socket, port);
+    const folder = mkdtempSync(join(tmpdir(), 'cloister-passt-'));
+    try {
+      const isRoot = process.getuid?.() === 0;
+      if (isRoot) chownSync(folder, NOBODY, NOBODY);
+      const path = join(folder, 'socket');
+      const child = this.start(path, isRoot ? ['--runas', `${NOBODY}:${NOBODY}`] : []);
+      const socket = await this.connected(path);
+      child.on('exit', () => port.setLink(false));
+      this.stream = new StreamBackend(socket, port);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   }
 
   send(batch: Uint8Array): void {
@@ -85,35 +86,49 @@ class Passt implements NetBackend {
     await over;
   }
 
-  /** Resolves when passt serves; rejects with what it said when it ends before. */
-  private started(child: ChildProcess, program: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const quiet = setTimeout(done, QUIET_MS);
-      const listen = () => READY.test(this.output) && done();
-      child.stderr!.on('data', listen);
-      child.once('error', (error: NodeJS.ErrnoException) => done(startError(program, error)));
-      child.once('close', (status) => done(this.endError(program, status)));
-      function done(error?: VmmError): void {
-        clearTimeout(quiet);
-        child.stderr!.off('data', listen);
-        child.removeAllListeners('close');
-        if (error === undefined) resolve();
-        else reject(error);
-      }
+  private start(path: string, more: readonly string[]): ChildProcess {
+    const { program = 'passt', tcp = [], udp = [] } = this.options;
+    const words = [
+      ...['--foreground', '--one-off', '--socket', path, '--mtu', String(this.mtu), ...more],
+      ...tcp.flatMap((each) => ['--tcp-ports', each]),
+      ...udp.flatMap((each) => ['--udp-ports', each]),
+    ];
+    const child = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'] });
+    this.child = child;
+    process.on('exit', this.endWithProcess);
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+      this.output = (this.output + text).slice(-OUTPUT_MAX);
     });
+    child.on('error', (error) => {
+      this.ended ??= startError(program, error);
+    });
+    child.on('close', (status) => {
+      this.ended ??= endError(program, status, this.output);
+    });
+    return child;
   }
 
-  private endError(program: string, status: number | null): VmmError {
-    const lines = this.output.split('\n').filter((line) => line !== '' && !NOISE.test(line));
-    const said = lines.slice(-3).join('; ') || 'nothing';
-    return new VmmError(
-      'unavailable',
-      `${program} ended with status ${status}, and said: ${said}`,
-      {
-        remedy: 'see passt(1): it needs a network interface, and forwarded ports that are free',
-      },
-    );
+  /** The socket of a passt that serves; what it said where it ended before. */
+  private async connected(path: string): Promise<Socket> {
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      if (this.ended !== null) throw this.ended;
+      const socket = await connection(path);
+      if (socket !== null) return socket;
+      await delay(RETRY_MS);
+    }
+    throw new VmmError('unavailable', 'passt does not serve its socket', {
+      remedy: 'see whether "passt --foreground" runs here',
+    });
   }
+}
+
+/** A connection, or null while nobody serves it. */
+function connection(path: string): Promise<Socket | null> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once('error', () => resolve(null));
+    socket.once('connect', () => resolve(socket));
+  });
 }
 
 function startError(program: string, cause: NodeJS.ErrnoException): VmmError {
@@ -122,6 +137,14 @@ function startError(program: string, cause: NodeJS.ErrnoException): VmmError {
   return new VmmError('unavailable', message, {
     remedy: 'install the package passt, or do without this network',
     cause,
+  });
+}
+
+function endError(program: string, status: number | null, output: string): VmmError {
+  const lines = output.split('\n').filter((line) => line !== '' && !NOISE.test(line));
+  const said = lines.slice(-3).join('; ') || 'nothing';
+  return new VmmError('unavailable', `${program} ended with status ${status}, and said: ${said}`, {
+    remedy: 'see passt(1): it needs a network interface, and forwarded ports that are free',
   });
 }
 
