@@ -1,6 +1,7 @@
 // Exits per second on KVM: the backend in a Worker, exits answered by a device, beside a VMM in C
-// with the same guest. In short turns, each compared with the one beside it, so that what else the
-// machine does meets both; ratios are medians over the pairs.
+// with the same guest; and those of a second CPU, which go from its Worker to the VM's thread. In
+// short turns, each compared with the one beside it, so that what else the
+// machine does meets all; ratios are medians over the turns.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -36,17 +37,21 @@ export async function run(report) {
 }
 
 async function measure(kind, program, worker, report) {
-  const rates = { c: [], ours: [] };
-  const cpuRates = { c: [], ours: [] };
+  const rates = { c: [], ours: [], hop: [] };
+  const cpuRates = { c: [], ours: [], hop: [] };
   for (let round = 0; round < ROUNDS; round++) {
     report.progress(`${kind}, round ${round + 1} of ${ROUNDS}`);
     const words = execFileSync(program, [kind, String(EXITS)], { encoding: 'utf8' }).split(' ');
     rates.c.push(EXITS / Number(words[0]));
     cpuRates.c.push(EXITS / Number(words[1]));
-    worker.postMessage({ kind, count: EXITS });
-    const [{ wall, used }] = await once(worker, 'message');
-    rates.ours.push(EXITS / wall);
-    cpuRates.ours.push(EXITS / used);
+    const turn = async (asked, by) => {
+      worker.postMessage({ kind: asked, count: EXITS });
+      const [{ wall, used }] = await once(worker, 'message');
+      rates[by].push(EXITS / wall);
+      cpuRates[by].push(EXITS / used);
+    };
+    await turn(kind, 'ours');
+    if (kind === 'pio') await turn('hop', 'hop');
   }
   const toC = (those, c) => median(those.map((rate, round) => rate / c[round]));
   const row = (title, rate, cpuRate) =>
@@ -61,4 +66,5 @@ async function measure(kind, program, worker, report) {
     });
   row('C', rates.c, cpuRates.c);
   row('Worker', rates.ours, cpuRates.ours);
+  if (kind === 'pio') row('second CPU', rates.hop, cpuRates.hop);
 }

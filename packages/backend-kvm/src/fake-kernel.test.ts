@@ -6,7 +6,7 @@ import { emulatedBackend } from '@cloister/backend-emu';
 import { copyExit, type VmExit } from '@cloister/core';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { CAP, EXIT, INTERNAL_ERROR, MP, MSR_EXIT_REASON, SYSTEM_EVENT } from './abi/constants.js';
-import { ERRNO } from './abi/linux.js';
+import { ERRNO, NR } from './abi/linux.js';
 import { StructView } from './abi/struct.js';
 import * as S from './abi/structs.js';
 import { kvmBackend } from './backend.js';
@@ -324,6 +324,36 @@ test('memory that the host does not take back is filled with zeros', async () =>
   vm.memory.read(0, back);
   expect(back.indexOf(0)).toBe(0x1000);
   expect(back.lastIndexOf(1)).toBe(0xfff);
+  await vm.dispose();
+});
+
+test('a look that takes the deadline’s signal does not leave a run without one', async () => {
+  const vm = await open();
+  vm.addSlot(ram());
+  const cpu = [...sys.files.values()].find(({ kind }) => kind === 'vcpu')!;
+  cpu.mpState = MP.HALTED;
+  expect(runOnce(vm).end).toBe('halted');
+  vm.interrupts.sendMsi(0xfee00000, 0x41);
+  const calls: string[] = [];
+  const syscall = sys.syscall.bind(sys);
+  sys.syscall = (number, ...words) => {
+    if (number === NR.timer_settime) calls.push('timer');
+    return syscall(number, ...words);
+  };
+  sys.script.push(
+    (page, kernel) => {
+      calls.push('look');
+      cpu.mpState = MP.RUNNABLE;
+      return interrupted('timer')(page, kernel);
+    },
+    (page, kernel) => {
+      calls.push('run');
+      return leave(EXIT.SHUTDOWN)(page, kernel);
+    },
+  );
+  expect(runOnce(vm).end).toBe('shutdown');
+  const looked = calls.indexOf('look');
+  expect(calls.slice(looked, looked + 3)).toEqual(['look', 'timer', 'run']);
   await vm.dispose();
 });
 

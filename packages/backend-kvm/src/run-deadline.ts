@@ -37,6 +37,11 @@ export class RunDeadline {
     this.interval = LOOK_NS;
   }
 
+  /** Somebody may have taken the timer's signal: sets it again. */
+  again(): void {
+    this.arm(Math.max(1, this.at - this.clock.now()));
+  }
+
   /** The run ends in `ns` nanoseconds if it would not sooner. */
   shorten(ns: number): void {
     if (ns <= 0) {

@@ -145,8 +145,11 @@ export class KvmVcpu implements Vcpu {
   /** Null when there is something to run, else what the run comes to. */
   private beginning(sink: ExitSink): RunEnd | null {
     const { sleep, group } = this;
+    if (sleep.state === null && group === null) return null;
     const awake = sleep.state === null || sleep.ends();
     const end = group?.release(awake, sink) ?? null;
+    // Looking takes signals, also the deadline's.
+    this.deadline.again();
     if (end !== null || awake) return end;
     // While others run, one that sleeps waits in KVM_RUN, where they can wake it.
     if (group?.going !== true) return sleep.state;
