@@ -1,6 +1,7 @@
 // How soon a guest that halts on KVM sees what comes in by a socket: a byte is written to it, the
 // guest's serial interrupt wakes it, it reads the byte and sends it back. Milliseconds from the
-// write to the answer, beside the socket's own way there and back.
+// write to the answer, beside the socket's own way there and back. The same for a guest that
+// looks for the byte without end, and for one that halts while another CPU runs.
 import { once } from 'node:events';
 import { createConnection, createServer } from 'node:net';
 import { kvm, kvmBackend } from '@cloister/backend-kvm';
@@ -25,7 +26,19 @@ const OUTS = [
 const COM1 = [[1, 1], [4, 0x0b]]; // biome-ignore format: register and value
 const VECTOR = 0x24;
 const HANDLER = 0x7d00;
-const GUEST = [
+/** Wakes the other CPUs at 0x8000, by x2APIC. */
+const dword = (word) => [0, 8, 16, 24].map((bit) => (word >>> bit) & 0xff);
+const wrmsr = (index, value) => [
+  ...[0x66, 0xb9, ...dword(index), 0x66, 0xb8, ...dword(value), 0x0f, 0x30],
+];
+const WAKE = [
+  ...[0x66, 0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32, 0x66, 0x0d, 0, 0x0c, 0, 0, 0x0f, 0x30],
+  ...[0x66, 0x31, 0xd2, ...wrmsr(0x830, 0xc4500), ...wrmsr(0x830, 0xc4608)],
+];
+const SPIN = [0xeb, 0xfe];
+/** mov dx, 0x3fd; in al, dx; test al, 1; jz back; mov dx, 0x3f8; in al, dx; out dx, al; again */
+const LOOK = [...[0xba, 0xfd, 3, 0xec, 0xa8, 1, 0x74, 0xfb, 0xba, 0xf8, 3, 0xec, 0xee, 0xeb, 0xf1]];
+const HALT = [
   0xfa, 0x31, 0xc0, 0x8e, 0xd8, // cli; xor ax, ax; mov ds, ax
   0xc7, 0x06, 4 * VECTOR, 0, HANDLER & 0xff, HANDLER >> 8, // mov word [4 * vector], handler
   0xc7, 0x06, 4 * VECTOR + 2, 0, 0, 0, // mov word [4 * vector + 2], 0
@@ -47,7 +60,11 @@ export async function run(report) {
     peer.on('data', echo);
     report.row({ what: 'socket alone', ...(await measure(client)) });
     peer.off('data', echo);
-    report.row({ what: 'by a halted guest', ...(await withGuest(peer, client)) });
+    const row = async (what, code, cpus) =>
+      report.row({ what, ...(await withGuest(peer, client, code, cpus)) });
+    await row('by a halted guest', HALT, 1);
+    await row('by a guest that looks for it', LOOK, 1);
+    await row('by a halted CPU beside another', [...WAKE, ...HALT], 2);
   } finally {
     client.destroy();
     peer.destroy();
@@ -55,14 +72,16 @@ export async function run(report) {
   }
 }
 
-async function withGuest(peer, client) {
-  const image = new Uint8Array(0x200);
-  image.set(GUEST);
+async function withGuest(peer, client, code, cpus) {
+  const image = new Uint8Array(0x410);
+  image.set(code);
   image.set(ANSWER, HANDLER - 0x7c00);
+  image.set(SPIN, 0x400);
   const input = {
     live: true,
     connect: (port) => {
       port.setLive(true);
+      peer.removeAllListeners('data');
       peer.on('data', (bytes) => void port.push(bytes));
     },
   };
@@ -72,12 +91,12 @@ async function withGuest(peer, client) {
       return true;
     },
   };
-  const vm = await createVm({ memory: '1M' })
+  const vm = await createVm({ memory: '1M', cpus })
     .use(kvm(), pc(), serial({ input, output }), boot(flat({ image })))
     .build();
   try {
     await vm.start();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await new Promise((resolve) => setTimeout(resolve, 500));
     return await measure(client);
   } finally {
     await vm.dispose();
