@@ -109,6 +109,30 @@ describe('virtio-fs', () => {
     expect(asked).toHaveLength(1);
   });
 
+  it('leaves out what a damaged record has for requests', async () => {
+    const made = rig();
+    made.driver.submit(1, [REQUEST], [64]);
+    await made.device.drain();
+    const saved = structuredClone(made.device.snapshot()) as unknown as {
+      state: { controller: { model: { inFlight: { bytes: Uint8Array }[]; waiting: object[] } } };
+    };
+    const { model } = saved.state.controller;
+    model.inFlight[0]!.bytes = new Uint8Array(3);
+    const segment = (length: number) => [{ gpa: 0, length }];
+    const chain = { id: 0, descriptors: 1, readable: segment(2 ** 32), writable: segment(64) };
+    model.waiting.push(
+      { queue: 1, chain },
+      { queue: 1, chain: { ...chain, readable: segment(8) } },
+    );
+    made.device.restore(saved as never);
+    await made.settle();
+    expect(made.failures).toEqual([]);
+    expect(made.driver.take(1)).toBeNull();
+    made.driver.submit(1, [REQUEST], [64]);
+    await made.settle();
+    expect(made.driver.result(1).written).toBe(17);
+  });
+
   it('refuses a tag that is none', () => {
     const share = () => NO_SHARE;
     for (const tag of ['', 'x'.repeat(37), 'a\0b']) {

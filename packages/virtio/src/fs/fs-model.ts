@@ -126,9 +126,7 @@ class FsModel implements VirtioModel<State> {
     const port = this.port!;
     const queue = port.queue(index);
     for (let chain = queue.pop(); chain !== null; chain = queue.pop()) {
-      const length = byteLength(chain.readable);
-      const room = byteLength(chain.writable);
-      if (length < IN_HEADER || length > REQUEST_MAX || (room > 0 && room < OUT_HEADER)) {
+      if (!isRequest(chain)) {
         port.needsReset('a file system request has no header, no room for one, or too much data');
         return;
       }
@@ -212,8 +210,10 @@ class FsModel implements VirtioModel<State> {
   load(saved: State): void {
     this.reset();
     this.nextToken = saved.nextToken;
-    this.waiting = saved.waiting;
+    this.waiting = saved.waiting.filter(({ chain }) => isRequest(chain));
     for (const entry of saved.inFlight) {
+      // A saved VM may be made to harm.
+      if (entry.bytes.length < IN_HEADER || this.inFlight.has(entry.token)) continue;
       this.inFlight.set(entry.token, entry);
       this.bytesInFlight += weightOf(entry);
     }
@@ -233,6 +233,13 @@ class FsModel implements VirtioModel<State> {
     await this.work.drain();
     await this.ports.share.close();
   }
+}
+
+/** Whether a chain has a header, no more data than any request, and room for a reply if for any. */
+function isRequest({ readable, writable }: Chain): boolean {
+  const length = byteLength(readable);
+  const room = byteLength(writable);
+  return length >= IN_HEADER && length <= REQUEST_MAX && (room === 0 || room >= OUT_HEADER);
 }
 
 /** Host memory that a request takes while it is under way. */

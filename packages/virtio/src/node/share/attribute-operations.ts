@@ -91,9 +91,11 @@ async function changeTimes(session: Session, node: ShareNode, request: FuseReque
   };
   const atime = time(FATTR.ATIME, FATTR.ATIME_NOW, 32, 56, atimeNs);
   const mtime = time(FATTR.MTIME, FATTR.MTIME_NOW, 40, 60, mtimeNs);
+  // Node takes a negative number for "now", and a text for what it says.
+  const times = [String(atime), String(mtime)] as const;
   if (node.type === host.S_IFLNK) {
-    await nodes.atPlace(node, (path) => host.lutimes(path, atime, mtime).then(() => true));
-  } else await nodes.use(node, ({ path }) => host.utimes(path, atime, mtime));
+    await nodes.atPlace(node, (path) => host.lutimes(path, ...times).then(() => true));
+  } else await nodes.use(node, ({ path }) => host.utimes(path, ...times));
 }
 
 async function readlink({ nodes }: Session, request: FuseRequest): Promise<Uint8Array> {

@@ -12,14 +12,13 @@ import {
   openOut,
   writeOut,
 } from '../../fs/fuse.js';
+import { KEPT_FLAGS } from './handle-table.js';
 import { HeldFd, within } from './held-fd.js';
 import * as host from './host-files.js';
-import type { ShareNode } from './node-table.js';
-import { NOTHING, type Operations, permissions } from './operation.js';
+import type { Place, ShareNode } from './node-table.js';
+import { groupIn, NOTHING, type Operations, permissions } from './operation.js';
 import type { Session } from './session.js';
 
-/** What a guest may ask of open(2), beside the access mode. */
-const KEPT_FLAGS = host.O_SYNC | host.O_DSYNC;
 const OFFSET_MAX = 2 ** 52;
 
 /** Flags for the host, checked against the share's policy. */
@@ -42,24 +41,45 @@ function open(session: Session, request: FuseRequest): Promise<Uint8Array> {
   return openExisting(session, session.nodes.node(request.node), request.u32(0));
 }
 
+/** Makes a file where none is, for the user that asks. */
+export async function makeFile(
+  { nodes, policy }: Session,
+  request: FuseRequest,
+  place: Place,
+  flags: number,
+  mode: number,
+): Promise<HeldFd> {
+  return nodes.use(place.parent, async (directory) => {
+    const exclusive = host.O_CREAT | host.O_EXCL | host.O_NOFOLLOW;
+    const path = within(directory, place.name);
+    const file = new HeldFd(await host.open(path, flags | exclusive, mode));
+    try {
+      if (policy.ownsAll) {
+        await host.chown(file.path, request.uid, await groupIn(directory, request.gid));
+      }
+      // The host's umask is not the guest's.
+      await host.fchmod(file.fd, mode);
+      return file;
+    } catch (error) {
+      file.close();
+      throw error;
+    }
+  });
+}
+
 /** fuse_create_in: flags, mode, umask, open_flags, then the name. */
 async function create(session: Session, request: FuseRequest): Promise<Uint8Array> {
-  const { nodes, handles, policy } = session;
+  const { nodes, handles } = session;
   const parent = nodes.directory(request.node);
   const asked = request.u32(0);
   const mode = permissions(request.u32(4), false);
   const name = request.name(16);
   const flags = checkedFlags(session, asked) & ~host.O_TRUNC;
   handles.checkFiles();
-  const opened = await nodes.use(parent, async (directory) => {
-    const exclusive = host.O_CREAT | host.O_EXCL | host.O_NOFOLLOW;
-    try {
-      return new HeldFd(await host.open(within(directory, name), flags | exclusive, mode));
-    } catch (error) {
-      const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
-      if (exists && (asked & host.O_EXCL) === 0) return null;
-      throw error;
-    }
+  const opened = await makeFile(session, request, { parent, name }, flags, mode).catch((error) => {
+    const exists = (error as NodeJS.ErrnoException).code === 'EEXIST';
+    if (exists && (asked & host.O_EXCL) === 0) return null;
+    throw error;
   });
   // Somebody else made it meanwhile.
   if (opened === null) {
@@ -71,8 +91,6 @@ async function create(session: Session, request: FuseRequest): Promise<Uint8Arra
     return Buffer.concat([session.entry(found), body]);
   }
   try {
-    if (policy.ownsAll) await host.chown(opened.path, request.uid, request.gid);
-    await host.fchmod(opened.fd, mode);
     const found = await nodes.adopt(parent, name, await host.open(opened.path, host.O_PATH));
     const handle = handles.addFile(found.node, flags, opened);
     return Buffer.concat([session.entry(found), openOut(handle.id)]);

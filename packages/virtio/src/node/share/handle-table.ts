@@ -4,8 +4,11 @@
 import { ERRNO, FuseError } from '../../fs/fuse.js';
 import { DirectoryStream } from './directory-stream.js';
 import type { HeldFd } from './held-fd.js';
+import { O_ACCMODE, O_DSYNC, O_SYNC } from './host-files.js';
 import type { ShareNode } from './node-table.js';
 
+/** What a guest may ask of open(2) beside the access mode, and gets again after a restore. */
+export const KEPT_FLAGS = O_SYNC | O_DSYNC;
 const FILES_MAX = 2048;
 const DIRECTORIES_MAX = 512;
 
@@ -22,6 +25,13 @@ export interface OpenDirectory {
   readonly id: number;
   readonly node: ShareNode;
   readonly stream: DirectoryStream;
+}
+
+/** What saved handles are taken over with. */
+export interface LoadContext {
+  nodeOf(id: number): ShareNode | undefined;
+  /** The share is not written to, whatever it was when it was saved. */
+  readonly readOnly: boolean;
 }
 
 export class HandleTable {
@@ -108,16 +118,25 @@ export class HandleTable {
     };
   }
 
+  /** Handles of nodes that are not known are left out. */
   load(
     { nextId, files, directories }: ReturnType<HandleTable['save']>,
-    nodeOf: (id: number) => ShareNode,
+    context: LoadContext,
   ): void {
+    const { nodeOf, readOnly } = context;
+    const kept = readOnly ? KEPT_FLAGS : KEPT_FLAGS | O_ACCMODE;
     this.nextId = nextId;
-    for (const { id, node, flags } of files.slice(0, FILES_MAX)) {
-      this.files.set(id, { id, node: nodeOf(node), flags, held: null });
+    for (const saved of files.slice(0, FILES_MAX)) {
+      const { id } = saved;
+      const node = nodeOf(saved.node);
+      if (node === undefined || id >= nextId) continue;
+      this.files.set(id, { id, node, flags: saved.flags & kept, held: null });
     }
-    for (const { id, node } of directories.slice(0, DIRECTORIES_MAX)) {
-      this.directories.set(id, { id, node: nodeOf(node), stream: new DirectoryStream() });
+    for (const saved of directories.slice(0, DIRECTORIES_MAX)) {
+      const { id } = saved;
+      const node = nodeOf(saved.node);
+      if (node === undefined || id >= nextId) continue;
+      this.directories.set(id, { id, node, stream: new DirectoryStream() });
     }
   }
 }

@@ -10,10 +10,11 @@ import {
   type FuseRequest,
   OP,
 } from '../../fs/fuse.js';
+import { makeFile } from './file-operations.js';
 import { type HeldFd, within } from './held-fd.js';
 import * as host from './host-files.js';
-import type { NodeTable, ShareNode } from './node-table.js';
-import { NOTHING, type Operations, permissions } from './operation.js';
+import type { NodeTable, Place, ShareNode } from './node-table.js';
+import { groupIn, NOTHING, type Operations, permissions, S_ISGID } from './operation.js';
 import type { Session } from './session.js';
 
 const RENAME_NOREPLACE = 1;
@@ -24,27 +25,16 @@ async function lookup(session: Session, request: FuseRequest): Promise<Uint8Arra
   return session.entry(await nodes.lookup(parent, request.name(0)));
 }
 
-/** Looks up what was just made, and gives it to the user that made it. */
-async function made(
-  session: Session,
-  request: FuseRequest,
-  parent: ShareNode,
-  name: Uint8Array,
-  mode: number | null,
-): Promise<Uint8Array> {
-  const { nodes, policy } = session;
-  const found = await nodes.lookup(parent, name);
-  const { node } = found;
-  if (policy.ownsAll) {
-    if (node.type === host.S_IFLNK) {
-      await nodes.atPlace(node, (at) => host.lchown(at, request.uid, request.gid).then(() => true));
-    } else await nodes.use(node, ({ path }) => host.chown(path, request.uid, request.gid));
-  }
-  // The host's umask is not the guest's.
-  if (mode !== null) {
-    await nodes.use(node, ({ path }) => host.chmod(path, permissions(mode, node.isDirectory)));
-  }
-  return session.entry({ node, stats: await nodes.use(node, ({ fd }) => host.fstat(fd)) });
+/** Looks up what was just made; what somebody else put there meanwhile is not given away. */
+async function made(session: Session, { parent, name }: Place, type: number): Promise<ShareNode> {
+  const { node } = await session.nodes.lookup(parent, name);
+  if (node.type === type) return node;
+  session.nodes.forget(node.id, 1);
+  throw new FuseError(ERRNO.ESTALE);
+}
+
+async function entryOf(session: Session, node: ShareNode): Promise<Uint8Array> {
+  return session.entry({ node, stats: await session.nodes.use(node, ({ fd }) => host.fstat(fd)) });
 }
 
 async function mknod(session: Session, request: FuseRequest): Promise<Uint8Array> {
@@ -54,35 +44,49 @@ async function mknod(session: Session, request: FuseRequest): Promise<Uint8Array
   const name = request.name(16);
   const type = mode & host.S_IFMT;
   if (type !== 0 && type !== host.S_IFREG) throw new FuseError(ERRNO.EPERM);
-  await nodes.use(parent, async (directory) => {
-    const flags = host.O_CREAT | host.O_EXCL | host.O_NOFOLLOW | host.O_RDONLY;
-    const file = await host.open(within(directory, name), flags, permissions(mode, false));
-    await host.close(file);
-  });
-  return made(session, request, parent, name, mode);
+  const place = { parent, name };
+  const file = await makeFile(session, request, place, host.O_RDONLY, permissions(mode, false));
+  try {
+    return session.entry(await nodes.adopt(parent, name, await host.open(file.path, host.O_PATH)));
+  } finally {
+    file.close();
+  }
 }
 
 async function mkdir(session: Session, request: FuseRequest): Promise<Uint8Array> {
-  const { nodes } = session;
+  const { nodes, policy } = session;
   const parent = nodes.directory(request.node);
-  const mode = request.u32(0);
+  const mode = permissions(request.u32(0), true);
   const name = request.name(8);
-  await nodes.use(parent, (directory) => {
-    return host.mkdir(within(directory, name), permissions(mode, true));
+  const gid = await nodes.use(parent, async (directory) => {
+    await host.mkdir(within(directory, name), mode);
+    return groupIn(directory, request.gid);
   });
-  return made(session, request, parent, name, mode);
+  const node = await made(session, { parent, name }, host.S_IFDIR);
+  await nodes.use(node, async ({ fd, path }) => {
+    if (policy.ownsAll) await host.chown(path, request.uid, gid);
+    // The host's umask is not the guest's; a bit that comes from the directory above stays.
+    const passedOn = Number((await host.fstat(fd)).mode) & S_ISGID;
+    await host.chmod(path, mode | passedOn);
+  });
+  return entryOf(session, node);
 }
 
 async function symlink(session: Session, request: FuseRequest): Promise<Uint8Array> {
-  const { nodes } = session;
+  const { nodes, policy } = session;
   const parent = nodes.directory(request.node);
   const [name, target] = request.texts(0, 2) as [Uint8Array, Uint8Array];
   checkedName(name);
   checkedTarget(target);
-  await nodes.use(parent, (directory) => {
-    return host.symlink(Buffer.from(target), within(directory, name));
+  const gid = await nodes.use(parent, async (directory) => {
+    await host.symlink(Buffer.from(target), within(directory, name));
+    return groupIn(directory, request.gid);
   });
-  return made(session, request, parent, name, null);
+  const node = await made(session, { parent, name }, host.S_IFLNK);
+  if (policy.ownsAll) {
+    await nodes.atPlace(node, (path) => host.lchown(path, request.uid, gid).then(() => true));
+  }
+  return entryOf(session, node);
 }
 
 /** Removes a name, and the place of the node that had it. */

@@ -11,7 +11,7 @@
  * Nodes are bounded, and so are the descriptors that are kept for them.
  */
 import { closeSync } from 'node:fs';
-import { ERRNO, FuseError } from '../../fs/fuse.js';
+import { checkedName, ERRNO, FuseError } from '../../fs/fuse.js';
 import { HeldFd, within } from './held-fd.js';
 import * as host from './host-files.js';
 
@@ -86,8 +86,12 @@ export class NodeTable {
     this.byKey.set(key, this.root);
   }
 
+  find(id: number): ShareNode | undefined {
+    return this.byId.get(id);
+  }
+
   node(id: number): ShareNode {
-    const node = this.byId.get(id);
+    const node = this.find(id);
     if (node === undefined) throw new FuseError(ERRNO.ESTALE);
     return node;
   }
@@ -124,7 +128,7 @@ export class NodeTable {
         const stats = await host.lstat(path).catch(() => undefined);
         return stats !== undefined && keyOf(stats) === node.key ? act(path) : undefined;
       }).catch((error) => {
-        if (error instanceof FuseError && error.errno === ERRNO.ESTALE) return undefined;
+        if (isGone(error)) return undefined;
         throw error;
       });
       if (found !== undefined) return found;
@@ -327,7 +331,10 @@ export class NodeTable {
     };
   }
 
-  /** Knows again what was saved: the objects are looked for when they are used. */
+  /**
+   * Knows again what was saved: the objects are looked for when they are used. A name that is none
+   * throws: those of a saved VM are no more to be trusted than the guest's.
+   */
   load(nextId: number, nodes: readonly SavedNode[]): void {
     this.nextId = nextId;
     for (const { id, key, lookups } of nodes.slice(0, NODES_MAX)) {
@@ -342,7 +349,8 @@ export class NodeTable {
       for (const { parent, name } of [...places].reverse()) {
         const directory = this.byId.get(parent);
         if (node === undefined || directory?.isDirectory !== true) continue;
-        this.addPlace(node, { parent: directory, name: Buffer.from(name, 'base64') });
+        const bytes = checkedName(Buffer.from(name, 'base64'));
+        this.addPlace(node, { parent: directory, name: bytes });
       }
     }
   }

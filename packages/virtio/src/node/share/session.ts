@@ -7,7 +7,8 @@ import { type Attributes, ERRNO, entryOut, FuseError } from '../../fs/fuse.js';
 import { HandleTable, type OpenFile } from './handle-table.js';
 import { HeldFd } from './held-fd.js';
 import * as host from './host-files.js';
-import { NodeTable, type SavedNode, type ShareNode } from './node-table.js';
+import { NodeTable, ROOT_ID, type SavedNode, type ShareNode } from './node-table.js';
+import { permissions } from './operation.js';
 
 type Stats = Awaited<ReturnType<typeof host.fstat>>;
 
@@ -18,6 +19,9 @@ export interface SharePolicy {
 }
 
 const number = state.int(0, Number.MAX_SAFE_INTEGER);
+const handle = state.int(1, Number.MAX_SAFE_INTEGER);
+/** Beside the root's, which is not saved. */
+const nodeId = state.int(ROOT_ID + 1, Number.MAX_SAFE_INTEGER);
 const text: state.Field<string> = (value, path) => {
   if (typeof value === 'string') return value;
   throw new TypeError(`${path} is no text`);
@@ -28,10 +32,10 @@ const MANY = 2 ** 20;
 const savedField = state.record({
   initialized: state.bool,
   nodes: state.record({
-    nextId: number,
+    nextId: nodeId,
     nodes: state.listUpTo(
       state.record<SavedNode>({
-        id: number,
+        id: nodeId,
         key: text,
         lookups: number,
         places: state.listUpTo(state.record({ parent: number, name: text }), 8),
@@ -40,9 +44,9 @@ const savedField = state.record({
     ),
   }),
   handles: state.record({
-    nextId: number,
-    files: state.listUpTo(state.record({ id: number, node: number, flags: number }), MANY),
-    directories: state.listUpTo(state.record({ id: number, node: number }), MANY),
+    nextId: handle,
+    files: state.listUpTo(state.record({ id: handle, node: number, flags: number }), MANY),
+    directories: state.listUpTo(state.record({ id: handle, node: number }), MANY),
   }),
 });
 
@@ -108,7 +112,18 @@ export class Session {
   async openNode(node: ShareNode, flags: number): Promise<HeldFd> {
     if (node.isDirectory) throw new FuseError(ERRNO.EISDIR);
     if (node.type !== host.S_IFREG) throw new FuseError(ERRNO.EOPNOTSUPP);
-    return this.nodes.use(node, async ({ path }) => new HeldFd(await host.open(path, flags)));
+    const held = await this.nodes.use(node, async ({ path }) => {
+      return new HeldFd(await host.open(path, flags));
+    });
+    const changes = (flags & (host.O_ACCMODE | host.O_TRUNC)) !== host.O_RDONLY;
+    if (!changes || !this.policy.ownsAll) return held;
+    try {
+      await dropSetIds(held.fd);
+    } catch (error) {
+      held.close();
+      throw error;
+    }
+    return held;
   }
 
   close(): void {
@@ -124,11 +139,22 @@ export class Session {
     };
   }
 
+  /** Throws what `checkedName` does for names that are none: a saved VM may be made to harm. */
   load({ initialized, nodes, handles }: SavedSession): void {
     this.isInitialized = initialized;
     this.nodes.load(nodes.nextId, nodes.nodes);
-    this.handles.load(handles, (id) => this.nodes.node(id));
+    this.handles.load(handles, {
+      nodeOf: (id) => this.nodes.find(id),
+      readOnly: this.policy.readOnly,
+    });
   }
+}
+
+/** Root's writes do not end these bits, as those of others do. */
+async function dropSetIds(fd: number): Promise<void> {
+  const mode = Number((await host.fstat(fd)).mode) & 0o7777;
+  const allowed = permissions(mode, false);
+  if (allowed !== mode) await host.fchmod(fd, allowed);
 }
 
 const DEVICES_MAX = 65_535;
