@@ -77,6 +77,7 @@ describe('run', () => {
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio --vsock s,cid=7 --share d:ro ' +
       '--share /e,tag=home --protect sev --policy 0x1 ' +
+      '--platform pl --session se --dh-cert dh ' +
       '--measure-out m --require-hardware --dump-memory /d --jit stress';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
@@ -142,6 +143,9 @@ describe('run', () => {
       console: 'virtio',
       protect: 'sev',
       policy: 1,
+      platform: '/here/pl',
+      session: '/here/se',
+      dhCert: '/here/dh',
       measureOut: '/here/m',
       requireHardware: true,
       dumpMemory: '/d',
@@ -199,6 +203,9 @@ test.each([
   [['--save-at', '1', '--kernel', 'k'], '--save-at needs --save FILE'],
   [['--policy', '1', '--kernel', 'k'], '--policy needs --protect'],
   [['--measure-out', 'm', '--kernel', 'k'], '--measure-out needs --protect'],
+  [['--platform', 'p', '--kernel', 'k'], '--platform needs --protect'],
+  [['--protect', 'sev', '--session', 's'], '--session and --dh-cert go together'],
+  [['--protect', 'sev', '--session', 's', '--dh-cert', 'd'], '--session needs --platform'],
   [['--policy', 'x', '--protect', 'sev'], '--policy: "x" is not a whole number'],
   [['--protect', 'tdx'], 'is invalid. Allowed choices are sev.'],
   [['--record', 'a', '--replay', 'b'], '--record and --replay exclude each other'],

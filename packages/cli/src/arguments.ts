@@ -9,6 +9,7 @@ import { DISK_HELP } from './disk-option.js';
 import { ESCAPE_HELP } from './escape-filter.js';
 import { addMeasure, type MeasureInvocation } from './measure-arguments.js';
 import { NET_HELP } from './net-option.js';
+import { addPsp, type PspInvocation } from './psp-arguments.js';
 import {
   BACKENDS,
   CLOCKS,
@@ -28,6 +29,7 @@ export type Invocation =
   | { readonly command: 'probe' }
   | MeasureInvocation
   | AttestInvocation
+  | PspInvocation
   | {
       readonly command: 'run';
       readonly flags: OptionSource;
@@ -86,6 +88,9 @@ export function parseArguments(
     invocation = found;
   });
   addAttest(program, (found) => {
+    invocation = found;
+  });
+  addPsp(program, (found) => {
     invocation = found;
   });
   try {
@@ -151,6 +156,9 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .optionsGroup('Protection:')
     .addOption(choice('--protect', 'encrypt the guest’s memory', PROTECTIONS))
     .option('--policy <n>', 'what the guest’s owner forbids the host (default: 0x23)')
+    .option('--platform <file>', 'the emulated platform, see cloister psp (default: a fresh one)')
+    .option('--session <file>', 'the session that the owner opened with it')
+    .option('--dh-cert <file>', 'the owner’s certificate for that session')
     .option('--measure-out <file>', 'write what the launch measured, 32 bytes, and its nonce')
     .option('--require-hardware', 'refuse a protection that is emulated, and none')
     .option('--dump-memory <file>', 'at the end, write guest RAM as the host sees it');

@@ -53,6 +53,7 @@ export function fileError(what: string, path: string, cause: unknown): VmmError 
 
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'no such file',
+  EEXIST: 'is there already',
   EISDIR: 'is a directory',
   EACCES: 'permission denied',
   ENOTDIR: 'a part of the path is not a directory',

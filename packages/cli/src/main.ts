@@ -47,6 +47,10 @@ async function dispatch(args: readonly string[], host: Host, debug: boolean): Pr
       const { measure } = await import('./measure.js');
       return measure(invocation, { cwd: host.cwd, print: (text) => print(host, text) });
     }
+    case 'psp': {
+      const { psp } = await import('./psp.js');
+      return psp(invocation, { cwd: host.cwd, print: (text) => print(host, text) });
+    }
     case 'run': {
       const { config, flags, quiet } = invocation;
       // The validator and the machine are loaded only where they are needed.

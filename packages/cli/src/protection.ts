@@ -1,29 +1,60 @@
 /**
  * The protection of a run, `--protect`, as plugins.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { VmPlugin } from '@cloister/core';
+import type { OwnerSession } from '@cloister/sev/launch';
 import { fileError } from './error-report.js';
 import type { RunOptions } from './run-options.js';
 
-type ProtectionOptions = Pick<RunOptions, 'protect' | 'policy' | 'measureOut' | 'seed'>;
+type ProtectionOptions = Pick<
+  RunOptions,
+  'protect' | 'policy' | 'platform' | 'session' | 'dhCert' | 'measureOut' | 'seed'
+>;
+
+/** Bytes of what an owner gives (SEV API 55766, appendix C, and session data). */
+const SESSION_SIZE = 128;
+const CERTIFICATE_SIZE = 0x824;
 
 /** Nothing without a protection; its package is loaded only then. */
 export async function protectionPlugins(options: ProtectionOptions): Promise<VmPlugin[]> {
-  const { protect, policy, measureOut, seed } = options;
+  const { protect, policy, measureOut, seed, platform, session, dhCert } = options;
   if (protect === undefined) return [];
   const { sev } = await import('@cloister/sev/launch');
   return [
     sev({
       ...(policy !== undefined && { policy }),
-      // A seed that the user gives makes the run repeatable, keys included.
-      ...(seed !== undefined && { platform: { seed: String(seed) } }),
+      platform: {
+        // A seed that the user gives makes the run repeatable, keys included.
+        ...(seed !== undefined && { seed: String(seed) }),
+        ...(platform !== undefined && (await import('./psp.js')).readPlatform(platform)),
+      },
+      ...(session !== undefined && dhCert !== undefined && { owner: ownerOf(session, dhCert) }),
       secret: ({ measure, nonce }) => {
         if (measureOut !== undefined) writeMeasure(measureOut, measure, nonce);
         return null;
       },
     }),
   ];
+}
+
+/** A host can't tell a wrong session from a right one: the secure processor does. */
+function ownerOf(session: string, dhCert: string): OwnerSession {
+  return {
+    session: blob('session', session, SESSION_SIZE),
+    certificate: blob("owner's certificate", dhCert, CERTIFICATE_SIZE),
+  };
+}
+
+function blob(what: string, path: string, size: number): Uint8Array {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    throw fileError(what, path, error);
+  }
+  if (bytes.length === size) return bytes;
+  throw fileError(what, path, new Error(`it has ${bytes.length} bytes, not ${size}`));
 }
 
 function writeMeasure(path: string, measure: Uint8Array, nonce: Uint8Array): void {

@@ -68,6 +68,9 @@ export interface RawOptions {
   readonly console?: ConsoleChoice;
   readonly protect?: Protection;
   readonly policy?: string | number;
+  readonly platform?: string;
+  readonly session?: string;
+  readonly dhCert?: string;
   readonly measureOut?: string;
   readonly requireHardware?: boolean;
   readonly dumpMemory?: string;
@@ -123,6 +126,10 @@ export interface RunOptions {
   readonly protect: Protection | undefined;
   /** The policy of a protected guest; that of the protection unless given. */
   readonly policy: number | undefined;
+  /** An emulated platform that is kept, and an owner's session with it. */
+  readonly platform: string | undefined;
+  readonly session: string | undefined;
+  readonly dhCert: string | undefined;
   readonly measureOut: string | undefined;
   readonly requireHardware: boolean;
   readonly dumpMemory: string | undefined;
@@ -162,6 +169,9 @@ export const DEFAULTS: RunOptions = {
   console: 'serial',
   protect: undefined,
   policy: undefined,
+  platform: undefined,
+  session: undefined,
+  dhCert: undefined,
   measureOut: undefined,
   requireHardware: false,
   dumpMemory: undefined,
@@ -247,6 +257,9 @@ function readLayer(source: OptionSource): Layer {
     console: raw.console,
     protect: raw.protect,
     policy: integer('policy', raw.policy),
+    platform: path(raw.platform),
+    session: path(raw.session),
+    dhCert: path(raw.dhCert),
     measureOut: path(raw.measureOut),
     requireHardware: raw.requireHardware,
     dumpMemory: path(raw.dumpMemory),
@@ -295,6 +308,14 @@ function refuseContradictions(options: RunOptions): void {
   if (options.protect === undefined) {
     if (options.policy !== undefined) refuse('--policy needs --protect');
     if (options.measureOut !== undefined) refuse('--measure-out needs --protect');
+    if (options.platform !== undefined) refuse('--platform needs --protect');
+    if (options.session !== undefined) refuse('--session needs --protect');
+  }
+  if ((options.session === undefined) !== (options.dhCert === undefined)) {
+    refuse('--session and --dh-cert go together');
+  }
+  if (options.session !== undefined && options.platform === undefined) {
+    refuse('--session needs --platform: it is for one platform');
   }
   const shared = sharedFile(options.disks);
   if (shared !== undefined) refuse(`--disk: ${shared} is written to, and used a second time`);

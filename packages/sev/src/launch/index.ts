@@ -5,6 +5,7 @@ export type { OwnerSession } from '../psp/driver.js';
 export { EmulatedPlatform, type PlatformOptions } from './emulated-platform.js';
 export { type KvmLaunch, launchOnKvm } from './kvm-launch.js';
 export { type OpenedSession, openOwnerSession } from './owner.js';
+export { decodePlatform, encodePlatform, type KeptPlatform } from './platform-file.js';
 export { DEFAULT_SEV_POLICY, type SevOptions, sev } from './sev.js';
 export {
   type LaunchMeasurement,
