@@ -46,12 +46,7 @@ export function addressBody(cpuBase: number, checkSegment: number): FunctionBody
 export function eflagsBody(cpuBase: number): FunctionBody {
   const code = new CodeEmitter([]);
   const x = new FlagEmitter(code, code.globalGet(cpuBase));
-  let image = x.state32(L.EFLAGS);
-  const bits = { CF: 0, PF: 2, AF: 4, ZF: 6, SF: 7, OF: 11 } as const;
-  for (const name of ['CF', 'PF', 'AF', 'ZF', 'SF', 'OF'] as const) {
-    image = x.or(image, x.shl(x.flag(name), x.i32(bits[name])));
-  }
-  code.return(image);
+  code.return(x.or(x.state32(L.EFLAGS), x.statusImage()));
   code.unreachable();
   return code.finish();
 }
@@ -63,13 +58,6 @@ export function setStatusBody(cpuBase: number, eflags: number): FunctionBody {
   const old = code.call(eflags, 'i32');
   const mask = code.param(1);
   const image = x.or(x.andNot(old, mask), x.and(code.param(0), mask));
-  const bit = (number: number): Value => x.widen(x.and(x.shrU(image, x.i32(number)), x.i32(1)));
-  const [cf, pf, af, zf, sf, of] = [bit(0), bit(2), bit(4), bit(6), bit(7), bit(11)];
-  // Result 0 (even parity) if ZF, else 1 (odd parity); sign and parity are put right.
-  const result = x.xor(zf, x.i64(1));
-  const parity = x.shl(x.xor(pf, zf), x.i64(8));
-  const adjust = x.or(x.or(x.shl(af, x.i64(4)), parity), x.shl(sf, x.i64(63)));
-  const carries = x.or(x.shl(cf, x.i64(63)), x.shl(x.xor(cf, of), x.i64(62)));
-  x.setFlagWords(result, carries, adjust);
+  x.setFlagsOf(image);
   return code.finish();
 }

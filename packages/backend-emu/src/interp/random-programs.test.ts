@@ -66,6 +66,57 @@ const access = fc
   .map(([rex, op, r, [base, displacement]]) => [...rex, op, ...memory(r, base), displacement]);
 const faulting = fc.constantFrom([0x49, 0x8b, 0x07], [0x49, 0x01, 0x07], [0x41, 0x80, 0x3f, 0]);
 
+/** Flags as a whole, single bits, exchanges, products, narrow parts of registers, calls. */
+const whole = fc.oneof(
+  registers([0x0f, 0xa3], [0x0f, 0xab], [0x0f, 0xb3], [0x0f, 0xbb], [0x0f, 0xbc], [0x0f, 0xbd]),
+  registers([0x87], [0x0f, 0xb1], [0x0f, 0xc1], [0x0f, 0xa5], [0x0f, 0xad]),
+  fc.tuple(wide, reg, reg).map(([rex, a, b]) => [0xf3, ...rex, 0x0f, 0xb8, modrm(a, b)]),
+  fc
+    .tuple(wide, fc.constantFrom(0, 1, 2, 3, 4, 5, 7), reg)
+    .map(([rex, kind, r]) => [...rex, 0xd3, modrm(kind, r)]),
+  fc
+    .tuple(wide, fc.constantFrom(2, 3, 4, 5), reg)
+    .map(([rex, kind, r]) => [...rex, 0xf7, modrm(kind, r)]),
+  fc.tuple(fc.nat(15), reg).map(([cc, r]) => [0x0f, 0x90 + cc, modrm(0, r)]),
+  fc
+    .tuple(fc.constantFrom(0x00, 0x10, 0x18, 0x28, 0x30, 0x38, 0x88), fc.nat(7), fc.nat(7))
+    .map(([op, a, b]) => [op, modrm(a & 4 ? 4 | (a & 2) : a & 2, b & 4 ? 4 | (b & 2) : b & 2)]),
+  fc
+    .tuple(fc.constantFrom(0x01, 0x29, 0x39, 0x11, 0xd1), reg, reg)
+    .map(([op, a, b]) => [0x66, op, modrm(op === 0xd1 ? 4 : a, b)]),
+  fc.constantFrom([0x9e], [0x9f], [0x9c, 0x9d], [0x9c, 0x58], [0xf5], [0xf8], [0xf9], [0x48, 0x99]),
+  fc.constantFrom([0xe8, 0, 0, 0, 0, 0x58], [0xe8, 1, 0, 0, 0, 0x90, 0x59], [0x0f, 0xc8]),
+);
+/** XMM0 to XMM3: integers, doubles, conversions, and what moves them. */
+const vectors = fc
+  .tuple(
+    fc.constantFrom(
+      ...[
+        [0x66, 0x0f, 0xd4],
+        [0x66, 0x0f, 0xef],
+        [0x66, 0x0f, 0x62],
+        [0xf2, 0x0f, 0x58],
+      ],
+      ...[
+        [0xf2, 0x0f, 0x59],
+        [0xf2, 0x0f, 0x5c],
+        [0x66, 0x0f, 0x2e],
+        [0x66, 0x48, 0x0f, 0x6e],
+      ],
+      ...[
+        [0x66, 0x48, 0x0f, 0x7e],
+        [0xf2, 0x48, 0x0f, 0x2a],
+        [0xf2, 0x48, 0x0f, 0x2c],
+      ],
+    ),
+    fc.nat(2),
+    fc.nat(2),
+    fc.option(fc.nat(6), { nil: null }),
+  )
+  .map(([opcode, a, b, at]) =>
+    at === null ? [...opcode, modrm(a, b)] : [0x0f, 0x10 | (b & 1), ...memory(a, 3), at * 16],
+  );
+
 const harmless = [
   { weight: 4, arbitrary: arithmetic },
   { weight: 3, arbitrary: immediate },
@@ -77,6 +128,8 @@ const harmless = [
   { weight: 1, arbitrary: step },
   { weight: 1, arbitrary: stack },
   { weight: 1, arbitrary: conditional },
+  { weight: 3, arbitrary: whole },
+  { weight: 1, arbitrary: vectors },
 ];
 
 /** One instruction, as bytes. */
@@ -107,6 +160,8 @@ function start(machine: TestMachine, code: readonly number[], seed: number): voi
   record.setPair(L.FLAG_CV, 0, seed);
   record.setPair(L.FLAG_ADJ, 0, 0);
   record.setI32(L.EFLAGS, 2);
+  record.setI32(L.MXCSR, 0x1f80);
+  for (let i = 0; i < 8; i++) record.setPair(L.XMM + i * 8, seed * i, seed >> i);
   record.setI32(L.FAULT_VECTOR, -1);
   machine.interpreter.executed = 0;
   machine.load(CODE, [...code, 0xf4]);
@@ -119,7 +174,9 @@ function outcome(machine: TestMachine, count: number, slice: number): unknown {
   while (interpreter.executed < end && record.i32(L.FAULT_VECTOR) < 0) interpreter.run(slice);
   return {
     registers: [...record.words.slice(L.GPR >> 2, (L.GPR >> 2) + 32)],
-    flags: statusFlags(record.words),
+    vectors: [...record.words.slice(L.XMM >> 2, (L.XMM >> 2) + 16)],
+    mxcsr: record.i32(L.MXCSR),
+    flags: statusFlags(record.words) | record.i32(L.EFLAGS),
     rip: record.lo(L.RIP),
     executed: interpreter.executed,
     vector: record.i32(L.FAULT_VECTOR),

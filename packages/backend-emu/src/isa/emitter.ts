@@ -439,6 +439,21 @@ export class Emitter extends MemoryEmitter {
     return this.state64(L.ARG0 + index * 8);
   }
 
+  /** RFLAGS with its status flags, as i32. Overridden by a translator. */
+  eflags(): Value {
+    return this.code.call(this.core.eflags, 'i32');
+  }
+
+  /** Takes the status flags under `mask` from an RFLAGS image. Overridden by a translator. */
+  setStatus(image: Value, mask: number): void {
+    this.code.callVoid(this.core.setStatus, image, this.i32(mask));
+  }
+
+  /** A condition of what is rare: a translator leaves the instruction to the interpreter then. */
+  rarely(condition: Value): Value {
+    return condition;
+  }
+
   /** Raises an exception with the state of before the instruction. */
   raise(vector: number, errorCode = -1): void {
     this.markOp();

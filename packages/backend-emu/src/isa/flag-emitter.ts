@@ -18,6 +18,15 @@ import { ArithmeticEmitter } from './arithmetic-emitter.js';
 
 export const TOP = -(2n ** 63n);
 
+/** Where RFLAGS has them, but for CF, which is bit 0. */
+const STATUS_BITS = [
+  ['PF', 2],
+  ['AF', 4],
+  ['ZF', 6],
+  ['SF', 7],
+  ['OF', 11],
+] as const;
+
 export type FlagName = 'CF' | 'OF' | 'ZF' | 'SF' | 'PF' | 'AF';
 
 /**
@@ -199,6 +208,29 @@ export class FlagEmitter extends ArithmeticEmitter {
         return this.eqz(this.and(ones, this.i64(1)));
       }
     }
+  }
+
+  /** The status flags as RFLAGS has them, i32. */
+  statusImage(): Value {
+    let image = this.flag('CF');
+    for (const [name, bit] of STATUS_BITS) {
+      image = this.or(image, this.shl(this.flag(name), this.i32(bit)));
+    }
+    return image;
+  }
+
+  /** Sets all status flags to those of the RFLAGS image (i32). */
+  setFlagsOf(image: Value): void {
+    const bit = (number: number): Value =>
+      this.widen(this.and(this.shrU(image, this.i32(number)), this.i32(1)));
+    const [cf, pf, af, zf, sf, of] = [bit(0), bit(2), bit(4), bit(6), bit(7), bit(11)];
+    // Result 0 (even parity) if ZF, else 1 (odd parity); sign and parity are put right.
+    const result = this.xor(zf, this.i64(1));
+    const parity = this.shl(this.xor(pf, zf), this.i64(8));
+    const auxiliary = this.or(this.shl(af, this.i64(4)), parity);
+    const adjust = this.or(auxiliary, this.shl(sf, this.i64(63)));
+    const overflow = this.shl(this.xor(cf, of), this.i64(62));
+    this.setFlagWords(result, this.or(this.shl(cf, this.i64(63)), overflow), adjust);
   }
 
   #overflowWord(): Value {

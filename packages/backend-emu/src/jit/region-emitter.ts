@@ -34,6 +34,8 @@ function refuse(): never {
 /** No function of the core module can be called from a region. */
 const NO_CORE = new Proxy({} as CoreFunctions, { get: refuse });
 const NONE = L.ZERO;
+/** OF, SF, ZF, AF, PF and CF. */
+const ALL_STATUS = 0x8d5;
 
 export class RegionEmitter extends Emitter {
   readonly #linear: (Value | undefined)[] = [];
@@ -247,6 +249,21 @@ export class RegionEmitter extends Emitter {
     const carries = this.carries();
     const { result, adjust } = this.zeroWords(zf, sf, pf);
     this.setFlagWords(result, carries, adjust);
+  }
+
+  override eflags(): Value {
+    return this.or(this.state32(L.EFLAGS), this.statusImage());
+  }
+
+  override setStatus(image: Value, mask: number): void {
+    const kept = ALL_STATUS & ~mask;
+    const old = kept === 0 ? this.i32(0) : this.and(this.statusImage(), this.i32(kept));
+    this.setFlagsOf(this.or(this.and(image, this.i32(mask)), old));
+  }
+
+  override rarely(condition: Value): Value {
+    this.if(condition, () => this.exits.interpret());
+    return this.i32(0);
   }
 
   override flag(name: FlagName): Value {

@@ -87,5 +87,5 @@ define('POPCNT', { access: 'w' }, (x) => {
   x.setOperand(0, result);
   // ZF from the source; all other flags are cleared: a result with even parity is fixed up.
   x.flagsOfLogic(x.i64(0));
-  x.code.callVoid(x.core.setStatus, x.shl(x.eqz(value), x.i32(6)), x.i32(0x8d5));
+  x.setStatus(x.shl(x.eqz(value), x.i32(6)), 0x8d5);
 });

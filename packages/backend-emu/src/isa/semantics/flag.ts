@@ -69,7 +69,7 @@ for (const [name, on] of [
 define('PUSHF', { modal: true, hot: true }, (x) => {
   if (!x.legacy) {
     // RF and VM are pushed as zero.
-    const image = x.and(x.code.call(x.core.eflags, 'i32'), x.i32(~((1 << 16) | VM)));
+    const image = x.and(x.eflags(), x.i32(~((1 << 16) | VM)));
     x.push(x.widen(image));
     return;
   }
@@ -87,7 +87,7 @@ define('POPF', { modal: true, hot: true }, (x) => {
   const enables = x.ne(x.and(x.wrap(image), x.i32(IF)), x.i32(0));
   const admits = x.and(enables, x.state32(L.INTERRUPT_PENDING));
   const modes = x.or(x.state32(L.CPL), x.and(flags, x.i32(TF | VM)));
-  const slow = x.or(x.or(changed, admits), modes);
+  const slow = x.rarely(x.or(x.or(changed, admits), modes));
   if (x.legacy) {
     // In virtual-8086 mode the privilege is checked before the pointer moves.
     const guarded = x.and(flags, x.i32(VM | IOPL));
@@ -103,7 +103,7 @@ define('POPF', { modal: true, hot: true }, (x) => {
       const keep = x.and(flags, x.i32(~(DF | IF)));
       const take = x.and(x.wrap(image), x.i32(DF | IF));
       x.setState32(L.EFLAGS, x.or(keep, take));
-      x.code.callVoid(x.core.setStatus, x.wrap(image), x.i32(STATUS));
+      x.setStatus(x.wrap(image), STATUS);
     },
   );
 });

@@ -14,7 +14,7 @@ const BOUND_RANGE = 5;
 /** SF, ZF and PF of AL; `bits` are CF and AF as an image. */
 function setDecimalFlags(x: Emitter, al: Value, bits: Value): void {
   x.flagsOfLogic(x.signExtend(al, 8));
-  x.code.callVoid(x.core.setStatus, bits, x.i32(CF | AF));
+  x.setStatus(bits, CF | AF);
 }
 
 /** Whether the low digit of AL has to be adjusted. */

@@ -69,11 +69,11 @@ define('XLAT', { string: true, modal: true }, (x) => {
 });
 
 define('LAHF', {}, (x) => {
-  const flags = x.code.call(x.core.eflags, 'i32');
+  const flags = x.eflags();
   x.code.store('i32.store8', x.cpu, flags, L.GPR + 1);
 });
 
 define('SAHF', {}, (x) => {
   const image = x.stateAs('i32.load8_u', L.GPR + 1);
-  x.code.callVoid(x.core.setStatus, image, x.i32(0xd5));
+  x.setStatus(image, 0xd5);
 });

@@ -202,7 +202,7 @@ for (const name of ['PCMPESTRM', 'PCMPESTRI', 'PCMPISTRM', 'PCMPISTRI']) {
     ]);
     if (mask) x.code.store('v128.store', x.cpu, x.stateAs('v128.load', SLOW_RESULT), L.XMM);
     else x.setGpr(1, x.systemResult(0), 32);
-    x.code.callVoid(x.core.setStatus, x.wrap(x.systemResult(1)), x.i32(0x8d5));
+    x.setStatus(x.wrap(x.systemResult(1)), 0x8d5);
   });
 }
 

@@ -135,7 +135,7 @@ for (const name of ['FCOMI', 'FCOMIP', 'FUCOMI', 'FUCOMIP']) {
     const carry = x.and(relation, x.i32(1));
     const zero = x.shl(x.and(relation, x.i32(2)), x.i32(5));
     const parity = x.shl(x.eq(relation, x.i32(3)), x.i32(2));
-    x.code.callVoid(x.core.setStatus, x.or(x.or(carry, zero), parity), x.i32(0x8d5));
+    x.setStatus(x.or(x.or(carry, zero), parity), 0x8d5);
   });
 }
 
