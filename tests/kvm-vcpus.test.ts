@@ -1,6 +1,7 @@
 // Several vCPUs on KVM, each but the first in a Worker: the same exits as when they take turns,
 // all of a VM's life, and its end in every way.
 import { readdirSync, readFileSync } from 'node:fs';
+import { emulatedAssist } from '@cloister/backend-emu';
 import { addonSys, kick, kvm, kvmBackend, type Sys } from '@cloister/backend-kvm';
 import { makeVm } from '@cloister/backend-kvm/testing';
 import { copyExit, createVm, type VmExit } from '@cloister/core';
@@ -71,6 +72,14 @@ describe.skipIf(!probe.available)(`several vCPUs on KVM ${probe.reason ?? ''}`, 
     expect(report.programs.map(({ program, verdict }) => [program, verdict])).toEqual(
       programs.map(({ name }) => [name, 'passed']),
     );
+  });
+
+  test('with the assist on, too', async () => {
+    const programs = CORPUS.filter(({ cpus = 1 }) => cpus > 1);
+    const make = () => kvmBackend();
+    const subject = { name: 'Workers, assist on', make, assist: emulatedAssist };
+    const report = await runBackendKit({ ...subject, programs });
+    expect(report.programs.map(({ verdict }) => verdict)).toEqual(programs.map(() => 'passed'));
   });
 
   test.each([2, 4])('%i CPUs exit as they do when they take turns', async (cpus) => {
@@ -214,5 +223,5 @@ describe.skipIf(!probe.available)(`several vCPUs on KVM ${probe.reason ?? ''}`, 
     const before = inUse();
     for (let i = 0; i < (full ? 300 : 8); i++) await round();
     expect(inUse()).toEqual(before);
-  });
+  }, 1_800_000);
 });

@@ -145,6 +145,11 @@ describe.skipIf(!probe.available)(`kicks from another thread ${probe.reason ?? '
     await ended;
     kick(sys, handle);
     expect(Atomics.load(words, 1)).toBe(0);
+    // Its timer goes with the next VM.
+    const timers = () => readFileSync('/proc/self/timers', 'utf8').match(/^signal: 42\//gm) ?? [];
+    const left = timers().length;
+    await (await makeVm()).dispose();
+    if (left > 0) expect(timers().length).toBe(left - 1);
     // As if the number had become another thread's.
     for (const tid of readdirSync('/proc/self/task').map(Number)) {
       Atomics.store(words, 1, tid);

@@ -7,6 +7,24 @@ import { root } from './lib/workspace.mjs';
 
 const GUEST = 'real-mode.bin';
 const PRINTS = 'real mode, drive 80';
+const SMP_GUEST = 'smp-image.js';
+/** A guest whose second CPU, in a Worker of its own, ends the VM. */
+const SMP_MONITOR = `
+import { kvm } from '@cloister/backend-kvm';
+import { createVm } from '@cloister/core';
+import { boot, flat } from '@cloister/core/boot';
+import { debugExit } from '@cloister/core/devices';
+import { smpImage } from './${SMP_GUEST}';
+
+// mov al, 0x10; out 0xf4, al; jmp to itself
+const image = smpImage([0xb0, 0x10, 0xe6, 0xf4, 0xeb, 0xfe]);
+const vm = await createVm({ memory: '1M', cpus: 2 })
+  .use(kvm(), debugExit(), boot(flat({ image })))
+  .build();
+const { reason } = await vm.run();
+console.log(reason);
+await vm.dispose();
+`;
 const OTHER_NODES = [
   { version: '22', flags: [] },
   { version: '24', flags: [] },
@@ -60,6 +78,8 @@ export function tryKvm(directory, run, fail) {
   }
   writeFileSync(join(directory, 'kvm.js'), monitor());
   copyFileSync(join(root, 'examples/guests', GUEST), join(directory, GUEST));
+  writeFileSync(join(directory, 'kvm-smp.js'), SMP_MONITOR);
+  copyFileSync(join(root, 'tests/lib', SMP_GUEST), join(directory, SMP_GUEST));
   const others = OTHER_NODES.map(({ version, flags }) => ({
     node: nodeOf(version, directory, run),
     flags,
@@ -67,9 +87,12 @@ export function tryKvm(directory, run, fail) {
   for (const { node, flags } of [{ node: process.execPath, flags: [] }, ...others]) {
     if (node === undefined) continue;
     const version = run('which Node', node, ['--version'], { cwd: directory, quiet: true });
-    const title = `the monitor runs a guest on KVM, Node ${[version?.trim(), ...flags].join(' ')}`;
-    const args = [...flags, 'kvm.js', GUEST];
-    const output = run(title, node, args, { cwd: directory, quiet: true });
-    if (output !== undefined && !output.includes(PRINTS)) fail(title);
+    const on = `on KVM, Node ${[version?.trim(), ...flags].join(' ')}`;
+    const expectOutput = (title, args, text) => {
+      const output = run(title, node, [...flags, ...args], { cwd: directory, quiet: true });
+      if (output !== undefined && !output.includes(text)) fail(title);
+    };
+    expectOutput(`the monitor runs a guest ${on}`, ['kvm.js', GUEST], PRINTS);
+    expectOutput(`a guest's second CPU runs in a Worker ${on}`, ['kvm-smp.js'], 'debug-exit');
   }
 }

@@ -17,10 +17,10 @@ const FIRST = [
 ];
 const OTHERS = [0xe6, 0x81, 0x66, 0xff, 0x06, 0x04, 0x60, 0xeb, 0xf9];
 
-/** Loaded at 0x7c00. */
-export function smpImage() {
-  const image = new Uint8Array(0x410);
+/** Loaded at 0x7c00; the other CPUs execute `others`. */
+export function smpImage(others = OTHERS) {
+  const image = new Uint8Array(0x420);
   image.set(FIRST);
-  image.set(OTHERS, 0x400);
+  image.set(others, 0x400);
   return image;
 }

@@ -21,6 +21,7 @@ import {
 } from './abi/linux.js';
 import { StructView } from './abi/struct.js';
 import { SIGNAL_MASK } from './abi/structs.js';
+import { deleteStaleTimers } from './stale-timers.js';
 import { checked, ioctl, type Sys } from './sys/sys.js';
 
 /** A real-time signal that neither Node, glibc nor musl uses. */
@@ -64,6 +65,7 @@ export class ThreadSignals {
     this.pid = checked('getpid', sys.syscall(NR.getpid));
     this.tid = checked('gettid', sys.syscall(NR.gettid));
     ignoreOutside(sys);
+    deleteStaleTimers(sys, KICK_SIGNAL);
     const old = new BigUint64Array(1);
     const block = sys.syscall(NR.rt_sigprocmask, SIG_BLOCK, this.set, bytesOf(old), SIGSET_BYTES);
     checked('cannot block the signal of kicks', block);

@@ -2,12 +2,13 @@
  * vCPUs with threads of their own, on the scripted kernel: the threads' loop runs where the test
  * says so, in place of a Worker.
  */
-import type { VmExit } from '@cloister/core';
+import type { InstructionAssist, VmExit } from '@cloister/core';
 import { copyExit } from '@cloister/core';
 import { selectCpu } from '@cloister/core/cpu';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { EXIT, MP } from './abi/constants.js';
+import { EXIT, INTERNAL_ERROR, MP } from './abi/constants.js';
 import { ERRNO, NR } from './abi/linux.js';
+import { EXIT_INTERNAL } from './abi/structs.js';
 import { KvmHost } from './host.js';
 import { FakeSys, hostClock, interrupted, io, leave, MIB, RANDOM, ram } from './testing/index.js';
 import { ThreadSignals } from './thread-signals.js';
@@ -38,7 +39,7 @@ function startThread(data: VcpuWorkerData) {
   };
 }
 
-async function make(cpus: number) {
+async function make(cpus: number, assist?: InstructionAssist) {
   const host = KvmHost.require(sys);
   const made = new KvmVm(
     host,
@@ -49,6 +50,7 @@ async function make(cpus: number) {
       random: RANDOM,
       extensions: [],
       intercept: new Set(),
+      ...(assist && { assist }),
     },
     { cpu: selectCpu(), irqchip: 'split', dirtyRing: 0, startThread },
   );
@@ -233,6 +235,44 @@ describe('threads', () => {
     vm.park!(() => {});
     expect(run().exits).toMatchObject([{ code: 'vcpu-thread' }]);
   });
+});
+
+test('no other vCPU executes while one is assisted, whichever it is; then they go on', async () => {
+  await vm.dispose();
+  loops = [];
+  ended = 0;
+  const seen: [number, number][] = [];
+  const assist: InstructionAssist = {
+    name: 'scripted',
+    open: ({ memorySize }) => ({
+      memory: new Uint8Array(memorySize),
+      msrs: [],
+      addSlot: () => {},
+      removeSlot: () => {},
+      step(index) {
+        // Of the third CPU, which has a thread of its own.
+        seen.push([index, loops[1]!.words[WORD.STATE]!]);
+        return 'done';
+      },
+    }),
+  };
+  vm = await make(3, assist);
+  wakeAll();
+  const failure = leave(EXIT.INTERNAL_ERROR, EXIT_INTERNAL, {
+    suberror: INTERNAL_ERROR.EMULATION,
+  });
+  sys.script.push(failure, (page, kernel) => {
+    expect(loops[1]!.words[WORD.STATE]).toBe(STATE.GO);
+    kernel.script.unshift(failure);
+    second();
+    return interrupted('other')(page, kernel);
+  });
+  expect(run().end).toBe('slice');
+  expect(seen).toEqual([
+    [0, STATE.PARKED],
+    [1, STATE.PARKED],
+  ]);
+  expect(loops.map(({ words }) => words[WORD.STATE])).toEqual([STATE.GO, STATE.GO]);
 });
 
 test('while all are halted none is in its thread; each halt is told once', () => {
