@@ -6,7 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { VmmError } from '@cloister/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { VSOCK_WINDOW, type VsockEvent, type VsockHost } from '../vsock/vsock-host.js';
+import {
+  VSOCK_CONNECTIONS,
+  VSOCK_WINDOW,
+  type VsockEvent,
+  type VsockHost,
+} from '../vsock/vsock-host.js';
 import { unixVsock } from './unix-vsock.js';
 
 let directory: string;
@@ -132,6 +137,34 @@ describe('unixVsock', () => {
     host.end(4);
     expect(await next('end')).toEqual({ kind: 'end', id: 4 });
     host.close(4);
+    server.close();
+  });
+
+  it('forgets sockets that were refused, or that both ends have left', async () => {
+    const { host, next } = await rig();
+    let id = 0;
+    const refused = async () => {
+      id += 2;
+      host.connect(id, 52);
+      await next('closed');
+      // By the time that the guest has been told, the socket is over.
+      for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setImmediate(resolve));
+      host.close(id);
+    };
+    for (let i = 0; i < VSOCK_CONNECTIONS; i++) await refused();
+    const server = createServer((socket) => socket.end());
+    await new Promise<void>((resolve) => server.listen(join(directory, 'vsock.sock_52'), resolve));
+    for (let i = 0; i < 20; i++) {
+      id += 2;
+      host.connect(id, 52);
+      await next('connected');
+      host.grant(id, VSOCK_WINDOW);
+      host.end(id);
+      await next('end');
+      // Time enough for the socket to be over.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      host.close(id);
+    }
     server.close();
   });
 

@@ -137,6 +137,8 @@ class UnixVsock implements VsockHost {
     link.over = true;
     this.links.delete(id);
     const { socket } = link;
+    // One that is closed says so no more.
+    if (socket.closed) return;
     // What is still in its buffer goes out, as long as the other end takes it.
     this.others.add(socket);
     socket.once('close', () => this.others.delete(socket));

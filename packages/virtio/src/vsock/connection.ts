@@ -16,6 +16,8 @@ export interface Outgoing {
 
 /** How much of the guest's window may be used before it is told that it is free again. */
 const UPDATE_AFTER = VSOCK_WINDOW / 4;
+/** Pieces of the host's data are joined up to so many bytes. */
+const JOINED_MAX = 1024;
 const NO_DATA = new Uint8Array(0);
 
 export class Connection {
@@ -92,7 +94,11 @@ export class Connection {
   /** Keeps data of the host's until the guest takes it; false beyond what was granted. */
   keep(data: Uint8Array): boolean {
     if (this.bytesWaiting + data.length > VSOCK_WINDOW) return false;
-    if (data.length > 0) this.waiting.push(data.slice());
+    const last = this.waiting.at(-1);
+    // Short pieces are joined: each by itself takes more memory than it has bytes.
+    if (last !== undefined && last.length + data.length <= JOINED_MAX) {
+      this.waiting.splice(-1, 1, joined(last, data));
+    } else if (data.length > 0) this.waiting.push(data.slice());
     this.bytesWaiting += data.length;
     return true;
   }
@@ -146,4 +152,11 @@ export class Connection {
     this.bytesWaiting -= data.length;
     return data;
   }
+}
+
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(first.length + second.length);
+  bytes.set(first);
+  bytes.set(second, first.length);
+  return bytes;
 }

@@ -52,6 +52,8 @@ interface Refusal {
 
 interface State {
   nextPort: number;
+  /** Number of the guest's last connection. */
+  lastId: number;
   refusals: Refusal[];
   /** There are connections, or the guest has not yet been told that they are gone. */
   resetDue: boolean;
@@ -68,6 +70,7 @@ class Vsock implements VirtioModel<State> {
   readonly config = new Uint8Array(8);
   readonly state: state.Field<State> = state.record<State>({
     nextPort: state.u32,
+    lastId: state.int(0, Number.MAX_SAFE_INTEGER),
     refusals: state.listUpTo(
       state.record<Refusal>({ guestPort: state.u32, hostPort: state.u32, type: state.u16 }),
       // Each connection that the host breaks is one more.
@@ -152,10 +155,8 @@ class Vsock implements VirtioModel<State> {
       this.refuse({ guestPort, hostPort, type });
       return;
     }
-    // Never used before, not even before a reset: time has gone on.
-    let id = this.idOfNow;
-    while (this.byId.has(id)) id += 2;
-    const connection = this.add(new Connection(id, guestPort, hostPort));
+    this.s.lastId = Math.max(this.s.lastId + 2, this.idOfNow);
+    const connection = this.add(new Connection(this.s.lastId, guestPort, hostPort));
     connection.credit(header);
     this.ports.host.connect(connection.id, hostPort);
   }
@@ -372,10 +373,13 @@ class Vsock implements VirtioModel<State> {
     this.byId.clear();
     this.byPorts.clear();
     this.ready.clear();
-    this.ports.host.reset(this.idOfNow);
+    this.ports.host.reset(Math.max(this.s.lastId, this.idOfNow));
   }
 
-  /** An even number that grows with virtual time: half a microsecond each. */
+  /**
+   * An even number that grows with virtual time, half a microsecond each: with it as their least,
+   * numbers of connections were never used before, not even before the VM was saved.
+   */
   private get idOfNow(): number {
     return 2 * Math.floor(this.ports.clock.now() / 1024);
   }
@@ -400,7 +404,7 @@ class Vsock implements VirtioModel<State> {
   reset(): void {
     this.running = false;
     this.stalled = false;
-    this.s = fresh();
+    this.s = { ...fresh(), lastId: this.s.lastId };
     this.timer?.cancel();
     this.timer = null;
     this.dropAll();
@@ -417,9 +421,11 @@ class Vsock implements VirtioModel<State> {
 
   load(saved: State): void {
     this.reset();
-    this.s = { ...saved };
+    // The guest's numbers are even, whatever a damaged record says.
+    this.s = { ...saved, lastId: 2 * Math.floor(saved.lastId / 2) };
     this.running = this.port!.running;
-    if (saved.resetDue || saved.refusals.length > 0) this.later();
+    // Its packets may have been waiting.
+    if (this.running) this.later();
   }
 
   dispose(): Promise<void> {
@@ -434,7 +440,7 @@ function isHosts({ id }: Connection): boolean {
 }
 
 function fresh(): State {
-  return { nextPort: HOST_PORT_FIRST, refusals: [], resetDue: false };
+  return { nextPort: HOST_PORT_FIRST, lastId: 0, refusals: [], resetDue: false };
 }
 
 function keyOf(guestPort: number, hostPort: number): string {
