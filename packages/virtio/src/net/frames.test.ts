@@ -41,6 +41,8 @@ it('a stream gives its frames, wherever it is cut', () => {
       }
       expect(found).toEqual(list.map((each) => [...each]));
     }),
+    // The last frame is empty.
+    { examples: [[[new Uint8Array(0), new Uint8Array(2), new Uint8Array(0)], [1]]] },
   );
 });
 

@@ -112,22 +112,23 @@ export class FrameAssembler {
       if (this.frame !== null) at += this.continueFrame(this.frame, piece.subarray(at), batches);
       else if (this.headFilled > 0 || at + LENGTH_SIZE > piece.length) {
         this.head[this.headFilled++] = piece[at++]!;
-        if (this.headFilled === LENGTH_SIZE) this.begin(this.head);
+        if (this.headFilled === LENGTH_SIZE) this.begin(this.head, batches);
       } else {
         const end = wholeFrames(piece, at);
         if (end > at) batches.push(piece.subarray(at, end));
-        else this.begin(piece.subarray(at, at + LENGTH_SIZE));
+        else this.begin(piece.subarray(at, at + LENGTH_SIZE), batches);
         at = end > at ? end : at + LENGTH_SIZE;
       }
     }
     return batches;
   }
 
-  private begin(head: Uint8Array): void {
-    this.frame = new Uint8Array(LENGTH_SIZE + checkedLength(head, 0));
-    this.frame.set(head);
-    this.filled = LENGTH_SIZE;
+  private begin(head: Uint8Array, batches: Uint8Array[]): void {
+    const frame = new Uint8Array(LENGTH_SIZE + checkedLength(head, 0));
+    this.frame = frame;
+    this.filled = 0;
     this.headFilled = 0;
+    this.continueFrame(frame, head, batches);
   }
 
   /** Takes what belongs to the frame; says how much that was. */

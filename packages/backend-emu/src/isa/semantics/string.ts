@@ -287,8 +287,9 @@ function comparison(x: Emitter, step: () => void): void {
 
 define('CMPS', PLAIN, (x) =>
   comparison(x, () => {
-    const a = x.load(sourceAddress(x), x.size);
+    // The target's fault comes first where both have one, as on processors.
     const b = x.load(targetAddress(x, false), x.size);
+    const a = x.load(sourceAddress(x), x.size);
     compareOne(x, a, b);
     single(x, [RSI, RDI]);
   }),
