@@ -13,7 +13,8 @@ import { type TestMachine, testMachine } from './test-machine.js';
 const FULL = process.env.CLOISTER_FULL === '1';
 /** Programs to try. */
 const FUSED_RUNS = FULL ? 5000 : 150;
-const RUNS = FULL ? 20_000 : 60;
+const RUNS = FULL ? 13_000 : 60;
+const LIMIT_MS = FULL ? 3_600_000 : 30_000;
 const CODE = 0x1000;
 const DATA = 0x8000;
 const STACK = 0x9800;
@@ -185,23 +186,27 @@ function outcome(machine: TestMachine, count: number, slice: number): unknown {
 }
 
 describe('fused blocks', () => {
-  it('end as single instructions do, at any instruction', () => {
-    const whole = testMachine();
-    const single = testMachine(undefined, false);
-    const program = fc.array(instruction, { minLength: 1, maxLength: 40 });
-    const slices = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 8 });
-    fc.assert(
-      fc.property(program, fc.integer(), slices, (lines, seed, lengths) => {
-        start(whole, lines.flat(), seed);
-        start(single, lines.flat(), seed);
-        for (const length of lengths) {
-          const expected = outcome(single, length, 1);
-          expect(outcome(whole, length, length)).toEqual(expected);
-        }
-      }),
-      { numRuns: FUSED_RUNS },
-    );
-  });
+  it(
+    'end as single instructions do, at any instruction',
+    () => {
+      const whole = testMachine();
+      const single = testMachine(undefined, false);
+      const program = fc.array(instruction, { minLength: 1, maxLength: 40 });
+      const slices = fc.array(fc.integer({ min: 1, max: 30 }), { maxLength: 8 });
+      fc.assert(
+        fc.property(program, fc.integer(), slices, (lines, seed, lengths) => {
+          start(whole, lines.flat(), seed);
+          start(single, lines.flat(), seed);
+          for (const length of lengths) {
+            const expected = outcome(single, length, 1);
+            expect(outcome(whole, length, length)).toEqual(expected);
+          }
+        }),
+        { numRuns: FUSED_RUNS },
+      );
+    },
+    LIMIT_MS,
+  );
 });
 
 describe('translated code', () => {
@@ -219,26 +224,34 @@ describe('translated code', () => {
 
   const slices = (max: number) => fc.array(fc.integer({ min: 1, max }), { maxLength: 8 });
 
-  it('ends as the interpreter does, at any instruction', () => {
-    const program = fc.array(instruction, { minLength: 1, maxLength: 40 });
-    fc.assert(
-      fc.property(program, fc.integer(), slices(30), (lines, seed, lengths) => {
-        compare(lines.flat(), seed, lengths);
-      }),
-      { numRuns: RUNS },
-    );
-  });
+  it(
+    'ends as the interpreter does, at any instruction',
+    () => {
+      const program = fc.array(instruction, { minLength: 1, maxLength: 40 });
+      fc.assert(
+        fc.property(program, fc.integer(), slices(30), (lines, seed, lengths) => {
+          compare(lines.flat(), seed, lengths);
+        }),
+        { numRuns: RUNS },
+      );
+    },
+    LIMIT_MS,
+  );
 
-  it('does so in loops', () => {
-    const before = translated.record.u64(L.REGION_INSTRUCTIONS);
-    fc.assert(
-      fc.property(loopBody, fc.integer(), slices(400), (lines, seed, lengths) => {
-        const body = lines.flat();
-        compare([...body, ...jumpBack(body.length)], seed, lengths);
-      }),
-      { numRuns: RUNS },
-    );
-    const inRegions = translated.record.u64(L.REGION_INSTRUCTIONS) - before;
-    expect(inRegions).toBeGreaterThan(BigInt(RUNS) * 100n);
-  });
+  it(
+    'does so in loops',
+    () => {
+      const before = translated.record.u64(L.REGION_INSTRUCTIONS);
+      fc.assert(
+        fc.property(loopBody, fc.integer(), slices(400), (lines, seed, lengths) => {
+          const body = lines.flat();
+          compare([...body, ...jumpBack(body.length)], seed, lengths);
+        }),
+        { numRuns: RUNS },
+      );
+      const inRegions = translated.record.u64(L.REGION_INSTRUCTIONS) - before;
+      expect(inRegions).toBeGreaterThan(BigInt(RUNS) * 100n);
+    },
+    LIMIT_MS,
+  );
 });

@@ -26,6 +26,8 @@ const INTERVAL_MAX = 64_000;
  * what it saves to pay for translating, compiling and optimising it.
  */
 const HOT = 60;
+/** A page overwritten more often is, under stress, translated at one time in as many. */
+const OFTEN = 64;
 /** Instructions of a region; fewer where it holds what is never executed. */
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
@@ -115,7 +117,9 @@ export class Translator implements BlockTranslator, Sampler {
     if (this.options.mode !== 'stress') return target;
     const block = this.opCache.blockOf(target);
     if (block === undefined || block.target !== block.record) return target;
-    if (!this.refused.has(block)) this.translate(block);
+    const times = this.overwritten.get((block.key >>> 0) - block.start) ?? 0;
+    const due = times < OFTEN || times % OFTEN === 0;
+    if (due && !this.refused.has(block)) this.translate(block);
     return block.target;
   }
 
