@@ -13,7 +13,7 @@ import { eventFd, signalEventFd } from './event-fds.js';
 import { eventLoopFd } from './event-loop-fd.js';
 import { checked, type Sys } from './sys/sys.js';
 import { WATCH, WATCH_WORD, type WatchWorkerData } from './watch-words.js';
-import { workerUrl } from './worker-url.js';
+import { workerFlags, workerUrl } from './worker-url.js';
 
 /** Runs that lasted until their deadline before the thread is started. */
 const BUSY_RUNS = 10;
@@ -108,7 +108,11 @@ export class EventWatch {
       tid: sys.syscall(NR.gettid),
     };
     Atomics.store(this.words, WATCH_WORD.STATE, WATCH.OFF);
-    const worker = new Worker(workerUrl('watch-worker'), { name: 'cloister-watch', workerData });
+    const worker = new Worker(workerUrl('watch-worker'), {
+      name: 'cloister-watch',
+      workerData,
+      execArgv: workerFlags(),
+    });
     worker.unref();
     // Without it the event loop still has its turn every 10 ms.
     worker.on('error', () => {});

@@ -8,7 +8,7 @@ import { ERRNO, NR } from './abi/linux.js';
 import type { Sys } from './sys/sys.js';
 import { KICK_SIGNAL } from './thread-signals.js';
 import { type Bell, MAILBOX_BYTES, STATE, type VcpuWorkerData, WORD } from './vcpu-mailbox.js';
-import { workerUrl } from './worker-url.js';
+import { workerFlags, workerUrl } from './worker-url.js';
 
 /** Between two looks whether a thread that does not answer still exists. */
 const PATIENCE_MS = 100;
@@ -180,7 +180,11 @@ export class VcpuThread {
 
 /** A Worker of Node's. */
 export function startVcpuWorker(data: VcpuWorkerData): VcpuRunner {
-  const worker = new Worker(workerUrl('vcpu-worker'), { name: 'cloister-vcpu', workerData: data });
+  const worker = new Worker(workerUrl('vcpu-worker'), {
+    name: 'cloister-vcpu',
+    workerData: data,
+    execArgv: workerFlags(),
+  });
   worker.unref();
   let over = false;
   const gone = new Promise<void>((resolve) => {
