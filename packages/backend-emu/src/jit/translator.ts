@@ -27,7 +27,7 @@ const INTERVAL_MAX = 64_000;
  */
 const HOT = 60;
 /** A page overwritten more often is, under stress, translated at one time in as many. */
-const OFTEN = 64;
+const OFTEN = 4096;
 /** Instructions of a region; fewer where it holds what is never executed. */
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
