@@ -37,6 +37,8 @@ export class HostLine {
   /** Cost of what went on, and was not told yet. */
   private untold = 0;
   private isOpen = false;
+  /** Whether the backend has a network. */
+  private isUp = true;
 
   constructor(
     name: string,
@@ -60,7 +62,7 @@ export class HostLine {
       receive: (batch) => !this.isOpen || this.frames.push(batch, 'given'),
       onRoom: (listener) => this.frames.onRoom(() => this.isOpen && listener()),
       sent: (bytes) => this.wentOn(bytes),
-      setLink: (up) => void (this.isOpen && this.link.push(Uint8Array.of(up ? 1 : 0))),
+      setLink: (up) => this.setLink(up),
     };
     await backend.open(port);
   }
@@ -78,13 +80,19 @@ export class HostLine {
 
   /**
    * A state was taken over in which batches were at the backend of then: they went on, or are lost
-   * as frames may be. In a replay the recording says so.
+   * as frames may be. The link is that of this backend, whatever was saved. In a replay the
+   * recording says so.
    */
   restored(cost: number): void {
     const { input, clock } = this.options;
     this.outgoing.length = 0;
     this.untold = 0;
-    if (cost > 0 && !input.replaying) clock.at(clock.now(), () => this.tell(cost));
+    if (input.replaying) return;
+    // Later: what waits for the guest is taken over after the devices.
+    clock.at(clock.now(), () => {
+      if (cost > 0) this.tell(cost);
+      this.setLink(this.isUp);
+    });
   }
 
   async close(): Promise<void> {
@@ -108,6 +116,12 @@ export class HostLine {
     if (this.untold < TELL_AT) return;
     this.tell(this.untold);
     this.untold = 0;
+  }
+
+  private setLink(up: boolean): void {
+    if (!this.isOpen) return;
+    this.isUp = up;
+    this.link.push(Uint8Array.of(up ? 1 : 0));
   }
 
   private tell(cost: number): void {

@@ -1,11 +1,11 @@
 // passt from the system's package: an answer over its socket, its end with ours, and what is said
 // when it cannot be started. (What a guest does with it is in tests/net.test.ts.)
-import { spawnSync } from 'node:child_process';
+import { ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { NetPort } from '../net/backend.js';
 import { batchOf, framesOf } from '../net/frames.js';
 import { passt } from './passt.js';
@@ -102,4 +102,18 @@ it('says that a program is not installed', async () => {
   await expect(failure).rejects.toMatchObject({ code: 'unavailable' });
   await expect(failure).rejects.toThrow('is not installed');
   await backend.close();
+});
+
+it('says that no process can be started, and ends none of its host’s', async () => {
+  const prototype = ChildProcess.prototype as unknown as { spawn(): number };
+  // As Node does without a descriptor left: there are no pipes, and the error comes later.
+  const spawning = vi.spyOn(prototype, 'spawn').mockImplementationOnce(function (this: unknown) {
+    const error = Object.assign(new Error('spawn passt EMFILE'), { code: 'EMFILE' });
+    process.nextTick(() => (this as ChildProcess).emit('error', error));
+    return -24;
+  });
+  const backend = passt();
+  await expect(backend.open(new Port())).rejects.toMatchObject({ code: 'unavailable' });
+  await backend.close();
+  spawning.mockRestore();
 });

@@ -96,11 +96,12 @@ class Passt implements NetBackend {
     const child = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'] });
     this.child = child;
     process.on('exit', this.endWithProcess);
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.output = (this.output + text).slice(-OUTPUT_MAX);
-    });
     child.on('error', (error) => {
       this.ended ??= startError(program, error);
+    });
+    // Where no descriptor is left there is no pipe either.
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.output = (this.output + text).slice(-OUTPUT_MAX);
     });
     child.on('close', (status) => {
       this.ended ??= endError(program, status, this.output);
