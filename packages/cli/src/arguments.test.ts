@@ -73,7 +73,7 @@ describe('run', () => {
       '--save-at 1000 --restore t --flat-mode real --load-address 0x7c00 --plugin a --plugin ./b ' +
       '--disk d --disk /e,ro,serial=S1 --rng --virtio pci ' +
       '--disk f,overlay=g,queues=4,bps=10M,iops=500,latency=0 ' +
-      '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,tcp=8080:80,' +
+      '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,bps=10M,tcp=8080:80,' +
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio --vsock s,cid=7 --share d:ro ' +
       '--share /e,tag=home --protect sev --policy 0x1 ' +
@@ -117,6 +117,7 @@ describe('run', () => {
           tap: undefined,
           mac: Uint8Array.of(0x52, 0x54, 0, 1, 2, 3),
           mtu: 1400,
+          bps: 10 << 20,
           tcp: ['8080:80', '127.0.0.1/22'],
           udp: ['5000-5002'],
           pcap: '/here/p',
@@ -126,6 +127,7 @@ describe('run', () => {
           tap: 'tap0',
           mac: undefined,
           mtu: undefined,
+          bps: undefined,
           tcp: [],
           udp: [],
           pcap: undefined,
@@ -178,14 +180,15 @@ test.each([
   [['--disk', 'a,overlay=a'], '--disk: /here/a is written to, and used a second time'],
   [['--net', 'slirp'], '--net: "slirp" is not passt, tap=NAME or none'],
   [['--net', 'tap'], '--net: "tap" is not passt, tap=NAME or none'],
-  [['--net', 'passt,speed=1'], '--net: "speed=1" is not mac=MAC, mtu=N, tcp=PORTS'],
+  [['--net', 'passt,speed=1'], '--net: "speed=1" is not mac=MAC, mtu=N, bps=SIZE'],
   [['--net', 'passt,mac=1:2'], '--net: "1:2" is no address of a device'],
   [['--net', 'passt,mtu=67'], '--net: an MTU is from 68 to 65535'],
+  [['--net', 'passt,bps=0'], '--net: "0" is no rate such as 10M'],
   [['--net', 'passt,tcp=80:0'], '--net: "80:0" is not [ADDRESS/]HOST[:GUEST]'],
   [['--net', 'passt,udp=x'], '--net: "x" is not [ADDRESS/]HOST[:GUEST]'],
   [['--net', 'tap=a/b'], '--net: "a/b" is no name of an interface'],
   [['--net', 'tap=t,tcp=80'], '--net: only passt forwards ports'],
-  [['--net', 'none,pcap=f'], '--net: none has no address, MTU or capture'],
+  [['--net', 'none,pcap=f'], '--net: none has no address, MTU, rate or capture'],
   [['--disk', 'a,queues=65'], '--disk: queues "65" is not a number from 1 to 64'],
   [['--disk', 'a,bps=fast'], '--disk: bps "fast" is not a number from 1'],
   [['--disk', 'a,latency=1000001'], 'is not a number from 0 to 1000000'],

@@ -1,14 +1,15 @@
 /**
- * `--net passt|tap=NAME|none[,mac=MAC][,mtu=N][,tcp=PORTS][,udp=PORTS][,pcap=FILE]`: a network
+ * `--net passt|tap=NAME|none[,mac=MAC][,mtu=N][,bps=SIZE][,tcp=PORTS][,udp=PORTS][,pcap=FILE]`: a
+ * network
  * device as a word of the command line, and the same as an object of the configuration.
  */
 import { VmmError } from '@cloister/core';
 import { parseMac } from '@cloister/virtio';
 import type { NamedSource } from './named-source.js';
-import { parseInteger } from './quantity.js';
+import { parseInteger, parseSize } from './quantity.js';
 
 export const NET_HELP =
-  'a network: passt|tap=NAME|none[,mac=MAC][,mtu=N][,pcap=FILE], with passt also ' +
+  'a network: passt|tap=NAME|none[,mac=MAC][,mtu=N][,bps=SIZE][,pcap=FILE], with passt also ' +
   '[,tcp=PORTS][,udp=PORTS]; repeatable';
 
 export interface NetChoice {
@@ -19,6 +20,8 @@ export interface NetChoice {
   readonly mac: Uint8Array | undefined;
   /** Largest payload of a frame; the backend's own unless given. */
   readonly mtu: number | undefined;
+  /** Bytes per second in each direction. */
+  readonly bps: number | undefined;
   /** Ports that passt forwards to the guest: `[ADDRESS/]HOST[:GUEST]`. */
   readonly tcp: readonly string[];
   readonly udp: readonly string[];
@@ -32,14 +35,16 @@ export interface RawNet {
   readonly tap?: string;
   readonly mac?: string;
   readonly mtu?: string | number;
+  readonly bps?: string | number;
   readonly tcp?: readonly string[];
   readonly udp?: readonly string[];
   readonly pcap?: string;
 }
 
 const FORWARD = /^([0-9a-fA-F.:]+\/)?(\d{1,5})(-\d{1,5})?(:\d{1,5}(-\d{1,5})?)?$/;
+const PARTS = 'mac=MAC, mtu=N, bps=SIZE, tcp=PORTS, udp=PORTS or pcap=FILE';
 const PORT_MAX = 65_535;
-const NET_KEYS: ReadonlySet<string> = new Set(['mac', 'mtu', 'pcap']);
+const NET_KEYS: ReadonlySet<string> = new Set(['mac', 'mtu', 'bps', 'pcap']);
 /** IPv4 hosts take packets of 68 bytes; a frame has room for 65535. */
 const [MTU_MIN, MTU_MAX] = [68, 65_535];
 
@@ -57,7 +62,7 @@ export function parseNetWord(word: string): RawNet | string {
     if ((key === 'tcp' || key === 'udp') && value)
       net = { ...net, [key]: [...(net[key] ?? []), value] };
     else if (NET_KEYS.has(key) && value) net = { ...net, [key]: value };
-    else return `${JSON.stringify(part)} is not mac=MAC, mtu=N, tcp=PORTS, udp=PORTS or pcap=FILE`;
+    else return `${JSON.stringify(part)} is not ${PARTS}`;
   }
   return net;
 }
@@ -69,12 +74,13 @@ export function readNet(value: string | RawNet, source: NamedSource): NetChoice 
   if (typeof raw === 'string' || wrong !== undefined) {
     throw new VmmError(source.code, wrong ?? '', { path: source.name });
   }
-  const { backend, tap, mac, mtu, tcp = [], udp = [], pcap } = raw;
+  const { backend, tap, mac, mtu, bps, tcp = [], udp = [], pcap } = raw;
   return {
     backend,
     tap,
     mac: mac === undefined ? undefined : (parseMac(mac) ?? undefined),
     mtu: mtu === undefined ? undefined : parseInteger(mtu),
+    bps: bps === undefined ? undefined : parseSize(bps),
     tcp,
     udp,
     pcap: pcap === undefined ? undefined : source.resolvePath(pcap),
@@ -82,7 +88,7 @@ export function readNet(value: string | RawNet, source: NamedSource): NetChoice 
 }
 
 function problem(raw: RawNet): string | undefined {
-  const { backend, tap, mac, mtu, tcp = [], udp = [], pcap } = raw;
+  const { backend, tap, mac, mtu, bps, tcp = [], udp = [], pcap } = raw;
   const isTap = backend === 'tap';
   if (isTap !== (tap !== undefined)) return 'a TAP, and nothing else, has an interface';
   if (tap !== undefined && !/^[^\s/:]{1,15}$/.test(tap)) {
@@ -93,12 +99,13 @@ function problem(raw: RawNet): string | undefined {
   }
   const size = mtu === undefined ? MTU_MIN : (parseInteger(mtu) ?? 0);
   if (size < MTU_MIN || size > MTU_MAX) return `an MTU is from ${MTU_MIN} to ${MTU_MAX}`;
+  if (bps !== undefined && !parseSize(bps)) return `${JSON.stringify(bps)} is no rate such as 10M`;
   const forwards = [...tcp, ...udp];
   if (backend !== 'passt' && forwards.length > 0) return 'only passt forwards ports';
   const bad = forwards.find((each) => !isForward(each));
   if (bad !== undefined) return `${JSON.stringify(bad)} is not [ADDRESS/]HOST[:GUEST]`;
-  const hasMore = mac !== undefined || mtu !== undefined || pcap !== undefined;
-  return backend === 'none' && hasMore ? 'none has no address, MTU or capture' : undefined;
+  const hasMore = [mac, mtu, bps, pcap].some((each) => each !== undefined);
+  return backend === 'none' && hasMore ? 'none has no address, MTU, rate or capture' : undefined;
 }
 
 function isForward(text: string): boolean {

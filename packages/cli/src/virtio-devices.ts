@@ -84,11 +84,12 @@ function disk(choice: DiskChoice, index: number): VmPlugin {
 }
 
 function net(choice: NetChoice, index: number): VmPlugin {
-  const { tap, mac, mtu, tcp, udp, pcap } = choice;
+  const { tap, mac, mtu, bps, tcp, udp, pcap } = choice;
   const size = mtu === undefined ? {} : { mtu };
   return virtioNet({
     name: `net${index}`,
     ...(mac && { mac }),
+    ...(bps !== undefined && { rateLimit: { bytesPerSecond: bps } }),
     backend: () =>
       tap === undefined
         ? passt({ ...size, tcp, udp })

@@ -241,6 +241,27 @@ describe('a source', () => {
     expect(rooms).toBe(1);
   });
 
+  test('takes what is given or lent as it is, and records a copy of what was lent', async () => {
+    for (const how of ['given', 'lent'] as const) {
+      let source: InputSource;
+      const seen: Uint8Array[] = [];
+      const { vm } = await makeVm({
+        main: [{ op: 'work', count: 10 }, OFF],
+        options: { record: true },
+        with: ({ input }) => {
+          source = input.source('pipe', (data) => void seen.push(data));
+        },
+      });
+      const data = Uint8Array.of(1, 2);
+      source!.push(data, how);
+      await vm.run();
+      expect(seen[0]).toBe(data);
+      const [recorded] = vm.recording().inputs;
+      expect(recorded!.data === data).toBe(how === 'given');
+      expect(recorded!.data).toEqual(data);
+    }
+  });
+
   test('copies what it is given, and reports what its device throws', async () => {
     let source: InputSource;
     const seen: number[] = [];
