@@ -141,7 +141,10 @@ class Console implements VirtioModel<State> {
 
   activate(): void {
     // Without control messages the console is open as soon as the driver is.
-    if (!this.port!.has(CONSOLE_F_MULTIPORT)) this.setOpen(0, true);
+    if (this.port!.has(CONSOLE_F_MULTIPORT)) return;
+    this.setOpen(0, true);
+    // Linux looks at the size when it is told of a change, and not before.
+    if (this.port!.has(CONSOLE_F_SIZE)) this.port!.configChanged();
   }
 
   /** emerg_wr (5.3.4) puts a character out without any queue. */
