@@ -38,10 +38,16 @@ echo "random=$(dd if=/dev/hwrng bs=16 count=1 2>/dev/null | wc -c)"
 for port in /sys/class/virtio-ports/*; do
   if [ "$(cat $port/name)" = agent ]; then agent=/dev/$(basename $port); fi
 done
-exec 3<> $agent
-echo hello >&3
-read reply <&3
-echo "agent=$reply"
+if [ -n "$agent" ]; then
+  exec 3<> $agent
+  echo hello >&3
+  read reply <&3
+  echo "agent=$reply"
+else
+  echo "size=$(stty size)"
+  read line
+  echo "resized=$(stty size)"
+fi
 mount -t tmpfs tmpfs /mnt
 dd if=/dev/urandom of=/mnt/fill bs=1M count=24 2>/dev/null
 echo "filled"
@@ -100,8 +106,10 @@ const text = (data: string) => new TextEncoder().encode(data);
 
 describe.skipIf(typeof guest === 'string')(`from the shell of Debian${skipped(guest)}`, () => {
   test.each([
-    { transport: 'mmio', plugin: virtioMmio, packed: false },
-    { transport: 'pci', plugin: virtioPci, packed: true },
+    { transport: 'mmio', plugin: virtioMmio, packed: false, ports: ['agent'] },
+    { transport: 'pci', plugin: virtioPci, packed: true, ports: [] },
+    // Linux before 6.15 reads the size in a message of a console with ports the wrong way round;
+    // with one port it comes by the configuration.
   ])('console, ports, entropy and balloon work over $transport, packed $packed', async (row) => {
     const { kernelPath } = guest as Guest;
     const ramdisk = readFileSync(await initrd(guest as Guest, SCRIPT, MODULES));
@@ -118,7 +126,7 @@ describe.skipIf(typeof guest === 'string')(`from the shell of Debian${skipped(gu
         virtioConsole({
           output: console,
           input: never,
-          ports: [{ name: 'agent', output: agent, input: never }],
+          ports: row.ports.map((name) => ({ name, output: agent, input: never })),
         }),
         virtioRng(),
         virtioBalloon(),
@@ -126,7 +134,7 @@ describe.skipIf(typeof guest === 'string')(`from the shell of Debian${skipped(gu
       )
       .build();
     running = vm;
-    const { inputs } = vm.get(VIRTIO_CONSOLE);
+    const { inputs, resize } = vm.get(VIRTIO_CONSOLE);
     const balloon = vm.get(BALLOON);
     for (const input of inputs) input.setLive(true);
     const end = vm.run();
@@ -136,9 +144,16 @@ describe.skipIf(typeof guest === 'string')(`from the shell of Debian${skipped(gu
     await console.until(/got=typed by hand\r?\n/);
     await console.until(/rng=virtio_rng\.\d+\r?\n/);
     await console.until(/random=16\r?\n/);
-    await agent.until(/hello/);
-    inputs[1]!.push(text('hello yourself\n'));
-    await console.until(/agent=hello yourself\r?\n/);
+    if (row.ports.length > 0) {
+      await agent.until(/hello/);
+      inputs[1]!.push(text('hello yourself\n'));
+      await console.until(/agent=hello yourself\r?\n/);
+    } else {
+      await console.until(/size=25 80\r?\n/);
+      resize(132, 50);
+      inputs[0]!.push(text('go on\n'));
+      await console.until(/resized=50 132\r?\n/);
+    }
 
     await console.until(/filled\r?\n/);
     const { reportedBytes } = balloon.counters;
