@@ -44,6 +44,8 @@ class LinuxTap implements Tap {
   private readonly words = new Int32Array(new SharedArrayBuffer(4));
   private worker: Worker | null = null;
   private listener: () => void = () => {};
+  /** The interface was removed. */
+  private isGone = false;
   /** Calls the thread back from the kernel. */
   private readonly release = () => {
     Atomics.store(this.words, 0, TAP_GONE);
@@ -59,7 +61,9 @@ class LinuxTap implements Tap {
   }
 
   read(target: Uint8Array): number {
-    return Math.max(0, this.sys.syscall(NR.read, this.fd, target, target.length));
+    const length = this.sys.syscall(NR.read, this.fd, target, target.length);
+    this.isGone = length < 0 && length !== -ERRNO.EAGAIN && length !== -ERRNO.EINTR;
+    return Math.max(0, length);
   }
 
   write(frame: Uint8Array): boolean {
@@ -67,6 +71,8 @@ class LinuxTap implements Tap {
   }
 
   wait(listener: () => void): void {
+    // The thread would find it ready for ever.
+    if (this.isGone) return;
     this.listener = listener;
     this.worker ??= this.start();
     Atomics.store(this.words, 0, TAP_ARMED);
