@@ -16,6 +16,8 @@ const KEY_BIT = 45;
 const KEY = 1n << BigInt(KEY_BIT);
 const TAG = 5;
 const PAGE = 4096;
+/** Bit of a verdict's permissions. */
+const WRITE_RIGHT = 2;
 /** Frames under test, and the virtual pages that show them: three frames, private and shared. */
 const FRAMES = [0x40000, 0x41000, 0x42000];
 const VIEWS = 0x60000;
@@ -162,6 +164,32 @@ describe('memory under keys', () => {
     expect(
       [...page.keys()].filter((at) => page[at] !== [0x44, 0x33, 0x22, 0x11][at] && page[at]),
     ).toEqual([11]);
+  });
+
+  it('SEV-01: a fill that meets ROM leaves what the frame holds under its key', () => {
+    const t = machine((machine) => {
+      const { fill } = policy(machine);
+      return {
+        name: 'rom',
+        fill(request, vcpu) {
+          const verdict = fill!(request, vcpu);
+          const rom = verdict.kind === 'page' && verdict.spa === FRAMES[0];
+          return rom ? { ...verdict, permissions: verdict.permissions & ~WRITE_RIGHT } : verdict;
+        },
+      };
+    });
+    const { keys, memory } = t.physical;
+    memory.fill(0x77, RAM_BASE + FRAMES[0]!, RAM_BASE + FRAMES[0]! + PAGE);
+    const raw = t.physical.ciphertext(FRAMES[0]!);
+    t.cpu.mmu.overwriting = true;
+    expect(t.cpu.mmu.translate(VIEWS + PAGE, 0, WRITE, 0)).toBe(TRANSLATE_MMIO);
+    const seen = new Uint8Array(PAGE);
+    keys.read(FRAMES[0]!, seen, 0);
+    expect(seen).toEqual(raw);
+    // A page of RAM is taken over as it is.
+    const { switches } = keys;
+    expect(t.cpu.mmu.translate(VIEWS + 3 * PAGE, 0, WRITE, 0)).toBe(RAM_BASE + FRAMES[1]!);
+    expect([keys.switches, keys.tags[FRAMES[1]! / PAGE]]).toEqual([switches, 0]);
   });
 
   it('SEV-02: what is fetched is private, and so are tables, however the page is mapped', () => {

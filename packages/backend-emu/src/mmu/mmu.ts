@@ -172,10 +172,12 @@ export class Mmu {
       if (spa === POLICY_EXCEPTION) return this.refused();
       page = policy.gpa / 4096;
       if (spa < 0 || page === this.apicPage) return this.mmio(page, lo);
-      if (this.overwriting) physical.keys.claim(spa / 4096, policy.keyTag);
-      else physical.keys.require(spa / 4096, policy.keyTag);
       allowed = policy.permissions;
       readOnly = (allowed & RIGHT_WRITE) === 0;
+      // A write to ROM leaves the frame as it is: taken over unwritten, it would lie open.
+      const overwritten = this.overwriting && !readOnly;
+      if (overwritten) physical.keys.claim(spa / 4096, policy.keyTag);
+      else physical.keys.require(spa / 4096, policy.keyTag);
     }
     const host = physical.ramBase + spa;
     const at = host + (lo & 0xfff);

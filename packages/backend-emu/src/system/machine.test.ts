@@ -273,6 +273,14 @@ describe('CPUID, MSRs, time and random numbers', () => {
     expect(t.fault).toEqual([6, -1]);
   });
 
+  it('what is counted of an opcode under keys does not name its bytes', () => {
+    const t = new TestProcessor().longMode();
+    t.physical.keys.cipher = { encrypt: () => {}, decrypt: () => {} };
+    t.view.setUint32(AT.code, 0x0f_0e_0d_0c, true);
+    expect(t.call('ud')).toBe(FAULT);
+    expect(t.cpu.undefinedOpcodes.list()).toEqual([['opcode of private memory', 1]]);
+  });
+
   it('XSETBV is undefined without CR4.OSXSAVE', () => {
     const t = new TestProcessor().longMode();
     expect(t.call('xgetbv')).toBe(FAULT);

@@ -159,9 +159,13 @@ export function rdseed(cpu: Processor): Outcome {
   return randomNumber(cpu, 'rdseed');
 }
 
-/** An opcode that this processor does not have: #UD, counted by its first bytes. */
+/**
+ * An opcode that this processor does not have: #UD, counted by its first bytes. Under keys those
+ * are the guest's own: what is counted is shown to the host.
+ */
 export function ud(cpu: Processor): Outcome {
-  cpu.undefinedOpcodes.count(`opcode ${opcodeBytes(cpu)}`);
+  const hidden = cpu.physical.keys.cipher !== null;
+  cpu.undefinedOpcodes.count(`opcode ${hidden ? 'of private memory' : opcodeBytes(cpu)}`);
   return cpu.raise(VECTOR_UD);
 }
 

@@ -111,11 +111,12 @@ export function sendUpdateData(
   guest: Guest,
 ): Status {
   const { guest_paddr: spa, guest_len: length } = buffer;
-  const room = buffer.hdr_len;
+  const { hdr_len: headRoom, trans_len: room } = buffer;
   buffer.hdr_len = SIZE.PACKET_HEADER;
-  if (room < SIZE.PACKET_HEADER) return STATUS.INVALID_LEN;
+  buffer.trans_len = length;
+  if (headRoom < SIZE.PACKET_HEADER) return STATUS.INVALID_LEN;
   if (guest.asid === 0) return STATUS.INACTIVE;
-  if (!isPacketLength(length) || buffer.trans_len < length) return STATUS.INVALID_LEN;
+  if (!isPacketLength(length) || room < length) return STATUS.INVALID_LEN;
   if (!isAligned(spa, BLOCK) || !mayTouch(platform, spa, length)) return STATUS.INVALID_ADDRESS;
   if (!mayTouch(platform, buffer.hdr_paddr, SIZE.PACKET_HEADER)) return STATUS.INVALID_ADDRESS;
   if (!mayTouch(platform, buffer.trans_paddr, length)) return STATUS.INVALID_ADDRESS;

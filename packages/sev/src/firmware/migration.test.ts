@@ -117,6 +117,21 @@ describe('PSP-13 migration', () => {
     expect(bench.run('SEND_CANCEL', { handle }).status).toBe(STATUS.INVALID_GUEST_STATE);
   });
 
+  test('SEND_UPDATE_DATA says what room header and data need, and sends nothing without it', () => {
+    const { bench, handle, start } = sender(0, receiver());
+    bench.ok('SEND_START', start);
+    const update = { handle, ...packet, guest_paddr: AT.guest };
+    bench.put(AT.transport, new Uint8Array(PAGE));
+    for (const less of [{ hdr_len: 0, trans_len: 0 }, { hdr_len: 51 }, { trans_len: PAGE - 1 }]) {
+      const { status, values } = bench.run('SEND_UPDATE_DATA', { ...update, ...less });
+      expect(status).toBe(STATUS.INVALID_LEN);
+      expect([values.hdr_len, values.trans_len]).toEqual([SIZE.PACKET_HEADER, PAGE]);
+    }
+    expect(bench.get(AT.transport, PAGE)).toEqual(new Uint8Array(PAGE));
+    const room = { hdr_len: 2 * SIZE.PACKET_HEADER, trans_len: 2 * PAGE };
+    expect(bench.ok('SEND_UPDATE_DATA', { ...update, ...room }).trans_len).toBe(PAGE);
+  });
+
   test('NOSEND forbids it', () => {
     const { bench, start } = sender(POLICY.NOSEND, receiver());
     expect(bench.run('SEND_START', start).status).toBe(STATUS.POLICY_FAILURE);

@@ -109,6 +109,20 @@ describe('a guest by typed commands', () => {
     }
     expect(free()).toBe(spa);
   });
+
+  test('an INIT that is refused leaves the trusted region to the platform', () => {
+    const { driver, transport } = platform();
+    driver.init({ es: true });
+    for (const es of [true, false]) {
+      expect(() => driver.init({ es })).toThrow(refusal('INVALID_PLATFORM_STATE'));
+      // Room for one region more is not there while the first one is in use.
+      expect(() => transport.host.allocate(0x10_0001)).toThrow('no 1048577 bytes');
+    }
+    driver.shutdown();
+    driver.init({ es: true });
+    driver.shutdown();
+    expect(transport.host.allocate(0x20_0000)).toBeGreaterThan(0);
+  });
 });
 
 describe('the platform by typed commands', () => {

@@ -81,14 +81,17 @@ export class PspDriver {
 
   /** INIT; for SEV-ES with a trusted memory region of the host's own memory. */
   init({ es = false }: { readonly es?: boolean } = {}): void {
-    this.#tmr = es ? this.#transport.host.allocate(SIZE.TMR, SIZE.TMR) : null;
-    const tmr = es ? { flags: 1, tmr_paddr: this.#tmr!, tmr_length: SIZE.TMR } : {};
+    const { host } = this.#transport;
+    // While the firmware has one, it is not free: INIT is refused with any.
+    const fresh = es && this.#tmr === null ? host.allocate(SIZE.TMR, SIZE.TMR) : null;
+    const tmr = es ? { flags: 1, tmr_paddr: (fresh ?? this.#tmr)!, tmr_length: SIZE.TMR } : {};
     try {
       this.#issue('INIT', tmr);
     } catch (error) {
-      this.#freeTmr();
+      if (fresh !== null) host.free(fresh);
       throw error;
     }
+    this.#tmr = fresh;
     this.#transport.wbinvd();
   }
 
