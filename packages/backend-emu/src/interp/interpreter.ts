@@ -81,6 +81,8 @@ export class Interpreter {
   #running = false;
   /** Instructions up to the deadline that BUDGET does not have yet: it is given them in parts. */
   #reserve = 0;
+  /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
+  #sampleAt = 0;
   /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
   readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
@@ -147,6 +149,7 @@ export class Interpreter {
 
   /** Sets the count, e.g. from a snapshot. */
   set executed(count: number) {
+    this.#sampleAt += count - this.executed;
     this.#deadline = count;
     this.#reserve = 0;
     this.#words[BUDGET] = 0;
@@ -186,8 +189,17 @@ export class Interpreter {
     const words = this.#words;
     if (sampler === undefined || sampler.interval === 0) return;
     const whole = words[BUDGET] + this.#reserve;
-    words[BUDGET] = Math.min(whole, sampler.interval);
+    const left = Math.max(0, this.#sampleAt - (this.#deadline - whole));
+    words[BUDGET] = Math.min(whole, left);
     this.#reserve = whole - words[BUDGET];
+  }
+
+  /** Tells which block is being executed: that of `record`. */
+  #sample(record: number): void {
+    const { sampler } = this.#options;
+    if (sampler === undefined) return;
+    sampler.sample(record);
+    this.#sampleAt = this.#deadline - this.#words[BUDGET] - this.#reserve + sampler.interval;
   }
 
   /** Whether records are patched for a deadline. */
@@ -281,7 +293,11 @@ export class Interpreter {
     this.#setRip(NEXT_RIP, next);
     const mode = words[MODE];
     const generation = words[GENERATION];
+    // How many items string I/O moves at once can be seen: up to the deadline, not to a sample.
+    words[BUDGET] += this.#reserve;
+    this.#reserve = 0;
     const outcome = this.#options.callSystem(number);
+    this.#divide();
     if (outcome !== NEXT) return outcome;
     if (words[MODE] === mode && words[GENERATION] === generation) return NEXT;
     // What is decoded behind it may mean something else now, or lie elsewhere.
@@ -400,7 +416,7 @@ export class Interpreter {
   #atDeadline(late: number): number {
     const words = this.#words;
     if (this.#reserve > 0) {
-      this.#options.sampler?.sample(late);
+      this.#sample(late);
       this.#divide();
       if (words[BUDGET] >= 0) return 0;
     }
