@@ -25,6 +25,7 @@ export function jitStatistics(
     ['regions translated', translator.translated],
     ['regions dropped', translator.dropped],
     ['regions evicted at once', translator.evictions],
+    ['regions without memory', translator.failed],
     ['instructions translated', translator.instructions],
     ['bytes of regions', translator.bytes],
     ['ms of translation', Math.round(translator.milliseconds)],

@@ -1,5 +1,5 @@
 /** Translation at work: what is found hot, left exactly, overwritten, watched and forgotten. */
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FLAG_TF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import { TestComputer } from '../cpu/test-computer.js';
@@ -32,6 +32,14 @@ describe('a loop', () => {
     const inside = Number(record.u64(L.REGION_INSTRUCTIONS));
     expect(inside).toBeGreaterThan(2_500_000);
     expect(inside).toBeLessThan(3_000_001);
+  });
+
+  it('is found however short the runs are that it executes in', () => {
+    const { interpreter, record, translator } = machine('on', SUM, 200_000);
+    while (interpreter.run(900) === 'deadline');
+    expect(interpreter.executed).toBe(600_001);
+    expect(record.u64(RAX)).toBe(20_000_100_000n);
+    expect(translator?.translated).toBe(1);
   });
 
   it('is left at a deadline before any of its instructions', () => {
@@ -95,6 +103,52 @@ describe('code that overwrites itself', () => {
     expect(interpreter.run(3)).toBe('deadline');
     expect(record.u64(RCX)).toBe(left - 1n);
     expect(record.u64(RAX)).toBeLessThan(before);
+  });
+});
+
+describe('string output', () => {
+  it('moves as many items at once as it does without translation', () => {
+    const computers = (['on', 'off'] as const).map((jit) => {
+      const t = new TestComputer('', jit).longMode();
+      // rep outsb; hlt
+      t.load(AT.code, 'f3 6e f4');
+      t.record.setPair(RCX, 4096, 0);
+      t.record.setPair(L.gprOffset(6), AT.code & ~0xfff, 0);
+      t.run(4097);
+      return t;
+    });
+    const [on, off] = computers.map(({ exits }) => exits);
+    expect(off[0]).toMatchObject({ kind: 'io', count: 4096 });
+    expect(on).toEqual(off);
+  });
+});
+
+describe('where the host has no memory for a region', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  it('the interpreter executes it', () => {
+    const { interpreter, record, translator } = machine('on', SUM, 200_000);
+    const compile = vi.spyOn(WebAssembly, 'Module').mockImplementation(function none() {
+      throw new RangeError('out of memory');
+    });
+    expect(interpreter.run(1e8)).toBe('fault');
+    expect(compile).toHaveBeenCalled();
+    expect(interpreter.executed).toBe(600_001);
+    expect(record.u64(RAX)).toBe(20_000_100_000n);
+    expect(translator).toMatchObject({ translated: 0, regions: 0 });
+    expect(translator?.failed).toBeGreaterThan(0);
+  });
+
+  it('or the table of functions for its number', () => {
+    const { interpreter, record, translator } = machine('on', SUM, 200_000);
+    vi.spyOn(interpreter.functions, 'grow').mockImplementation(() => {
+      throw new RangeError('the table is full');
+    });
+    expect(interpreter.run(1e8)).toBe('fault');
+    expect(record.u64(RAX)).toBe(20_000_100_000n);
+    expect(translator).toMatchObject({ translated: 0, failed: 1 });
   });
 });
 

@@ -65,6 +65,8 @@ export class Translator implements BlockTranslator, Sampler {
   milliseconds = 0;
   dropped = 0;
   evictions = 0;
+  /** Regions that the host had no memory for. */
+  failed = 0;
   private opCache!: OpCache;
   private readonly interpreters: Interpreter[] = [];
   private readonly view: DataView;
@@ -79,6 +81,8 @@ export class Translator implements BlockTranslator, Sampler {
   /** How often a page's code was overwritten: it has to be hotter then. */
   private readonly overwritten = new Map<number, number>();
   private readonly freeSlots: number[] = [];
+  /** The tables of functions cannot grow any more. */
+  private tablesFull = false;
 
   constructor(private readonly options: TranslatorOptions) {
     const { memory } = options;
@@ -154,8 +158,7 @@ export class Translator implements BlockTranslator, Sampler {
       blockAt: (host) => this.blockAt(host, seed),
     });
     const body = region === null ? null : this.emit(region);
-    if (region === null || body === null) this.refused.add(seed);
-    else this.publish(region, body);
+    if (region === null || body === null || !this.publish(region, body)) this.refused.add(seed);
     this.milliseconds += this.options.now() - begin;
   }
 
@@ -189,12 +192,16 @@ export class Translator implements BlockTranslator, Sampler {
     return module.build();
   }
 
-  private publish(region: Region, bytes: Uint8Array): void {
-    const { memory } = this.options;
-    const module = new WebAssembly.Module(bytes as BufferSource);
-    const instance = new WebAssembly.Instance(module, { env: { memory, flags: this.flags } });
-    const slot = this.takeSlot();
-    for (const { functions } of this.interpreters) functions.set(slot, instance.exports.region);
+  /** Has `region` executed from now on; false if the host cannot. */
+  private publish(region: Region, bytes: Uint8Array): boolean {
+    const compiled = this.compile(bytes);
+    const slot = compiled === null ? null : this.takeSlot();
+    if (compiled === null || slot === null) {
+      this.failed++;
+      this.evict();
+      return false;
+    }
+    for (const { functions } of this.interpreters) functions.set(slot, compiled);
     const blocks = region.nodes.map(({ block }) => block);
     const entered = region.nodes.filter(({ entry, block }) => entry && !this.isEntered(block));
     const entries = entered.map(({ block }) => block);
@@ -219,17 +226,40 @@ export class Translator implements BlockTranslator, Sampler {
     this.bytes += bytes.length;
     if (this.liveBytes > BYTES_MAX || this.live.size > (this.options.regions ?? REGIONS_MAX))
       this.evict();
+    return true;
+  }
+
+  /** The function of a region; null where the host lacks the memory: there is the interpreter. */
+  private compile(bytes: Uint8Array): WebAssembly.ExportValue | null {
+    const { memory, mode } = this.options;
+    try {
+      const module = new WebAssembly.Module(bytes as BufferSource);
+      const instance = new WebAssembly.Instance(module, { env: { memory, flags: this.flags } });
+      return instance.exports.region;
+    } catch (error) {
+      // What is wrong with a module itself has to be seen in tests, but end no guest.
+      if (mode === 'stress' && !(error instanceof RangeError)) throw error;
+      return null;
+    }
   }
 
   private isEntered(block: Block): boolean {
     return block.target !== block.record;
   }
 
-  private takeSlot(): number {
+  /** A number that no region has; null if there is none left. */
+  private takeSlot(): number | null {
     const free = this.freeSlots.pop();
     if (free !== undefined) return free;
+    if (this.tablesFull) return null;
     let first = 0;
-    for (const { functions } of this.interpreters) first = functions.grow(TABLE_GROWTH);
+    try {
+      for (const { functions } of this.interpreters) first = functions.grow(TABLE_GROWTH);
+    } catch {
+      // Some may have grown: their numbers would differ from now on.
+      this.tablesFull = true;
+      return null;
+    }
     for (let i = TABLE_GROWTH - 1; i > 0; i--) this.freeSlots.push(first + i);
     return first;
   }
