@@ -21,6 +21,7 @@ import { make, struct } from '../abi/struct.js';
 import { eventFd, signalEventFd } from '../event-fds.js';
 import { addonSys } from '../sys/addon.js';
 import { cString, errnoName, type Sys } from '../sys/sys.js';
+import { workerFlags, workerUrl } from '../worker-url.js';
 import { TAP_ARMED, TAP_GONE, type TapWaiter } from './tap-waiter.js';
 
 const DEVICE = '/dev/net/tun';
@@ -93,7 +94,8 @@ class LinuxTap implements Tap {
   private start(): Worker {
     const state = this.words.buffer as SharedArrayBuffer;
     const workerData: TapWaiter = { tap: this.fd, end: this.end, state };
-    const worker = new Worker(new URL('./tap-worker.js', import.meta.url), { workerData });
+    const url = workerUrl('tap-worker');
+    const worker = new Worker(url, { workerData, execArgv: workerFlags() });
     worker.on('message', () => this.listener());
     // Whoever ends the process need not wait for a frame.
     worker.unref();
