@@ -3,7 +3,8 @@
  * be it a socket, the end of work in libuv's pool or a message of another thread.
  *
  * Node does not tell it. A pipe that the loop watches for a moment does: of all epoll descriptors
- * of the process, that one's list has it. Source: proc(5), /proc/pid/fdinfo (`tfd:`).
+ * of the process, that one's list has it. Source: proc(5), /proc/pid/fdinfo (`tfd:`). Where it is
+ * the loop's first stream, libuv opens /dev/null as well, a descriptor that it keeps in reserve.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { Socket } from 'node:net';

@@ -22,6 +22,8 @@ const END_MS = 1000;
 const perSys = new WeakMap<Sys, EventWatch>();
 
 export class EventWatch {
+  /** Whether the waiting thread is no more, or never came. */
+  failed = false;
   private readonly words = new Int32Array(new SharedArrayBuffer(8));
   private worker: Worker | null = null;
   private gone: Promise<void> = Promise.resolve();
@@ -45,11 +47,19 @@ export class EventWatch {
       return there;
     }
     const epoll = checked('epoll_create1', sys.syscall(NR.epoll_create1, O_CLOEXEC));
-    const watch = new EventWatch(sys, epoll, eventFd(sys));
-    watch.add(watch.end);
-    if (loop >= 0) watch.add(loop);
-    perSys.set(sys, watch);
-    return watch;
+    const made = [epoll];
+    try {
+      const end = eventFd(sys);
+      made.push(end);
+      const watch = new EventWatch(sys, epoll, end);
+      watch.add(end);
+      if (loop >= 0) watch.add(loop);
+      perSys.set(sys, watch);
+      return watch;
+    } catch (error) {
+      for (const fd of made) sys.syscall(NR.close, fd);
+      throw error;
+    }
   }
 
   /** Resolves when nothing of it is left; `now`: as this thread ends, no promise resolves. */
@@ -60,10 +70,11 @@ export class EventWatch {
     Atomics.store(words, WATCH_WORD.STATE, WATCH.END);
     Atomics.notify(words, WATCH_WORD.STATE);
     signalEventFd(sys, this.end);
-    // The other thread may be inside of poll, which keeps what it waits for.
-    sys.syscall(NR.close, this.epoll);
     this.worker = null;
+    // Not sooner: what it is about to wait for must not become another file. As this thread ends
+    // it may all the same; it then waits for the wrong one, once, and does nothing about it.
     if (worker !== null && !now) await this.ended(worker);
+    sys.syscall(NR.close, this.epoll);
     sys.syscall(NR.close, this.end);
   }
 
@@ -99,7 +110,15 @@ export class EventWatch {
 
   /** Starts the thread that waits, if there is none. */
   start(): void {
-    if (this.worker !== null) return;
+    if (this.worker !== null || this.failed) return;
+    try {
+      this.worker = this.startWorker();
+    } catch {
+      this.failed = true;
+    }
+  }
+
+  private startWorker(): Worker {
     const { sys, epoll } = this;
     const workerData: WatchWorkerData = {
       words: this.words.buffer as SharedArrayBuffer,
@@ -114,10 +133,12 @@ export class EventWatch {
       execArgv: workerFlags(),
     });
     worker.unref();
-    // Without it the event loop still has its turn every 10 ms.
-    worker.on('error', () => {});
+    // Without it the event loop still has its turn every 10 ms, and doorbells are looked at then.
+    worker.on('error', () => {
+      this.failed = true;
+    });
     this.gone = new Promise((resolve) => void worker.once('exit', () => resolve()));
-    this.worker = worker;
+    return worker;
   }
 
   private async ended(worker: Worker): Promise<void> {

@@ -24,6 +24,8 @@ export class RunWatch implements Doorbells {
   /** From now on the event loop is looked after. */
   connect(events: EventWatch): void {
     this.events = events;
+    for (const { event } of this.bells) events.add(event.fd);
+    if (this.bells.size > 0) events.start();
   }
 
   watch(place: DoorbellPlace, rung: () => void): Doorbell {
@@ -42,6 +44,8 @@ export class RunWatch implements Doorbells {
   }
 
   begin(): void {
+    // Nobody else waits for doorbells: every run looks.
+    if (this.events === null || this.events.failed) this.tell();
     this.events?.begin();
   }
 

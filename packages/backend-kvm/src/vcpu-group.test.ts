@@ -140,6 +140,8 @@ describe('exits of another thread', () => {
     second();
     vm.park!(() => {});
     expect(run().end).toBe('shutdown');
+    // Before anything else goes on.
+    expect(loops[0]!.words[WORD.STATE]).toBe(STATE.PARKED);
   });
 
   test('a kick with no thread in KVM takes the vCPU back at once', () => {
@@ -232,7 +234,9 @@ describe('threads', () => {
     const call = sys.syscall.bind(sys);
     sys.syscall = (number, ...words) =>
       number === NR.tgkill && words[2] === 0 ? -ERRNO.ESRCH : call(number, ...words);
-    vm.park!(() => {});
+    vm.removeSlot(ram().id);
+    expect(loops[0]!.words[WORD.STATE]).toBe(STATE.PARKED);
+    vm.snapshot();
     expect(run().exits).toMatchObject([{ code: 'vcpu-thread' }]);
   });
 });
@@ -273,6 +277,90 @@ test('no other vCPU executes while one is assisted, whichever it is; then they g
     [1, STATE.PARKED],
   ]);
   expect(loops.map(({ words }) => words[WORD.STATE])).toEqual([STATE.GO, STATE.GO]);
+});
+
+describe('as all seem halted', () => {
+  const looks = [interrupted('other'), interrupted('other')];
+  let first: { mpState: number };
+
+  beforeEach(() => {
+    wakeAll();
+    run();
+    // Both have a timer that is to wake them much later.
+    sys.answers.set('GET_LAPIC', (state) => {
+      new DataView((state as Uint8Array).buffer).setUint32(0x390, 0x7fffffff, true);
+      return 0;
+    });
+    const cpus = [...sys.files.values()].filter(({ kind }) => kind === 'vcpu');
+    first = cpus[0]!;
+    sys.script.push((page, kernel) => {
+      for (const cpu of cpus) cpu.mpState = MP.HALTED;
+      loops[0]!.words[WORD.ASLEEP] = 1;
+      return interrupted('timer')(page, kernel);
+    });
+  });
+
+  test('an interrupt that one sent another behind its KVM_RUN is found', () => {
+    sys.script.push(...looks, (page, kernel) => {
+      first.mpState = MP.RUNNABLE;
+      return interrupted('other')(page, kernel);
+    });
+    const { end, exits } = run();
+    expect(end).toBe('slice');
+    expect(exits).toMatchObject([{ kind: 'hlt', vcpu: 1 }]);
+    expect(vm.vcpus[0]!.runnable).toBe(true);
+  });
+
+  test('a look that ends in an exit has it answered, once', () => {
+    sys.script.push(io('out', 0x80, 1, [7]));
+    const { exits } = run();
+    expect(exits.filter(({ kind }) => kind === 'io')).toMatchObject([{ port: 0x80, vcpu: 1 }]);
+  });
+
+  test('a doorbell that was rung before is told; then they sleep', () => {
+    let rung = 0;
+    const place = { space: 'mmio', address: 0xd0000050, length: 4, value: 0n } as const;
+    vm.doorbells!.watch(place, () => void rung++);
+    const call = sys.syscall.bind(sys);
+    let waits = false;
+    sys.syscall = (number, ...words) => {
+      if (number !== NR.read || !waits) return call(number, ...words);
+      waits = false;
+      (words[1] as Uint8Array)[0] = 1;
+      return 8;
+    };
+    sys.script.push((page, kernel) => {
+      waits = true;
+      return looks[0]!(page, kernel);
+    });
+    expect(run().end).toBe('slice');
+    expect(rung).toBe(1);
+    expect(vm.vcpus[0]!.runnable).toBe(true);
+    sys.script.push((page, kernel) => {
+      loops[0]!.words[WORD.ASLEEP] = 1;
+      return interrupted('timer')(page, kernel);
+    });
+    expect(run().end).toBe('halted');
+    expect(rung).toBe(1);
+  });
+
+  test('where nobody waits for doorbells a run begins with a look', () => {
+    let rung = 0;
+    const place = { space: 'mmio', address: 0xd0000050, length: 4, value: 0n } as const;
+    const bell = vm.doorbells!.watch(place, () => void rung++);
+    const call = sys.syscall.bind(sys);
+    sys.syscall = (number, ...words) => {
+      if (number !== NR.read) return call(number, ...words);
+      (words[1] as Uint8Array)[0] = 1;
+      return 8;
+    };
+    sys.script.unshift((page, kernel) => {
+      expect(rung).toBe(1);
+      return leave(EXIT.SHUTDOWN)(page, kernel);
+    });
+    expect(run().end).toBe('shutdown');
+    bell.close();
+  });
 });
 
 test('while all are halted none is in its thread; each halt is told once', () => {

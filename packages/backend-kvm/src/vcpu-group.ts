@@ -28,8 +28,11 @@ export interface Follower {
   wake(): void;
   /** Of one that is parked: completes what is under way. */
   settle(sink: ExitSink): RunEnd | null;
-  /** Of one that is settled: finds out whether it sleeps; a halt is told to `sink` once. */
-  rest(sink: ExitSink): void;
+  /**
+   * Of one that is settled: finds out whether it sleeps; a halt is told to `sink` once. An exit on
+   * the way is answered.
+   */
+  rest(sink: ExitSink): RunEnd | null;
   /** Nothing that happened up to now wakes it. */
   note(): void;
 }
@@ -73,6 +76,9 @@ export class VcpuGroup {
    * that ends it.
    */
   release(first: boolean, sink: ExitSink): RunEnd | null {
+    const { due } = this;
+    this.due = null;
+    if (due !== null) return due;
     for (const each of this.followers) {
       if (!each.thread.owned) continue;
       const end = this.forward(each, first, sink);
@@ -140,7 +146,7 @@ export class VcpuGroup {
   allSleep(sink: ExitSink): boolean {
     if (!this.seemAsleep) return false;
     this.park(sink);
-    for (const each of this.followers) each.rest(sink);
+    for (const each of this.followers) this.due = each.rest(sink) ?? this.due;
     return this.due === null && this.followers.every(({ asleep }) => asleep !== null);
   }
 

@@ -92,9 +92,13 @@ export class VcpuSleep {
     return this.state === null;
   }
 
-  /** A run ended: finds out whether the vCPU sleeps, and plans what will wake it. */
-  begin(): Asleep | null {
+  /**
+   * A run ended: finds out whether the vCPU sleeps, and plans what will wake it. `others`: vCPUs
+   * executed beside it until now, and may have sent it something since it was in KVM_RUN.
+   */
+  begin(others = false): Asleep | null {
     this.state = this.find();
+    if (others) this.look();
     this.settle();
     return this.state;
   }

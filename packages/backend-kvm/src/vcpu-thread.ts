@@ -76,8 +76,9 @@ export class VcpuThread {
     return Atomics.load(this.words, WORD.ASLEEP) !== 0;
   }
 
-  /** Hands the vCPU over, `asleep` as it seems or not. */
+  /** Hands the vCPU over, `asleep` as it seems or not; stays here if its thread has failed. */
   go(asleep = false): void {
+    if (this.failure !== null) return;
     Atomics.store(this.words, WORD.REQUEST, 0);
     Atomics.store(this.words, WORD.ASLEEP, asleep ? 1 : 0);
     this.entriesBefore = this.entries;
@@ -124,7 +125,7 @@ export class VcpuThread {
     try {
       return action();
     } finally {
-      if (!this.exited && this.failure === null) this.go();
+      if (!this.exited) this.go();
     }
   }
 

@@ -124,9 +124,9 @@ export class KvmVcpu implements Vcpu {
     this.inside = true;
     this.kicks.enter(signals.tid);
     this.deadline.start(slice);
-    watch.begin();
     let end: RunEnd | null = null;
     try {
+      watch.begin();
       end = this.beginning(sink) ?? this.loop(sink);
       return end;
     } finally {
@@ -290,10 +290,11 @@ export class KvmVcpu implements Vcpu {
     if (completed !== null) return completed;
     if (end === 'kicked') return end;
     // While others run, HLT is theirs to end.
-    if (this.group !== null && !(this.sleep.find() !== null && this.group.allSleep(sink))) {
-      return end;
-    }
-    const asleep = this.sleep.begin();
+    const { group, ports } = this;
+    if (group !== null && !(this.sleep.find() !== null && group.allSleep(sink))) return end;
+    // Rung before they slept, and nobody was told yet.
+    if (ports.watch.tell()) return end;
+    const asleep = this.sleep.begin(group !== null);
     if (asleep === 'halted') this.page.deliverHalt(sink);
     return asleep ?? end;
   }
@@ -426,9 +427,7 @@ export class KvmVcpu implements Vcpu {
 
   rouse(sink: ExitSink): RunEnd | null {
     if (this.sleep.state === null || !this.sleep.mayEnd || !this.sleep.ends()) return null;
-    if (!this.undelivered) return null;
-    this.undelivered = false;
-    return this.asInside(() => this.exit(sink));
+    return this.looked(sink);
   }
 
   listen(): void {
@@ -439,10 +438,18 @@ export class KvmVcpu implements Vcpu {
     this.sleep.wake();
   }
 
-  rest(sink: ExitSink): void {
+  rest(sink: ExitSink): RunEnd | null {
     const before = this.sleep.state;
     this.sleep.cancelWake();
-    if (this.sleep.begin() === 'halted' && before === null) this.page.deliverHalt(sink);
+    if (this.sleep.begin(true) === 'halted' && before === null) this.page.deliverHalt(sink);
+    return this.looked(sink);
+  }
+
+  /** Behind a look: answers the exit that it came to, if it did. */
+  private looked(sink: ExitSink): RunEnd | null {
+    if (!this.undelivered) return null;
+    this.undelivered = false;
+    return this.asInside(() => this.exit(sink));
   }
 
   note(): void {

@@ -65,7 +65,7 @@ export class KvmVm implements BackendVm {
   /** Doorbells and interrupts by event file descriptors. */
   readonly eventFds: EventFds;
   readonly park?: (sink: ExitSink) => void;
-  doorbells?: Doorbells;
+  readonly doorbells?: Doorbells;
   /** The memory file, for other threads to map. */
   readonly memoryFd: number;
   private readonly sys: Sys;
@@ -123,7 +123,11 @@ export class KvmVm implements BackendVm {
       this.records = records;
       this.rings = rings;
       this.group = group;
-      if (group !== null) this.park = (sink) => this.parkAll(group, sink);
+      if (group !== null) {
+        this.park = (sink) => this.parkAll(group, sink);
+        // One CPU's exit is sooner answered than another thread told.
+        this.doorbells = this.watch;
+      }
       this.fresh = this.records.map((record) => record.check(record.take()));
       this.freshChips = this.takeChips();
       this.undo.push(closeWithThread(() => this.close()));
@@ -167,10 +171,7 @@ export class KvmVm implements BackendVm {
 
   /** Lets what the event loop waits for interrupt runs; once, after the VM was made. */
   async watchEvents(): Promise<void> {
-    const { sys, group } = this;
-    this.watch.connect(await EventWatch.acquire(sys));
-    // One CPU's exit is sooner answered than another thread told.
-    if (group !== null) this.doorbells = this.watch;
+    this.watch.connect(await EventWatch.acquire(this.sys));
   }
 
   private parkAll(group: VcpuGroup, sink: ExitSink): void {
