@@ -144,6 +144,16 @@ describe('exits of another thread', () => {
     expect(loops[0]!.words[WORD.STATE]).toBe(STATE.PARKED);
   });
 
+  test('that end a run while parking end none of a VM that was reset', () => {
+    wakeAll();
+    run();
+    sys.script.push(leave(EXIT.SHUTDOWN));
+    second();
+    vm.park!(() => {});
+    vm.reset();
+    expect(run().end).toBe('slice');
+  });
+
   test('a kick with no thread in KVM takes the vCPU back at once', () => {
     wakeAll();
     run();
@@ -239,6 +249,31 @@ describe('threads', () => {
     vm.snapshot();
     expect(run().exits).toMatchObject([{ code: 'vcpu-thread' }]);
   });
+});
+
+test('exits of two others without end do not keep the deadline from the first', async () => {
+  await vm.dispose();
+  loops = [];
+  ended = 0;
+  vm = await make(3);
+  wakeAll();
+  run();
+  let answered = 0;
+  const exit = (index: number) => {
+    sys.script.unshift(io('out', 0x80, 1, [1]));
+    expect(loops[index]!.loop.turn()).toBe(true);
+  };
+  sys.script.push((page, kernel) => {
+    exit(0);
+    return interrupted('other')(page, kernel);
+  });
+  // Each exits while the other's is answered.
+  const end = vm.vcpus[0]!.run(1e6, (each) => {
+    if (each.kind !== 'io') return;
+    if (++answered > 10_000) throw new Error('the first has no turn');
+    exit(each.vcpu === 1 ? 1 : 0);
+  });
+  expect(end).toBe('slice');
 });
 
 test('no other vCPU executes while one is assisted, whichever it is; then they go on', async () => {

@@ -11,6 +11,9 @@ import type { Bell } from './vcpu-mailbox.js';
 import type { Asleep } from './vcpu-sleep.js';
 import type { VcpuThread } from './vcpu-thread.js';
 
+/** Others' exits in a row, each answered as the next came, before the first vCPU has its turn. */
+const MISSES_MAX = 32;
+
 /** A vCPU with a thread of its own, as its group needs it. */
 export interface Follower {
   readonly thread: VcpuThread;
@@ -40,6 +43,7 @@ export interface Follower {
 export class VcpuGroup {
   private readonly followers: Follower[] = [];
   private heard = 0;
+  private misses = 0;
   /** What a run is to come to: found when none was there to end. */
   private due: RunEnd | null = null;
 
@@ -122,7 +126,11 @@ export class VcpuGroup {
 
   /** Before KVM_RUN of the first vCPU; false when there is something to attend to. */
   enter(): boolean {
-    return this.due === null && this.bell.enter(this.tid, this.heard);
+    if (this.due !== null) return false;
+    // However many exit without end: the deadline is only seen behind KVM_RUN.
+    const entered = this.bell.enter(this.tid, this.heard, this.misses >= MISSES_MAX);
+    this.misses = entered ? 0 : this.misses + 1;
+    return entered;
   }
 
   leave(): void {
@@ -148,6 +156,11 @@ export class VcpuGroup {
     this.park(sink);
     for (const each of this.followers) this.due = each.rest(sink) ?? this.due;
     return this.due === null && this.followers.every(({ asleep }) => asleep !== null);
+  }
+
+  /** The VM's state was replaced: what its runs were to come to is past. */
+  forget(): void {
+    this.due = null;
   }
 
   note(): void {

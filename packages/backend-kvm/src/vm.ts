@@ -201,6 +201,7 @@ export class KvmVm implements BackendVm {
       vcpu.stateReplaced();
       vcpu.halted = false;
     });
+    this.group?.forget();
     this.events.count++;
   }
 
@@ -253,6 +254,7 @@ export class KvmVm implements BackendVm {
       vcpu.stateReplaced();
       vcpu.halted = saved.halted[index]!;
     });
+    this.group?.forget();
     this.events.count++;
   }
 
