@@ -118,6 +118,49 @@ const vectors = fc
     at === null ? [...opcode, modrm(a, b)] : [0x0f, 0x10 | (b & 1), ...memory(a, 3), at * 16],
   );
 
+/** Addresses by FS and GS, of 32 bits, by RIP; frames, LOOP, jumps to registers, locked updates. */
+const seldom = fc.oneof(
+  fc
+    .tuple(fc.constantFrom(0x64, 0x65, 0x67, 0x3e), fc.constantFrom(0x8b, 0x89, 0x01), reg, byte)
+    .map(([prefix, op, r, at]) => [prefix, 0x48, op, ...memory(r, 3), at & 0x7f]),
+  fc
+    .tuple(fc.constantFrom(0x8b, 0x89, 0x03), reg, byte)
+    .map(([op, r, at]) => [0x48, op, 0x05 | (r << 3), at, 0x70, 0, 0]),
+  fc
+    .tuple(reg, reg, fc.nat(3))
+    .map(([r, i, s]) => [0x48, 0x8d, 0x44 | (r << 3), (s << 6) | (i << 3) | 3, 8]),
+  fc.tuple(fc.nat(3), fc.integer({ min: -8, max: 8 })).map(([op, by]) => [0xe0 + op, by & 0xff]),
+  fc
+    .tuple(wide, fc.integer({ min: 4, max: 7 }), reg, byte)
+    .map(([rex, kind, r, bit]) => [...rex, 0x0f, 0xba, modrm(kind, r), bit]),
+  fc
+    .tuple(wide, fc.constantFrom(0xa4, 0xac), reg, reg, fc.constantFrom(0, 1, 31, 40))
+    .map(([rex, op, a, b, n]) => [...rex, 0x0f, op, modrm(a, b), n]),
+  fc
+    .tuple(wide, fc.nat(7), reg, fc.constantFrom(0, 1, 9, 33))
+    .map(([rex, kind, r, n]) => [...rex, 0xc1, modrm(kind, r), n]),
+  fc
+    .tuple(fc.constantFrom([0xc1], [0xb1]), reg, byte)
+    .map(([op, r, at]) => [0xf0, 0x48, 0x0f, ...op, ...memory(r, 3), at & 0x7f]),
+  fc.tuple(fc.nat(15), byte).map(([cc, at]) => [0x0f, 0x90 + cc, ...memory(0, 3), at & 0x7f]),
+  fc
+    .tuple(fc.nat(7), byte, byte)
+    .map(([kind, at, value]) => [0x80, ...memory(kind, 3), at & 0x7f, value]),
+  fc
+    .tuple(fc.constantFrom(0, 6), byte)
+    .map(([kind, at]) => [kind === 0 ? 0x8f : 0xff, ...memory(kind, 3), at & 0x7f]),
+  fc.constantFrom(
+    ...[[0xc8, 0x10, 0, 0, 0xc9], [0x48, 0x8d, 0x05, 2, 0, 0, 0, 0xff, 0xe0], [0xd7], [0x98]],
+    ...[[0x48, 0x8d, 0x05, 2, 0, 0, 0, 0xff, 0xd0, 0x58], [0xfa], [0xfb], [0xfc], [0xfd]],
+    ...[
+      [0x48, 0x0f, 0xc7, 0x4b, 0x10],
+      [0x0f, 0xae, 0x5b, 4],
+      [0x48, 0x99],
+      [0x6a, 0xf0],
+    ],
+  ),
+);
+
 const harmless = [
   { weight: 4, arbitrary: arithmetic },
   { weight: 3, arbitrary: immediate },
@@ -130,6 +173,7 @@ const harmless = [
   { weight: 1, arbitrary: stack },
   { weight: 1, arbitrary: conditional },
   { weight: 3, arbitrary: whole },
+  { weight: 3, arbitrary: seldom },
   { weight: 1, arbitrary: vectors },
 ];
 
@@ -160,6 +204,9 @@ function start(machine: TestMachine, code: readonly number[], seed: number): voi
   record.setPair(L.FLAG_RES, seed, 0);
   record.setPair(L.FLAG_CV, 0, seed);
   record.setPair(L.FLAG_ADJ, 0, 0);
+  record.setPair(L.segmentOffset(L.SEG.fs), 0x40, 0);
+  record.setPair(L.segmentOffset(L.SEG.gs), 0x80, 0);
+  record.setPair(L.SHADOW_RIP, -1, -1);
   record.setI32(L.EFLAGS, 2);
   record.setI32(L.MXCSR, 0x1f80);
   for (let i = 0; i < 8; i++) record.setPair(L.XMM + i * 8, seed * i, seed >> i);
@@ -179,6 +226,7 @@ function outcome(machine: TestMachine, count: number, slice: number): unknown {
     mxcsr: record.i32(L.MXCSR),
     flags: statusFlags(record.words) | record.i32(L.EFLAGS),
     rip: record.lo(L.RIP),
+    shadow: record.lo(L.SHADOW_RIP),
     executed: interpreter.executed,
     vector: record.i32(L.FAULT_VECTOR),
     memory: new TextDecoder('latin1').decode(physical.bytes.subarray(CODE, STACK + 0x100)),
