@@ -6,6 +6,7 @@ import type { CpuExtension, FillRequest, FillVerdict, FrameCipher } from '@clois
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import * as L from '../cpu/layout.js';
+import { TestComputer } from '../cpu/test-computer.js';
 import { AT, RAM_BASE, RAM_SIZE, TestProcessor } from '../cpu/test-processor.js';
 import { TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu.js';
 import { systemMemory } from './system-memory.js';
@@ -52,8 +53,8 @@ function policy(t: TestProcessor): CpuExtension {
 }
 
 /** Long mode with everything private but the virtual pages at odd places from VIEWS on. */
-function machine(extension = policy): TestProcessor {
-  const t = new TestProcessor().longMode();
+function machine(extension = policy, t = new TestProcessor()): TestProcessor {
+  t.longMode();
   for (let i = 0; i < 512; i++) t.setU64(t.pte(i * PAGE), t.u64(t.pte(i * PAGE)) | KEY);
   FRAMES.forEach((frame, i) => {
     t.setU64(t.pte(VIEWS + 2 * i * PAGE), BigInt(frame) | KEY | 7n);
@@ -248,6 +249,26 @@ describe('memory under keys', () => {
       { access: 'write', implicit: true },
     ]);
     expect(t.physical.keys.tags[AT.stack / PAGE]).toBe(TAG);
+  });
+
+  it('a guest that goes from view to view all the time leaves the host its turns', () => {
+    const t = new TestComputer();
+    machine(policy, t);
+    // inc dword [VIEWS]; inc dword [VIEWS + PAGE]; jmp back
+    t.load(AT.code, 'ff 04 25 00 00 06 00  ff 04 25 00 10 06 00  eb f0');
+    const executed = () => {
+      const before = t.vcpu.executed;
+      expect(t.run(200_000)).toBe('slice');
+      return t.vcpu.executed - before;
+    };
+    expect(executed()).toBeLessThanOrEqual(1 << 14);
+    expect([executed(), executed()]).toEqual([512, 512]);
+    // In the end nothing is lost: what is due comes at its count.
+    expect(t.run(100)).toBe('slice');
+    expect(t.rip - AT.code).toBe([0, 7, 14][t.vcpu.executed % 3]);
+    // Code that stays in one view gets its slices whole again, soon.
+    t.load(AT.code, 'eb fe').record.setPair(L.RIP, AT.code, 0);
+    expect(executed()).toBe(200_000);
   });
 
   it('SEV-09: string I/O reads ciphertext in private pages and plaintext in shared ones', () => {
