@@ -7,7 +7,15 @@ import { POLICY } from '../abi/policy.js';
 import { STATUS, type Status } from '../abi/status.js';
 import type { Values } from '../abi/struct.js';
 import { viewOf } from '../bytes.js';
-import { type Guest, isAligned, isEs, mayTouch, type Platform, readHost } from './platform.js';
+import {
+  forget,
+  type Guest,
+  isAligned,
+  isEs,
+  mayTouch,
+  type Platform,
+  readHost,
+} from './platform.js';
 
 type Buffer<Name extends keyof typeof BUFFERS> = Values<(typeof BUFFERS)[Name]['fields']>;
 
@@ -20,7 +28,7 @@ const APIC_IDS_MAX = 512;
 
 export function decommission(platform: Platform, _: unknown, guest: Guest): Status {
   if (guest.asid !== 0) return STATUS.ACTIVE;
-  platform.guests.delete(guest.handle);
+  forget(platform, guest);
   if (platform.guests.size === 0) platform.state = 'INIT';
   return STATUS.SUCCESS;
 }

@@ -10,6 +10,7 @@ import { POLICY } from '../abi/policy.js';
 import { STATUS } from '../abi/status.js';
 import { parseLegacyCertificate, parseLegacyReport, verifyLegacyReport } from '../attest/index.js';
 import { toHex } from '../bytes.js';
+import { PAGE_KEY_SIZE } from '../cipher/port.js';
 import { secretPacket } from '../measure/launch-secret.js';
 import { sessionData, type TransportKeys } from '../measure/session.js';
 import { AT, FirmwareBench } from '../testing/firmware-bench.js';
@@ -84,6 +85,29 @@ describe('PSP-04 LAUNCH_START', () => {
     const shared = { handle: alone, policy: POLICY.NOKS };
     expect(bench.run('LAUNCH_START', shared).status).toBe(STATUS.POLICY_FAILURE);
     expect(bench.run('LAUNCH_START', { handle: 99 }).status).toBe(STATUS.INVALID_GUEST);
+  });
+
+  test('keys of memory are wiped with the last guest that has them', () => {
+    const made: Uint8Array[] = [];
+    const entropy = seededEntropy('wiped');
+    const bench = new FirmwareBench({
+      entropy: (length) => {
+        const bytes = entropy(length);
+        made.push(bytes);
+        return bytes;
+      },
+    }).start();
+    const [first, other] = [0, 0].map(() => bench.ok('LAUNCH_START', { policy: 0 }).handle!);
+    const [key, otherKey] = made.filter(({ length }) => length === PAGE_KEY_SIZE);
+    const sharing = bench.ok('LAUNCH_START', { policy: 0, handle: first! }).handle!;
+    const wiped = (bytes = new Uint8Array(1)) => bytes.every((byte) => byte === 0);
+    bench.ok('DECOMMISSION', { handle: first! });
+    expect(wiped(key)).toBe(false);
+    bench.ok('DECOMMISSION', { handle: sharing });
+    expect([wiped(key), wiped(otherKey)]).toEqual([true, false]);
+    bench.ok('ACTIVATE', { handle: other!, asid: 4 });
+    bench.ok('SHUTDOWN');
+    expect(wiped(otherKey)).toBe(true);
   });
 
   test('a session with any byte flipped, or for another policy, is refused', async () => {

@@ -94,12 +94,19 @@ export function writeHost(platform: Platform, spa: number, bytes: Uint8Array): S
   return STATUS.SUCCESS;
 }
 
+/** Drops a guest, and wipes its key unless another guest shares it. */
+export function forget({ guests }: Platform, { handle, key }: Guest): void {
+  guests.delete(handle);
+  const shared = [...guests.values()].some((other) => other.key === key);
+  if (!shared) key.fill(0);
+}
+
 /** Drops every guest and all keys: SHUTDOWN, and an INIT that fails. */
 export function clear(platform: Platform): void {
-  for (const { asid } of platform.guests.values()) {
-    if (asid !== 0) platform.memory.keys.uninstall(asid);
+  for (const guest of [...platform.guests.values()]) {
+    if (guest.asid !== 0) platform.memory.keys.uninstall(guest.asid);
+    forget(platform, guest);
   }
-  platform.guests.clear();
   platform.state = 'UNINIT';
   platform.es = false;
   platform.tmr = null;
