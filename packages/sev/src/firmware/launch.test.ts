@@ -100,7 +100,7 @@ describe('PSP-04 LAUNCH_START', () => {
     const [first, other] = [0, 0].map(() => bench.ok('LAUNCH_START', { policy: 0 }).handle!);
     const [key, otherKey] = made.filter(({ length }) => length === PAGE_KEY_SIZE);
     const sharing = bench.ok('LAUNCH_START', { policy: 0, handle: first! }).handle!;
-    const wiped = (bytes = new Uint8Array(1)) => bytes.every((byte) => byte === 0);
+    const wiped = (bytes?: Uint8Array) => bytes!.every((byte) => byte === 0);
     bench.ok('DECOMMISSION', { handle: first! });
     expect(wiped(key)).toBe(false);
     bench.ok('DECOMMISSION', { handle: sharing });
