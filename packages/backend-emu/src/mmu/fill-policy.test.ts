@@ -9,6 +9,7 @@ import * as L from '../cpu/layout.js';
 import { TestComputer } from '../cpu/test-computer.js';
 import { AT, RAM_BASE, RAM_SIZE, TestProcessor } from '../cpu/test-processor.js';
 import { TRANSLATE_FAULT, TRANSLATE_MMIO } from './mmu.js';
+import { FRAME_DIRTY } from './physical.js';
 import { systemMemory } from './system-memory.js';
 import { EXECUTE, READ, WRITE } from './walk.js';
 
@@ -191,6 +192,25 @@ describe('memory under keys', () => {
     const { switches } = keys;
     expect(t.cpu.mmu.translate(VIEWS + 3 * PAGE, 0, WRITE, 0)).toBe(RAM_BASE + FRAMES[1]!);
     expect([keys.switches, keys.tags[FRAMES[1]! / PAGE]]).toEqual([switches, 0]);
+  });
+
+  it('a write of the secure processor over several frames is noted in each', () => {
+    const t = machine();
+    const { physical } = t;
+    const frames = FRAMES.map((frame) => frame / PAGE);
+    for (const frame of frames) physical.flags[frame] = 0;
+    for (const frame of frames) physical.markCode(frame);
+    const seen: number[][] = [];
+    physical.onCodeWrite = (...write) => void seen.push(write);
+    systemMemory(physical).write(FRAMES[0]! + 16, new Uint8Array(2 * PAGE), TAG);
+    expect(seen).toEqual([
+      [frames[0], 16, PAGE - 16],
+      [frames[1], 0, PAGE],
+      [frames[2], 0, 16],
+    ]);
+    expect(frames.map((frame) => (physical.flags[frame]! & FRAME_DIRTY) !== 0)).toEqual([
+      ...[true, true, true],
+    ]);
   });
 
   it('SEV-02: what is fetched is private, and so are tables, however the page is mapped', () => {

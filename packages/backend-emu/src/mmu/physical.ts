@@ -242,7 +242,12 @@ export class PhysicalMemory implements MemoryBacking {
   // --- MemoryBacking --------------------------------------------------------------------------
 
   written(offset: number, length: number): void {
-    if (length > 0) this.noteWrite(this.ramBase + offset, length);
+    for (let done = 0; done < length; ) {
+      const at = offset + done;
+      const size = Math.min(PAGE_SIZE - (at % PAGE_SIZE), length - done);
+      this.noteWrite(this.ramBase + at, size);
+      done += size;
+    }
   }
 
   ciphertext(offset: number): Uint8Array | null {
