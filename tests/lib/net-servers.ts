@@ -21,7 +21,7 @@ export interface Servers {
   readonly slow: Buffer;
   /** Bytes of the slow file that were sent. */
   readonly slowSent: number;
-  /** From now on the slow file is as fast as any. */
+  /** Ends the delays between the pieces of the slow file. */
   release(): void;
   close(): void;
 }

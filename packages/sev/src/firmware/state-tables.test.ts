@@ -246,7 +246,7 @@ describe('PSP-02 the platform in each state', () => {
       bench.ok('DECOMMISSION', { handle });
     }
     if (name !== 'PEK_CERT_IMPORT') return;
-    // The platform's own authority may certify it as well as any other.
+    // What is imported here: the platform's own certificate, signed again by its own authority.
     bench.exportCertificates();
     const chain = bench.get(AT.chain, SIZE.CERTIFICATE_CHAIN);
     const pek = chain.slice(0, SIZE.CERTIFICATE);
