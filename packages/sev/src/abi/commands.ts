@@ -4,7 +4,7 @@
  *
  * Absent, and refused as unknown: RING_BUFFER (0x0f), SWAP_OUT (0x70) and SWAP_IN (0x71).
  */
-import { struct } from './struct.js';
+import { struct, type Values } from './struct.js';
 
 const packed = { packed: true } as const;
 const handleOnly = (name: string) => struct(name, { handle: 'u32' }, packed);
@@ -228,6 +228,8 @@ export const COMMAND = {
 
 export type CommandName = keyof typeof COMMAND;
 export type BufferedCommand = keyof typeof BUFFERS;
+/** The values of a command's buffer. */
+export type BufferOf<Name extends BufferedCommand> = Values<(typeof BUFFERS)[Name]['fields']>;
 
 const NAMES = new Map<number, CommandName>(
   Object.entries(COMMAND).map(([name, id]) => [id, name as CommandName]),

@@ -2,10 +2,9 @@
  * Commands about guests that are there: ASIDs, status, debugging, moves (SEV API 55766, 6.2
  * "ACTIVATE" to 6.5, 6.20 "COPY", 6.21 "ACTIVATE_EX", chapter 7 "Debugging API").
  */
-import { BUFFERS, GUEST_STATE } from '../abi/commands.js';
+import { BUFFERS, type BufferOf, GUEST_STATE } from '../abi/commands.js';
 import { POLICY } from '../abi/policy.js';
 import { STATUS, type Status } from '../abi/status.js';
-import type { Values } from '../abi/struct.js';
 import { viewOf } from '../bytes.js';
 import {
   forget,
@@ -17,11 +16,9 @@ import {
   readHost,
 } from './platform.js';
 
-type Buffer<Name extends keyof typeof BUFFERS> = Values<(typeof BUFFERS)[Name]['fields']>;
-
 /** Bytes that are copied at a time. */
 export const CHUNK = 65536;
-const BLOCK = 16;
+export const BLOCK = 16;
 const PAGE = 4096;
 /** The most APIC identifiers that ACTIVATE_EX takes. */
 const APIC_IDS_MAX = 512;
@@ -33,7 +30,7 @@ export function decommission(platform: Platform, _: unknown, guest: Guest): Stat
   return STATUS.SUCCESS;
 }
 
-export function activate(platform: Platform, { asid }: Buffer<'ACTIVATE'>, guest: Guest): Status {
+export function activate(platform: Platform, { asid }: BufferOf<'ACTIVATE'>, guest: Guest): Status {
   const { asids } = platform;
   if (!asids.inRange(asid, isEs(guest))) return STATUS.INVALID_ASID;
   if (asids.isTaken(asid)) return STATUS.ASID_OWNED;
@@ -43,7 +40,7 @@ export function activate(platform: Platform, { asid }: Buffer<'ACTIVATE'>, guest
 
 export function activateEx(
   platform: Platform,
-  buffer: Buffer<'ACTIVATE_EX'>,
+  buffer: BufferOf<'ACTIVATE_EX'>,
   guest: Guest,
 ): Status {
   const { asids } = platform;
@@ -94,7 +91,7 @@ export function deactivate({ asids, memory }: Platform, _: unknown, guest: Guest
   return STATUS.SUCCESS;
 }
 
-export function guestStatus({ guests }: Platform, buffer: Buffer<'GUEST_STATUS'>): Status {
+export function guestStatus({ guests }: Platform, buffer: BufferOf<'GUEST_STATUS'>): Status {
   const guest = guests.get(buffer.handle);
   buffer.state = GUEST_STATE[guest?.state ?? 'UNINIT'];
   if (guest !== undefined) {
@@ -105,7 +102,7 @@ export function guestStatus({ guests }: Platform, buffer: Buffer<'GUEST_STATUS'>
 }
 
 /** Moves whole pages of a guest to other addresses, where they need other ciphertext. */
-export function copy(platform: Platform, buffer: Buffer<'COPY'>, guest: Guest): Status {
+export function copy(platform: Platform, buffer: BufferOf<'COPY'>, guest: Guest): Status {
   const { length, src_paddr: from, dst_paddr: to } = buffer;
   if (guest.asid === 0) return STATUS.INACTIVE;
   if (length === 0 || !isAligned(length, PAGE)) return STATUS.INVALID_LEN;
@@ -120,7 +117,7 @@ export function copy(platform: Platform, buffer: Buffer<'COPY'>, guest: Guest): 
 
 export function dbgDecrypt(
   platform: Platform,
-  buffer: Buffer<'DBG_DECRYPT'>,
+  buffer: BufferOf<'DBG_DECRYPT'>,
   guest: Guest,
 ): Status {
   return debug(platform, buffer, guest, { read: guest.asid, write: 0 });
@@ -128,7 +125,7 @@ export function dbgDecrypt(
 
 export function dbgEncrypt(
   platform: Platform,
-  buffer: Buffer<'DBG_ENCRYPT'>,
+  buffer: BufferOf<'DBG_ENCRYPT'>,
   guest: Guest,
 ): Status {
   return debug(platform, buffer, guest, { read: 0, write: guest.asid });
@@ -136,7 +133,7 @@ export function dbgEncrypt(
 
 function debug(
   platform: Platform,
-  { src_paddr: from, dst_paddr: to, length }: Buffer<'DBG_DECRYPT'>,
+  { src_paddr: from, dst_paddr: to, length }: BufferOf<'DBG_DECRYPT'>,
   guest: Guest,
   tags: { readonly read: number; readonly write: number },
 ): Status {

@@ -3,10 +3,9 @@
  * secrets (SEV API 55766, 6.1 "LAUNCH_START" to 6.7 "LAUNCH_FINISH"), and reports about it
  * ("ATTESTATION").
  */
-import { type BUFFERS, SIZE } from '../abi/commands.js';
+import { type BufferOf, SIZE } from '../abi/commands.js';
 import { apiSuffices, POLICY, POLICY_RESERVED } from '../abi/policy.js';
 import { STATUS, type Status } from '../abi/status.js';
-import type { Values } from '../abi/struct.js';
 import { concat, u32 } from '../bytes.js';
 import { PAGE_KEY_SIZE } from '../cipher/port.js';
 import { hashes } from '../hash/port.js';
@@ -15,7 +14,7 @@ import type { TransportKeys } from '../measure/session.js';
 import { ALGORITHM, readCertificate, USAGE } from './certificate.js';
 import { openSecret, openSession, type Result } from './channel.js';
 import { sign } from './ec-key.js';
-import { CHUNK, run } from './guest-commands.js';
+import { BLOCK, CHUNK, run } from './guest-commands.js';
 import {
   freeHandle,
   type Guest,
@@ -29,11 +28,7 @@ import {
 } from './platform.js';
 import type { LiveGuestState } from './states.js';
 
-type Buffer<Name extends keyof typeof BUFFERS> = Values<(typeof BUFFERS)[Name]['fields']>;
-
-const BLOCK = 16;
-
-export function launchStart(platform: Platform, buffer: Buffer<'LAUNCH_START'>): Status {
+export function launchStart(platform: Platform, buffer: BufferOf<'LAUNCH_START'>): Status {
   const withSession = buffer.dh_cert_paddr !== 0;
   const channel = withSession
     ? ownerChannel(platform, {
@@ -103,7 +98,7 @@ export function createGuest(
 
 export function launchUpdateData(
   platform: Platform,
-  { paddr: spa, length }: Buffer<'LAUNCH_UPDATE_DATA'>,
+  { paddr: spa, length }: BufferOf<'LAUNCH_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
   if (guest.asid === 0) return STATUS.INACTIVE;
@@ -122,7 +117,7 @@ export function launchUpdateData(
 
 export function launchUpdateVmsa(
   platform: Platform,
-  buffer: Buffer<'LAUNCH_UPDATE_VMSA'>,
+  buffer: BufferOf<'LAUNCH_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (buffer.length !== SIZE.VMSA) return STATUS.INVALID_LEN;
@@ -132,7 +127,7 @@ export function launchUpdateVmsa(
 
 export function launchMeasureCommand(
   platform: Platform,
-  buffer: Buffer<'LAUNCH_MEASURE'>,
+  buffer: BufferOf<'LAUNCH_MEASURE'>,
   guest: Guest,
 ): Status {
   const room = buffer.measure_len;
@@ -151,7 +146,7 @@ export function launchMeasureCommand(
 
 export function launchSecret(
   platform: Platform,
-  buffer: Buffer<'LAUNCH_SECRET'>,
+  buffer: BufferOf<'LAUNCH_SECRET'>,
   guest: Guest,
 ): Status {
   const { guest_paddr: spa, guest_len: length, trans_len: transLength } = buffer;
@@ -183,7 +178,7 @@ export function launchFinish(platform: Platform, _: unknown, guest: Guest): Stat
 
 export function attestation(
   platform: Platform,
-  buffer: Buffer<'ATTESTATION'>,
+  buffer: BufferOf<'ATTESTATION'>,
   guest: Guest,
 ): Status {
   const room = buffer.length;

@@ -2,15 +2,14 @@
  * Commands that move a guest to another platform: SEND on the one, RECEIVE on the other (SEV API
  * 55766, 6.8 "SEND_START" to 6.16 "RECEIVE_FINISH").
  */
-import { type BUFFERS, SIZE } from '../abi/commands.js';
+import { type BufferOf, SIZE } from '../abi/commands.js';
 import { apiSuffices, POLICY } from '../abi/policy.js';
 import { STATUS, type Status } from '../abi/status.js';
-import type { Values } from '../abi/struct.js';
 import type { LegacyCertificate } from '../attest/legacy-certificate.js';
 import { equalBytes, viewOf } from '../bytes.js';
 import { checkCertificate, readCertificate } from './certificate.js';
 import { createSession, open, seal } from './channel.js';
-import { run } from './guest-commands.js';
+import { BLOCK, run } from './guest-commands.js';
 import { createGuest, isPacketLength, ownerChannel } from './launch-commands.js';
 import {
   type Guest,
@@ -24,11 +23,11 @@ import {
 } from './platform.js';
 import { isRoot } from './root.js';
 
-type Buffer<Name extends keyof typeof BUFFERS> = Values<(typeof BUFFERS)[Name]['fields']>;
-
-const BLOCK = 16;
-
-export function sendStart(platform: Platform, buffer: Buffer<'SEND_START'>, guest: Guest): Status {
+export function sendStart(
+  platform: Platform,
+  buffer: BufferOf<'SEND_START'>,
+  guest: Guest,
+): Status {
   const { policy } = guest;
   const room = buffer.session_len;
   buffer.session_len = SIZE.SESSION;
@@ -52,7 +51,7 @@ export function sendStart(platform: Platform, buffer: Buffer<'SEND_START'>, gues
 /** What the policy asks of the platform that is to have the guest. */
 function checkReceiver(
   platform: Platform,
-  buffer: Buffer<'SEND_START'>,
+  buffer: BufferOf<'SEND_START'>,
   { policy }: Guest,
   pdh: LegacyCertificate | null,
 ): Status {
@@ -84,7 +83,7 @@ const CA_HEAD = 0x40;
 /** Whether the chip is of the same maker as this one: CEK by ASK by ARK. */
 function checkSev(
   platform: Platform,
-  buffer: Buffer<'SEND_START'>,
+  buffer: BufferOf<'SEND_START'>,
   cek: LegacyCertificate | null,
 ): Status {
   if (!isAuthorityChainLength(buffer.amd_certs_len)) return STATUS.INVALID_LEN;
@@ -107,7 +106,7 @@ function isAuthorityChainLength(length: number): boolean {
 
 export function sendUpdateData(
   platform: Platform,
-  buffer: Buffer<'SEND_UPDATE_DATA'>,
+  buffer: BufferOf<'SEND_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
   const { guest_paddr: spa, guest_len: length } = buffer;
@@ -131,7 +130,7 @@ export function sendUpdateData(
 
 export function sendUpdateVmsa(
   platform: Platform,
-  buffer: Buffer<'SEND_UPDATE_VMSA'>,
+  buffer: BufferOf<'SEND_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
@@ -144,7 +143,7 @@ export function sendEnd(_: Platform, __: unknown, guest: Guest): Status {
   return STATUS.SUCCESS;
 }
 
-export function receiveStart(platform: Platform, buffer: Buffer<'RECEIVE_START'>): Status {
+export function receiveStart(platform: Platform, buffer: BufferOf<'RECEIVE_START'>): Status {
   const channel = ownerChannel(platform, {
     certificate: { spa: buffer.pdh_cert_paddr, length: buffer.pdh_cert_len },
     session: { spa: buffer.session_paddr, length: buffer.session_len },
@@ -156,7 +155,7 @@ export function receiveStart(platform: Platform, buffer: Buffer<'RECEIVE_START'>
 
 export function receiveUpdateData(
   platform: Platform,
-  buffer: Buffer<'RECEIVE_UPDATE_DATA'>,
+  buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
   const { guest_paddr: spa, guest_len: length, trans_len: transLength } = buffer;
@@ -176,7 +175,7 @@ export function receiveUpdateData(
 
 export function receiveUpdateVmsa(
   platform: Platform,
-  buffer: Buffer<'RECEIVE_UPDATE_VMSA'>,
+  buffer: BufferOf<'RECEIVE_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;

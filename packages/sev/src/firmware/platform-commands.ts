@@ -2,9 +2,8 @@
  * Commands about the platform itself: initialization, status, keys and certificates, flushes
  * (SEV API 55766, chapter 5). Checks that every command of its kind has are `dispatch`'s.
  */
-import { type BUFFERS, PLATFORM_STATE, SIZE } from '../abi/commands.js';
+import { type BufferOf, PLATFORM_STATE, SIZE } from '../abi/commands.js';
 import { STATUS, type Status } from '../abi/status.js';
-import type { Values } from '../abi/struct.js';
 import { concat, equalBytes } from '../bytes.js';
 import {
   BODY_SIZE,
@@ -27,17 +26,15 @@ import {
 } from './platform.js';
 import { chipId, endorsementKey } from './root.js';
 
-type Buffer<Name extends keyof typeof BUFFERS> = Values<(typeof BUFFERS)[Name]['fields']>;
-
 /** Bit 0 of INIT's flags: SEV-ES for the platform. */
 const INIT_ES = 1;
 
-export function init(platform: Platform, buffer: Buffer<'INIT'>): Status {
+export function init(platform: Platform, buffer: BufferOf<'INIT'>): Status {
   if (buffer.reserved !== 0) return STATUS.INVALID_CONFIG;
   return start(platform, buffer, platform.flash);
 }
 
-export function initEx(platform: Platform, buffer: Buffer<'INIT_EX'>): Status {
+export function initEx(platform: Platform, buffer: BufferOf<'INIT_EX'>): Status {
   if (buffer.reserved !== 0) return STATUS.INVALID_CONFIG;
   if (buffer.ex_len !== SIZE.INIT_EX) return STATUS.INVALID_LEN;
   const { nv_paddr: nv, nv_length: length, tmr_paddr: tmr } = buffer;
@@ -51,7 +48,7 @@ export function initEx(platform: Platform, buffer: Buffer<'INIT_EX'>): Status {
 
 function start(
   platform: Platform,
-  { flags, tmr_paddr: spa, tmr_length: length }: Buffer<'INIT'>,
+  { flags, tmr_paddr: spa, tmr_length: length }: BufferOf<'INIT'>,
   store: Store,
 ): Status {
   if (!platform.hardware.encryptionEnabled()) return STATUS.HWERROR_PLATFORM;
@@ -103,7 +100,7 @@ export function platformReset({ flash }: Platform): Status {
   return STATUS.SUCCESS;
 }
 
-export function platformStatus(platform: Platform, buffer: Buffer<'PLATFORM_STATUS'>): Status {
+export function platformStatus(platform: Platform, buffer: BufferOf<'PLATFORM_STATUS'>): Status {
   const { version, keys, es, guests, state } = platform;
   Object.assign(buffer, {
     api_major: version.major,
@@ -130,7 +127,7 @@ export function pdhGen(platform: Platform): Status {
   return STATUS.SUCCESS;
 }
 
-export function pekCsr(platform: Platform, buffer: Buffer<'PEK_CSR'>): Status {
+export function pekCsr(platform: Platform, buffer: BufferOf<'PEK_CSR'>): Status {
   const given = buffer.length;
   buffer.length = SIZE.CERTIFICATE;
   if (given < SIZE.CERTIFICATE) return STATUS.INVALID_LEN;
@@ -140,7 +137,7 @@ export function pekCsr(platform: Platform, buffer: Buffer<'PEK_CSR'>): Status {
   return writeHost(platform, buffer.paddr, csr);
 }
 
-export function pekCertImport(platform: Platform, buffer: Buffer<'PEK_CERT_IMPORT'>): Status {
+export function pekCertImport(platform: Platform, buffer: BufferOf<'PEK_CERT_IMPORT'>): Status {
   const keys = platform.keys!;
   if (keys.oca.key === null) return STATUS.ALREADY_OWNED;
   if (buffer.pek_cert_len !== SIZE.CERTIFICATE) return STATUS.INVALID_LEN;
@@ -167,7 +164,7 @@ export function pekCertImport(platform: Platform, buffer: Buffer<'PEK_CERT_IMPOR
   return STATUS.SUCCESS;
 }
 
-export function pdhCertExport(platform: Platform, buffer: Buffer<'PDH_CERT_EXPORT'>): Status {
+export function pdhCertExport(platform: Platform, buffer: BufferOf<'PDH_CERT_EXPORT'>): Status {
   const { pdh_cert_len: room, certs_len: chainRoom } = buffer;
   buffer.pdh_cert_len = SIZE.CERTIFICATE;
   buffer.certs_len = SIZE.CERTIFICATE_CHAIN;
@@ -187,7 +184,10 @@ export function dfFlush({ asids }: Platform): Status {
   return asids.flush();
 }
 
-export function downloadFirmware(platform: Platform, buffer: Buffer<'DOWNLOAD_FIRMWARE'>): Status {
+export function downloadFirmware(
+  platform: Platform,
+  buffer: BufferOf<'DOWNLOAD_FIRMWARE'>,
+): Status {
   if (!isAligned(buffer.paddr, 32)) return STATUS.INVALID_ADDRESS;
   if (buffer.length === 0 || buffer.length > SIZE.FIRMWARE) return STATUS.INVALID_LEN;
   const bytes = readHost(platform, buffer.paddr, buffer.length);
@@ -198,7 +198,7 @@ export function downloadFirmware(platform: Platform, buffer: Buffer<'DOWNLOAD_FI
   return STATUS.SUCCESS;
 }
 
-export function getId(platform: Platform, buffer: Buffer<'GET_ID'>): Status {
+export function getId(platform: Platform, buffer: BufferOf<'GET_ID'>): Status {
   const room = buffer.length;
   buffer.length = SIZE.CHIP_ID;
   if (room < SIZE.CHIP_ID) return STATUS.INVALID_LEN;

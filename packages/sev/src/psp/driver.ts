@@ -10,6 +10,7 @@
 import {
   BUFFERS,
   type BufferedCommand,
+  type BufferOf,
   COMMAND,
   type CommandName,
   GUEST_STATE,
@@ -18,7 +19,7 @@ import {
   type PlatformStateName,
   SIZE,
 } from '../abi/commands.js';
-import { decode, encode, type Struct, type Values } from '../abi/struct.js';
+import { decode, encode, type Struct } from '../abi/struct.js';
 import { concat, sized } from '../bytes.js';
 import type { FirmwareVersion } from '../measure/launch-measure.js';
 import { expectSuccess } from './error.js';
@@ -63,8 +64,6 @@ export interface SevPacket {
   readonly header: Uint8Array;
   readonly ciphertext: Uint8Array;
 }
-
-type Buffer<Name extends BufferedCommand> = Values<(typeof BUFFERS)[Name]['fields']>;
 
 const stateName = <Name extends string>(codes: Readonly<Record<Name, number>>, code: number) =>
   (Object.keys(codes) as Name[]).find((name) => codes[name] === code)!;
@@ -402,7 +401,10 @@ export class PspDriver {
   }
 
   /** A command with a buffer: what stands in it afterwards. */
-  #issue<Name extends BufferedCommand>(name: Name, values: Partial<Buffer<Name>>): Buffer<Name> {
+  #issue<Name extends BufferedCommand>(
+    name: Name,
+    values: Partial<BufferOf<Name>>,
+  ): BufferOf<Name> {
     const type = BUFFERS[name] as unknown as Struct<(typeof BUFFERS)[Name]['fields']>;
     return this.#with([encode(type, values)], ([spa]) => {
       expectSuccess(name, this.#transport.command(COMMAND[name], spa!));
@@ -427,7 +429,7 @@ function transportFields(
   transport: number,
   paddr: number,
   length: number,
-): Partial<Buffer<'LAUNCH_SECRET'>> {
+): Partial<BufferOf<'LAUNCH_SECRET'>> {
   return {
     handle,
     hdr_paddr: header,

@@ -11,9 +11,16 @@
  *
  * Source: OpenBSD sys/dev/ic/psp.c (1.20, as of 7.8).
  */
-import { BUFFERS, type BufferedCommand, COMMAND, type CommandName, SIZE } from '../abi/commands.js';
+import {
+  BUFFERS,
+  type BufferedCommand,
+  type BufferOf,
+  COMMAND,
+  type CommandName,
+  SIZE,
+} from '../abi/commands.js';
 import { STATUS } from '../abi/status.js';
-import { decode, encode, type Struct, update, type Values } from '../abi/struct.js';
+import { decode, encode, type Struct, update } from '../abi/struct.js';
 import type { PspTransport } from './mailbox-transport.js';
 import {
   ERRNO,
@@ -37,7 +44,6 @@ const BLOCK = 16;
 const CMD_SNP_PLATFORMSTATUS = 0x81;
 
 type Arguments = Record<string, number | Uint8Array>;
-type Buffer<Name extends BufferedCommand> = Values<(typeof BUFFERS)[Name]['fields']>;
 
 export class OpenBsdPsp {
   /** The command buffer: one page, mapped for good. */
@@ -216,8 +222,8 @@ export class OpenBsdPsp {
   /** A command with its buffer at the start of the page; `done` reads what stands there then. */
   #command<Name extends BufferedCommand & CommandName>(
     name: Name,
-    values: Partial<Buffer<Name>>,
-    done: (out: Buffer<Name>) => Errno = () => ERRNO.OK,
+    values: Partial<BufferOf<Name>>,
+    done: (out: BufferOf<Name>) => Errno = () => ERRNO.OK,
   ): Errno {
     const type = BUFFERS[name] as unknown as Struct<(typeof BUFFERS)[Name]['fields']>;
     const page = this.transport!.host.view(this.#page, PAGE);
