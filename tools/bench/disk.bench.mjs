@@ -4,14 +4,14 @@
 // the processor time of the whole process, between the lines before and after each part.
 
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { image, initramfs } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
 import { judged } from './goals.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
 import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { programGuest } from './program-guest.mjs';
 import { median } from './statistics.mjs';
 
 export const name = 'disk';
@@ -65,19 +65,12 @@ function unmeasurable() {
 }
 
 async function measure(report, folder) {
-  const guest = await image({ log: report.progress });
-  const program = join(folder, 'disk');
-  const source = new URL('disk.c', import.meta.url).pathname;
-  execFileSync('gcc', ['-O2', '-static', source, '-o', program]);
-  const initrd = join(folder, 'initrd');
-  const { busyboxPath: busybox, modulesDir, version } = guest;
-  const files = [{ path: 'disk', mode: 0o755, data: readFileSync(program) }];
-  const options = { init: INIT, busybox, files, modules: MODULES, modulesDir, version };
-  writeFileSync(initrd, await initramfs(options));
+  const guest = { folder, name: 'disk', init: INIT, modules: MODULES, log: report.progress };
+  const { kernel, initrd, version } = await programGuest(guest);
   const disk = join(folder, 'disk.img');
   writeFileSync(disk, '');
   truncateSync(disk, MIB * 2 ** 20);
-  const boot = { kernel: guest.kernelPath, initrd, disk };
+  const boot = { kernel, initrd, disk };
   const machines = [
     { title: 'cloister', program: process.execPath, args: cloisterArguments(boot), runs: [] },
     { title: 'qemu tcg', program: QEMU, args: qemuArguments(boot), runs: [] },

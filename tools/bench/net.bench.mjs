@@ -6,24 +6,16 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { image, initramfs } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
 import { judged } from './goals.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
 import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { programGuest } from './program-guest.mjs';
 import { median } from './statistics.mjs';
 
 export const name = 'net';
@@ -103,17 +95,10 @@ async function startServer() {
 }
 
 async function measure(report, folder, port) {
-  const guest = await image({ log: report.progress });
-  const program = join(folder, 'net');
-  const source = new URL('net.c', import.meta.url).pathname;
-  execFileSync('gcc', ['-O2', '-static', source, '-o', program]);
-  const initrd = join(folder, 'initrd');
-  const { busyboxPath: busybox, modulesDir, version } = guest;
-  const files = [{ path: 'net', mode: 0o755, data: readFileSync(program) }];
-  const options = { init: INIT, busybox, files, modules: MODULES, modulesDir, version };
-  writeFileSync(initrd, await initramfs(options));
+  const guest = { folder, name: 'net', init: INIT, modules: MODULES, log: report.progress };
+  const { kernel, initrd, version } = await programGuest(guest);
   const append = `console=ttyS0 panic=-1 quiet PORT=${port}`;
-  const boot = ['-kernel', guest.kernelPath, '-initrd', initrd, '-append', append];
+  const boot = ['-kernel', kernel, '-initrd', initrd, '-append', append];
   const machines = [
     { title: 'cloister', start: () => startCloister(boot), runs: [] },
     { title: 'qemu tcg', start: () => startQemu(boot, folder), runs: [] },
