@@ -37,11 +37,14 @@ const CAPABILITIES = [
   'irqchip.external',
 ];
 
+const ABSENT = [
+  ...(['instructions', 'execute', 'intercepts', 'intercept', 'registersHidden'] as const),
+  ...(['contexts', 'enter', 'leave', 'interrupt', 'init', 'startup', 'snapshot'] as const),
+];
+
 /** Refuses what an extension asks for and this processor does not do yet, rather than ignore it. */
 function requireKnown(extension: CpuExtension): void {
-  const absent = (['execute', 'intercept'] as const).filter(
-    (member) => extension[member] !== undefined,
-  );
+  const absent = ABSENT.filter((member) => extension[member] !== undefined);
   if (absent.length === 0) return;
   throw new VmmError('unsupported', `CPU extension ${extension.name} needs ${absent.join(', ')}`, {
     remedy:

@@ -15,7 +15,7 @@ import * as L from './cpu/layout.js';
 import { Processor } from './cpu/processor.js';
 import type { Decoded } from './decode/decoded.js';
 import { Decoder } from './decode/decoder.js';
-import { ExtensionSet } from './extension-set.js';
+import { ExtensionSet } from './extension/extension-set.js';
 import { coreModule } from './interp/core-cache.js';
 import { Interpreter } from './interp/interpreter.js';
 import { OpCache } from './interp/op-cache.js';
@@ -148,10 +148,11 @@ export class VmParts {
       index,
       view: processor.record.view,
       cpu: processor,
-      vcpu: processor,
+      vcpu: processor.extension,
     });
     processor.connect(services);
-    if (extensions.policy !== null) processor.mmu.setFillPolicy(extensions.policy, processor);
+    if (extensions.policy !== null)
+      processor.mmu.setFillPolicy(extensions.policy, processor.extension);
     const interpreter = new Interpreter({
       memory,
       module: coreModule().module,

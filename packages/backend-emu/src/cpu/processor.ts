@@ -5,18 +5,11 @@
  * (`system/`) are written against this class. RIP is the start of the instruction and NEXT_RIP what
  * follows it while one runs.
  */
-import type {
-  ExtensionVcpu,
-  InterceptName,
-  MsrValue,
-  Random,
-  Snapshot,
-  VcpuState,
-  VmExitKind,
-} from '@cloister/core';
+import type { MsrValue, Random, Snapshot, VcpuState, VmExitKind } from '@cloister/core';
 import { VmmError } from '@cloister/core';
 import type { CpuSelection } from '@cloister/core/cpu';
 import type { ApicCpu } from '../apic/ports.js';
+import { ExtensionCpu } from '../extension/extension-cpu.js';
 import { fpuTraps } from '../fpu/traps.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
@@ -69,7 +62,7 @@ const CS_ATTRIBUTES = (L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES) >> 1;
 const CS_BASE = L.segmentOffset(L.SEG.cs) >> 2;
 const CS_LIMIT = (L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT) >> 2;
 
-export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
+export class Processor implements ApicCpu, MsrCpu {
   readonly index: number;
   readonly record: CpuRecord;
   /** The record as signed words: what hot code uses. */
@@ -103,7 +96,8 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
   initPending = false;
   /** Branch single-step (DebugCtl.BTF). */
   branchSteps = false;
-  readonly context = 0;
+  /** This processor as extensions see it. */
+  readonly extension: ExtensionCpu;
   /** What the last descriptor read by `system/descriptors.ts` holds, and where it lies. */
   readonly descriptor = { lo: 0, hi: 0, upper: 0, atLo: 0, atHi: 0 };
   /** The stack of an outer privilege that a return has popped. */
@@ -138,6 +132,7 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     this.mmio = new MmioRouter(this.exits);
     this.memory = new MemoryAccess(this.record, this.mmu, this.mmio);
     this.stack = new Stack(this.record, this.mmu, this.memory);
+    this.extension = new ExtensionCpu(this);
     this.toReset(resetRecord);
   }
 
@@ -484,20 +479,5 @@ export class Processor implements ApicCpu, MsrCpu, ExtensionVcpu {
     value.lo = this.exits.msr.lo;
     value.hi = this.exits.msr.hi;
     return true;
-  }
-
-  // --- ExtensionVcpu --------------------------------------------------------------------------
-
-  switchContext(context: number): void {
-    if (context === this.context) return;
-    throw new VmmError('unsupported', 'this processor has one context only');
-  }
-
-  flushTlb(): void {
-    this.mmu.tlb.flushAll();
-  }
-
-  setIntercepts(_names: ReadonlySet<InterceptName>): void {
-    throw new VmmError('unsupported', 'this processor has no intercepts for extensions yet');
   }
 }

@@ -104,7 +104,9 @@ export class TestProcessor {
       extensions: [],
     };
     const view = this.cpu.record.view;
-    this.cpu.connect(new VcpuServices(shared, { index: 0, view, cpu: this.cpu, vcpu: this.cpu }));
+    this.cpu.connect(
+      new VcpuServices(shared, { index: 0, view, cpu: this.cpu, vcpu: this.cpu.extension }),
+    );
     this.cpu.exits.sink = (exit) => {
       this.exits.push(structuredClone(exit));
       this.onExit(exit);

@@ -64,7 +64,7 @@ function machine(extension = policy, t = new TestProcessor()): TestProcessor {
   t.physical.keys.cipher = cipher;
   // What the test wrote is what the guest sees.
   t.physical.keys.tags.fill(TAG);
-  t.cpu.mmu.setFillPolicy(extension(t), t.cpu);
+  t.cpu.mmu.setFillPolicy(extension(t), t.cpu.extension);
   return t;
 }
 
@@ -254,7 +254,7 @@ describe('memory under keys', () => {
         return fill!(request, vcpu);
       },
     };
-    mmu.setFillPolicy(watched, t.cpu);
+    mmu.setFillPolicy(watched, t.cpu.extension);
     mmu.translate(AT.code, 0, READ, 0);
     t.physical.keys.replace(AT.tables / PAGE, TAG, new Uint8Array(PAGE));
     t.view.setUint32(AT.tables, 0x83, true);

@@ -28,10 +28,18 @@ export class FillPolicy {
       gpaHi: 0,
       access: 'read',
       user: false,
+      linearLo: 0,
+      linearHi: 0,
       implicit: false,
       vcpu: vcpu.index,
       context: vcpu.context,
     };
+  }
+
+  /** The linear address that what is asked next is for. */
+  at(lo: number, hi: number): void {
+    this.request.linearLo = lo >>> 0;
+    this.request.linearHi = hi >>> 0;
   }
 
   /** System-physical address of a page, -1 (no memory at `gpa`) or POLICY_EXCEPTION. */

@@ -148,6 +148,7 @@ export class Mmu {
     const { walker } = this;
     if (!walker.isCanonical(hi)) return this.fault(this.canonicalVector, 0);
     const table = this.tableOf(who);
+    this.policy?.at(lo, hi);
     if (!walker.walk(lo, hi, access, table === USER, table === OVERRIDE)) {
       return walker.tableRefused ? this.refused() : this.pageFault(lo, hi, walker.error);
     }

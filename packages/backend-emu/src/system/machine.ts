@@ -27,7 +27,7 @@ export function cpuid(cpu: Processor): Outcome {
     apicEnabled: services.apic.enabled,
   };
   const value = exits.cpuid;
-  services.cpuid.query(leaf, subleaf, state, value, cpu);
+  services.cpuid.query(leaf, subleaf, state, value, cpu.extension);
   if (cpu.intercept.has('cpuid')) {
     value.leaf = leaf;
     value.subleaf = subleaf;

@@ -2,8 +2,15 @@
  * What a plugin gives an emulated processor: CPUID leaves, MSRs, instructions, a policy at TLB
  * fill, intercepts and a world switch. SEV on the emulated processor is one; TDX must be able to be
  * one.
+ *
+ * A vCPU with `enter` and `leave` has two worlds. Outside of them its registers are the host's (or
+ * nobody's); between them they are the guest's. Everything that a guest does is told to the
+ * extension by hooks, which may call the host (`ExtensionVcpu.host`) and go on without leaving.
  */
-import type { VcpuState } from './vcpu-state.js';
+import type { ExtensionException } from './extension-exception.js';
+import type { ExtensionVcpu } from './extension-vcpu.js';
+import type { InterceptDetail, InterceptName, InterceptVerdict } from './intercepts.js';
+import type { Snapshot } from './snapshot.js';
 
 export interface CpuidValue {
   eax: number;
@@ -17,14 +24,6 @@ export interface MsrValue {
   hi: number;
 }
 
-/** An exception of the extension's own, e.g. #VC with its code, or #VE with an info record. */
-export interface ExtensionException {
-  readonly vector: number;
-  readonly errorCode: number | null;
-  /** Stored by the extension before delivery, where its architecture has such a record. */
-  readonly info?: Readonly<Record<string, number>>;
-}
-
 /**
  * A translation request: the GPA of a page as the guest's tables hold it, before masking. Valid
  * during the call only, as is the verdict until the next one: both may be reused objects.
@@ -34,6 +33,9 @@ export interface FillRequest {
   gpaHi: number;
   access: 'read' | 'write' | 'execute' | 'walk';
   user: boolean;
+  /** Linear address of the access that the translation is for, as unsigned halves. */
+  linearLo: number;
+  linearHi: number;
   /**
    * Paging off, a page walk, or tables without room for a choice (32-bit entries): the guest cannot
    * say under which key it means the page.
@@ -61,6 +63,7 @@ export type FillVerdict =
     }
   /** No memory at `gpa` (a page, after masking): the access is MMIO. */
   | { readonly kind: 'device'; readonly gpa: number }
+  /** Delivered in place of the access, for memory and for pages without any alike. */
   | { readonly kind: 'exception'; readonly exception: ExtensionException };
 
 /**
@@ -92,52 +95,12 @@ export interface SystemMemory {
   release(keyTag: number): void;
 }
 
-/** Events that can be intercepted; a set bit makes translated code leave its region. */
-export const INTERCEPTS = [
-  'cpuid',
-  'rdtsc',
-  'rdpmc',
-  'io',
-  'msr',
-  'cr-write-after',
-  'dr',
-  'hlt',
-  'pause',
-  'wbinvd',
-  'invd',
-  'monitor',
-  'mwait',
-  'vmmcall',
-  'xsetbv',
-  'iret',
-  'shutdown',
-] as const;
-
-export type InterceptName = (typeof INTERCEPTS)[number];
-
-/** What an extension may do to the vCPU that called it. */
-export interface ExtensionVcpu {
-  readonly index: number;
-  /** Which of the record's contexts is active (e.g. a VMPL). */
-  readonly context: number;
-  readState(): VcpuState;
-  writeState(state: VcpuState): void;
-  /** Swaps the whole register record for that of another context; the run goes on there. */
-  switchContext(context: number): void;
-  /** Drops every cached translation of this vCPU. */
-  flushTlb(): void;
-  setIntercepts(names: ReadonlySet<InterceptName>): void;
+/** Why an extension does not let a vCPU enter: the run ends with an `error` exit that says so. */
+export interface EnterRefusal {
+  /** Stable word, e.g. `invalid-vmsa`. */
+  readonly code: string;
+  readonly message: string;
 }
-
-/** What the extension decides about an intercepted event. */
-export type InterceptVerdict =
-  /** Do as an unprotected processor would. */
-  | { readonly kind: 'proceed' }
-  /** The event is answered; go on after the instruction. */
-  | { readonly kind: 'resume' }
-  | { readonly kind: 'exception'; readonly exception: ExtensionException }
-  /** Leave to the host. */
-  | { readonly kind: 'exit' };
 
 export interface CpuExtension {
   readonly name: string;
@@ -158,14 +121,81 @@ export interface CpuExtension {
   readonly msrs?: readonly number[];
   readMsr?(index: number, value: MsrValue, vcpu: ExtensionVcpu): 'ok' | 'gp';
   writeMsr?(index: number, value: MsrValue, vcpu: ExtensionVcpu): 'ok' | 'gp';
-  /** Instructions by their row in the instruction table (mnemonic), e.g. `PVALIDATE`. */
+  /**
+   * Instructions that the processor gets, by their row in the instruction table: PVALIDATE, PSMASH,
+   * RMPADJUST, RMPQUERY, RMPUPDATE, VMGEXIT (AMD APM vol. 3), SEAMCALL, TDCALL (Intel TDX module
+   * specification). Without an extension that names them they are #UD; VMGEXIT is VMMCALL. A row is
+   * one extension's alone, and one that is not in the table is refused.
+   */
   readonly instructions?: readonly string[];
-  execute?(mnemonic: string, vcpu: ExtensionVcpu): InterceptVerdict;
+  /** Executes one of `instructions`, whatever the privilege and mode; see `intercept`. */
+  execute?(mnemonic: string, vcpu: ExtensionVcpu, detail: InterceptDetail): InterceptVerdict;
   /**
    * Called at every TLB fill and for every table of a page walk; at most one extension of a VM has
-   * it. An exception is delivered in place of the access.
+   * it. An exception is delivered in place of the access. Registers are not settled meanwhile: only
+   * `index`, `context`, `host.deliver` and `flushTlb` of the vCPU may be used.
    */
   fill?(request: FillRequest, vcpu: ExtensionVcpu): FillVerdict;
-  /** Called for an event whose intercept bit is set. */
-  intercept?(event: InterceptName, vcpu: ExtensionVcpu): InterceptVerdict;
+  /**
+   * Events that `ExtensionVcpu.setIntercepts` may switch on. What is not listed costs nothing;
+   * what is listed leaves translated code, switched on or not. None is on after RESET.
+   */
+  readonly intercepts?: readonly InterceptName[];
+  /**
+   * Called for an event whose intercept is on; at most one extension of a VM has it. RIP is that of
+   * the instruction, and registers may be saved, changed and loaded (`ExtensionVcpu`).
+   */
+  intercept?(event: InterceptName, vcpu: ExtensionVcpu, detail: InterceptDetail): InterceptVerdict;
+
+  // The world switch. At most one extension of a VM has any of what follows.
+
+  /**
+   * Whether the registers are the guest's secret: `Vcpu.readState`, `Vcpu.writeState` and single
+   * steps of the host then throw `VmmError('unsupported')`, and the processor clears its record
+   * after `leave`. The extension keeps the registers, in memory under a key, say.
+   */
+  readonly registersHidden?: boolean;
+  /** Contexts of a vCPU (`ExtensionVcpu.switchContext`): 1, the default, to 16. */
+  readonly contexts?: number;
+  /**
+   * The vCPU is about to execute the guest: called in `Vcpu.run`, before its first instruction and
+   * after a start-up IPI was seen to; also before what woke it from `halt` is looked at. Not called
+   * for a vCPU that waits or is shut down.
+   */
+  enter?(vcpu: ExtensionVcpu): EnterRefusal | null;
+  /**
+   * The run ends, whatever ended it: back to the host. RIP is that of the next instruction. Called
+   * once for each `enter` that did not refuse.
+   */
+  leave?(vcpu: ExtensionVcpu): void;
+  /**
+   * Called between two instructions, in place of delivery, while `vcpu.pending` is not `none` and
+   * the guest could take that: an interrupt with RFLAGS.IF set outside of a shadow, an NMI outside
+   * of a shadow. The extension acknowledges and injects, or leaves it for the next time; that comes
+   * at the end of the run's present stretch at the latest. Injection or `run` wake a halted vCPU.
+   */
+  interrupt?(vcpu: ExtensionVcpu): void;
+  /**
+   * Whether `interrupt` is also called once for every arrival, whether the guest can take it or not
+   * (`interruptFlag` and `interruptShadow` tell): processors whose hosts see physical interrupts.
+   */
+  readonly interruptArrivals?: boolean;
+  /**
+   * INIT, in place of the processor's reset: called in `Vcpu.run`, in the host's world. The local
+   * APIC is initialized in any case, and the vCPU waits for SIPI unless the extension lets it run.
+   */
+  init?(vcpu: ExtensionVcpu): void;
+  /**
+   * A start-up IPI with `vector`, in place of the load of CS:IP, while the vCPU waits for one:
+   * called in `Vcpu.run`, in the host's world, before `enter`. The vCPU runs afterwards unless the
+   * extension says otherwise.
+   */
+  startup?(vector: number, vcpu: ExtensionVcpu): void;
+
+  /**
+   * The extension's own state, saved with the VM under its name and restored after memory and
+   * vCPUs. Both or neither.
+   */
+  snapshot?(): Snapshot;
+  restore?(snapshot: Snapshot): void;
 }
