@@ -84,7 +84,9 @@ export class VmParts {
     const { cpu, cpus, opCacheSize, onDecoded } = options;
     const cpuBytes = roundUp(FIRST_CPU + cpus * L.CPU_STRIDE, WASM_PAGE);
     const ramBase = cpuBytes + opCacheSize;
-    const size = roundUp(options.memorySize, 4096);
+    const pagesOf = (extension: CpuExtension) => extension.systemPages?.(cpus) ?? 0;
+    const extra = options.extensions.reduce((sum, each) => sum + pagesOf(each), 0);
+    const size = roundUp(options.memorySize, 4096) + extra * 4096;
     if (ramBase + size > LARGEST) {
       const most = Math.floor((LARGEST - ramBase) / (1 << 20));
       throw new VmmError('invalid-config', `the guest cannot have ${size} bytes of memory`, {
@@ -97,7 +99,9 @@ export class VmParts {
     this.physical = new PhysicalMemory({ buffer, ramBase, size });
     this.extensions = new ExtensionSet(options.extensions);
     this.physical.keys.cipher = this.extensions.cipher;
-    for (const extension of options.extensions) extension.attach?.(systemMemory(this.physical));
+    for (const extension of options.extensions) {
+      extension.attach?.(systemMemory(this.physical, pagesOf(extension)));
+    }
     if (options.jit !== 'off') {
       this.translator = new Translator({
         mode: options.jit,

@@ -118,6 +118,13 @@ export class PhysicalMemory implements MemoryBacking {
     this.flushAll();
   }
 
+  /** Takes a free frame that no slot gets from now on, the last one; its number, or -1. */
+  reserve(): number {
+    const frame = this.used.lastIndexOf(0);
+    if (frame >= 0) this.used[frame] = 1;
+    return frame;
+  }
+
   /** Unmaps a slot; its frames read as zeros when they are used again. */
   removeSlot(id: number): void {
     const entry = this.slots.get(id);

@@ -2,9 +2,11 @@
  * System memory as extensions reach it: by system-physical address, under any key.
  */
 import { type SystemMemory, VmmError } from '@cloister/core';
-import { isReadOnly, type PhysicalMemory } from './physical.js';
+import { isReadOnly, PAGE_SIZE, type PhysicalMemory } from './physical.js';
 
-export function systemMemory(physical: PhysicalMemory): SystemMemory {
+/** `pages` of it are for one extension's own use. */
+export function systemMemory(physical: PhysicalMemory, pages = 0): SystemMemory {
+  let pagesLeft = pages;
   const { keys } = physical;
   const size = physical.bytes.length;
   const check = (spa: number, length: number) => {
@@ -28,5 +30,15 @@ export function systemMemory(physical: PhysicalMemory): SystemMemory {
       physical.written(spa, source.length);
     },
     release: (keyTag) => keys.release(keyTag),
+    reserve() {
+      const frame = pagesLeft > 0 ? physical.reserve() : -1;
+      if (frame < 0) {
+        throw new VmmError('out-of-memory', 'no page of system memory is left for an extension', {
+          remedy: 'have it ask for as many as it needs (systemPages)',
+        });
+      }
+      pagesLeft--;
+      return frame * PAGE_SIZE;
+    },
   };
 }

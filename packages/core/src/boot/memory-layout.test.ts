@@ -23,6 +23,17 @@ describe('ramRanges', () => {
 });
 
 describe('e820Map', () => {
+  it('reserves what a protection keeps', () => {
+    const reserved = [
+      { name: 'own', gpa: 0x4000, bytes: new Uint8Array(1), type: 'normal' },
+    ] as const;
+    expect(e820Map({ ram: ramRanges(MIB), acpi: null, reserved }).slice(0, 3)).toEqual([
+      { base: 0, length: 0x4000, type: 1 },
+      { base: 0x4000, length: 0x1000, type: 2 },
+      { base: 0x5000, length: 0x9fc00 - 0x5000, type: 1 },
+    ]);
+  });
+
   it('is a PC map, with a hole where RAM is split', () => {
     expect(e820Map({ ram: ramRanges(5 * GIB), acpi: null })).toEqual([
       { base: 0, length: 0x9fc00, type: E820.ram },

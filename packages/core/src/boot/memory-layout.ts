@@ -9,7 +9,7 @@
  */
 
 import { VmmError } from '../interfaces/error.js';
-import type { BootMachine, E820Entry } from '../interfaces/launch-plan.js';
+import type { BootMachine, E820Entry, LaunchRegion } from '../interfaces/launch-plan.js';
 import { E820 } from '../interfaces/launch-plan.js';
 
 export const PAGE_SIZE = 4096;
@@ -99,18 +99,25 @@ export function carve(
   return joined;
 }
 
-/** The map that a PC's firmware would report: RAM, the reserved area below 1 MiB, ACPI tables. */
-export function e820Map(machine: Pick<BootMachine, 'ram' | 'acpi'>): E820Entry[] {
+/**
+ * The map that a PC's firmware would report: RAM, the reserved area below 1 MiB, ACPI tables, and
+ * what a protection keeps for itself.
+ */
+export function e820Map(machine: Pick<BootMachine, 'ram' | 'acpi' | 'reserved'>): E820Entry[] {
   let map: E820Entry[] = machine.ram.map(({ gpa, size }) => ({
     base: gpa,
     length: size,
     type: E820.ram,
   }));
   map = carve(map, LOW_RAM_END, HIGH_RAM_START - LOW_RAM_END, E820.reserved);
-  for (const region of machine.acpi?.regions ?? []) {
-    const base = region.gpa - (region.gpa % PAGE_SIZE);
-    const end = Math.ceil((region.gpa + region.bytes.length) / PAGE_SIZE) * PAGE_SIZE;
-    map = carve(map, base, end - base, E820.acpi);
-  }
+  const mark = (regions: readonly LaunchRegion[], type: number) => {
+    for (const { gpa, bytes } of regions) {
+      const base = gpa - (gpa % PAGE_SIZE);
+      const end = Math.ceil((gpa + bytes.length) / PAGE_SIZE) * PAGE_SIZE;
+      map = carve(map, base, end - base, type);
+    }
+  };
+  mark(machine.acpi?.regions ?? [], E820.acpi);
+  mark(machine.reserved ?? [], E820.reserved);
   return map;
 }

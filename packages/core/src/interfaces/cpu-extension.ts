@@ -93,6 +93,11 @@ export interface SystemMemory {
   write(spa: number, source: Uint8Array, keyTag: number): void;
   /** Turns what is kept deciphered under `keyTag` into ciphertext: its key is about to go. */
   release(keyTag: number): void;
+  /**
+   * System-physical address of a page of zeros that no guest-physical address leads to: one of
+   * those that `CpuExtension.systemPages` asked for. `VmmError('out-of-memory')` after the last.
+   */
+  reserve(): number;
 }
 
 /** Why an extension does not let a vCPU enter: the run ends with an `error` exit that says so. */
@@ -106,6 +111,8 @@ export interface CpuExtension {
   readonly name: string;
   /** Called once, when the VM is made and before its memory is mapped. */
   attach?(memory: SystemMemory): void;
+  /** Pages of system memory that it needs beside the guest's, in a VM of so many vCPUs. */
+  systemPages?(cpus: number): number;
   /** The cipher of its keys; at most one extension of a VM has one, and it has `fill`. */
   readonly cipher?: FrameCipher;
   /** Physical-address bits that the extension takes away from the guest. */

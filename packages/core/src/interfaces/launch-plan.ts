@@ -55,6 +55,11 @@ export interface BootMachine {
   readonly acpi: { readonly rsdp: number; readonly regions: readonly LaunchRegion[] } | null;
   /** Bit position of the C-bit to set in every page-table entry, or null. */
   readonly cBit: number | null;
+  /**
+   * Pages that the protection adds to the plan; none if absent. Memory maps show them as reserved,
+   * and sources leave them alone.
+   */
+  readonly reserved?: readonly LaunchRegion[];
   /** Whether the VM is protected: sources that cannot work then refuse with a reason. */
   readonly protection: 'none' | 'sev' | 'sev-es' | 'sev-snp';
 }

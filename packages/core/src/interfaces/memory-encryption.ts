@@ -4,7 +4,13 @@
  */
 import type { BackendProbe, BackendVm } from './backend.js';
 import type { CpuExtension } from './cpu-extension.js';
-import type { BootMachine, LaunchPlan } from './launch-plan.js';
+import type { BootMachine, LaunchPlan, LaunchRegion } from './launch-plan.js';
+import type { VcpuState } from './vcpu-state.js';
+
+export interface PlanAdditions {
+  readonly regions: readonly LaunchRegion[];
+  readonly vcpus: ReadonlyMap<number, VcpuState>;
+}
 
 export interface MemoryEncryption {
   /** e.g. `sev`, `sev-es`, `sev-snp`. */
@@ -23,6 +29,11 @@ export interface MemoryEncryption {
   readonly extensions: readonly CpuExtension[];
   /** Bit position of the C-bit, for the boot source's page tables. */
   readonly cBit: number | null;
+  /**
+   * What it adds to every plan, for a VM of so many vCPUs: pages, which the guest finds reserved,
+   * and states of vCPUs that the boot source leaves alone.
+   */
+  additions?(cpus: number): PlanAdditions;
   /** Loads and measures the plan in place of the plain loader. */
   launch(vm: BackendVm, plan: LaunchPlan): Promise<void>;
   /** Last call before the first instruction: false, and the VM does not start. */

@@ -6,6 +6,7 @@ import { acpiTables } from '../acpi/tables.js';
 import type { Assembly } from '../assembly/assembly.js';
 import { loadPlan } from '../boot/load-plan.js';
 import { ramRanges } from '../boot/memory-layout.js';
+import { checkPlacement, spansOf } from '../boot/placement.js';
 import type { BackendVm, BootMachine, LaunchPlan, MemoryEncryption } from '../interfaces/index.js';
 import { ACPI_FIXED_HARDWARE, INTERRUPT_ROUTER, VmmError } from '../interfaces/index.js';
 
@@ -30,6 +31,7 @@ export function bootMachine(assembly: Assembly): BootMachine {
             }),
           }),
     cBit: encryption?.cBit ?? null,
+    reserved: encryption?.additions?.(options.cpus).regions ?? [],
     protection: encryption?.protection ?? 'none',
   };
 }
@@ -42,7 +44,13 @@ export function makePlan(assembly: Assembly): LaunchPlan {
       remedy: 'use a plugin that sets a boot source, such as boot() of @cloister/core/boot',
     });
   }
-  return source.plan(bootMachine(assembly));
+  const machine = bootMachine(assembly);
+  const plan = source.plan(machine);
+  const additions = assembly.single('memory encryption')?.additions?.(machine.cpus);
+  if (additions === undefined) return plan;
+  const regions = [...plan.regions, ...additions.regions];
+  checkPlacement(machine.ram, spansOf(regions));
+  return { ...plan, regions, vcpus: new Map([...plan.vcpus, ...additions.vcpus]) };
 }
 
 /** Loads `plan` and sets the registers. */

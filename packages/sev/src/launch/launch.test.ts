@@ -71,6 +71,9 @@ function systemMemory(platform: EmulatedPlatform): SystemMemory {
         return true;
       }),
     release: () => {},
+    reserve: () => {
+      throw new Error('nothing is reserved here');
+    },
   };
 }
 
