@@ -93,7 +93,7 @@ class Members {
   }
 
   joined(vcpu: KvmVcpu): void {
-    if (vcpu.thread !== null) this.group!.add(vcpu as KvmVcpu & { readonly thread: VcpuThread });
+    if (vcpu.follower !== null) this.group!.add(vcpu.follower);
     this.leader ??= vcpu;
   }
 }
