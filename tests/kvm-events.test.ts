@@ -1,6 +1,7 @@
 // KVM and what happens outside of the guest: the event loop interrupts a guest that runs, and
 // doorbells take the place of exits where CPUs execute at the same time.
 import { once } from 'node:events';
+import { readdirSync, stat } from 'node:fs';
 import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -54,6 +55,23 @@ onKvm.each([1, 2])('a socket ends a run that would last for minutes, %i CPUs', a
     await client.terminate();
     await vm.dispose();
   }
+});
+
+onKvm('what waits for the event loop stays for the next VM, and grows by none', async () => {
+  const round = async (first = false) => {
+    const vm = await makeVm();
+    load(vm, [0xeb, 0xfe]);
+    if (first) busy(vm);
+    // The event loop gets something to do: only a thread that is there already can tell.
+    const told = new Promise((resolve) => stat('/', resolve));
+    expect(vm.vcpus[0]!.run(LONG_NS, () => {})).toBe('kicked');
+    await told;
+    await vm.dispose();
+  };
+  await round(true);
+  const files = readdirSync('/proc/self/fd').length;
+  for (let i = 0; i < 30; i++) await round();
+  expect(readdirSync('/proc/self/fd').length).toBe(files);
 });
 
 onKvm('a doorbell is told, and no exit', async () => {

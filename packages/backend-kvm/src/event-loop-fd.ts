@@ -3,10 +3,11 @@
  * be it a socket, the end of work in libuv's pool or a message of another thread.
  *
  * Node does not tell it. A pipe that the loop watches for a moment does: of all epoll descriptors
- * of the process, that one's list has it. Source: proc(5), /proc/pid/fdinfo (`tfd:`). Where it is
- * the loop's first stream, libuv opens /dev/null as well, a descriptor that it keeps in reserve.
+ * of the process, that one's list has it. Source: proc(5), /proc/pid/fdinfo (`tfd:`); the inode
+ * tells the pipe from what had its number before. Where it is the loop's first stream, libuv opens
+ * /dev/null as well, a descriptor that it keeps in reserve.
  */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { fstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { NR, O_CLOEXEC, O_NONBLOCK } from './abi/linux.js';
 import type { Sys } from './sys/sys.js';
@@ -32,19 +33,24 @@ async function find(sys: Sys): Promise<number> {
     socket.resume();
     await turn();
     await turn();
+    const entry = new RegExp(`^tfd:\\s+${readEnd} .* ino:${inode(readEnd)}\\b`, 'm');
     const all = readdirSync(FDS).map(Number);
-    return all.find((fd) => watches(fd, readEnd)) ?? -1;
+    return all.find((fd) => watches(fd, entry)) ?? -1;
   } finally {
     socket.destroy();
     sys.syscall(NR.close, writeEnd);
   }
 }
 
-function watches(fd: number, watched: number): boolean {
+/** As fdinfo shows it. */
+function inode(fd: number): string {
+  return fstatSync(fd, { bigint: true }).ino.toString(16);
+}
+
+function watches(fd: number, entry: RegExp): boolean {
   try {
     if (readlinkSync(`${FDS}/${fd}`) !== 'anon_inode:[eventpoll]') return false;
-    const info = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
-    return new RegExp(`^tfd:\\s+${watched} `, 'm').test(info);
+    return entry.test(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'));
   } catch {
     // Closed meanwhile, by another thread.
     return false;

@@ -4,7 +4,8 @@
  * soon as one is readable. Whatever Node can wait for thus reaches a guest that runs, at once.
  *
  * One for each thread that runs VMs. The waiting thread is started only for guests that keep the
- * event loop waiting, or that ring doorbells. Source: epoll(7), which may be nested.
+ * event loop waiting, or that ring doorbells, and stays some seconds for the next VM: starting it
+ * takes more processor time than thousands of exits. Source: epoll(7), which may be nested.
  */
 import { Worker } from 'node:worker_threads';
 import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_EVENT, EPOLLIN, NR, O_CLOEXEC } from './abi/linux.js';
@@ -18,6 +19,8 @@ import { workerFlags, workerUrl } from './worker-url.js';
 /** Runs that lasted until their deadline before the thread is started. */
 const BUSY_RUNS = 10;
 const END_MS = 1000;
+/** The waiting thread stays so long when its last VM is gone. */
+const LINGER_MS = 5000;
 
 const perSys = new WeakMap<Sys, EventWatch>();
 
@@ -29,6 +32,10 @@ export class EventWatch {
   private gone: Promise<void> = Promise.resolve();
   private busyRuns = 0;
   private users = 1;
+  /** Runs under way: more than one when a handler runs another VM. */
+  private runs = 0;
+  private lingering: NodeJS.Timeout | null = null;
+  private closed = false;
 
   private constructor(
     private readonly sys: Sys,
@@ -42,10 +49,7 @@ export class EventWatch {
   static async acquire(sys: Sys): Promise<EventWatch> {
     const loop = await eventLoopFd(sys);
     const there = perSys.get(sys);
-    if (there !== undefined) {
-      there.users++;
-      return there;
-    }
+    if (there !== undefined) return there.again();
     const epoll = checked('epoll_create1', sys.syscall(NR.epoll_create1, O_CLOEXEC));
     const made = [epoll];
     try {
@@ -62,21 +66,53 @@ export class EventWatch {
     }
   }
 
-  /** Resolves when nothing of it is left; `now`: as this thread ends, no promise resolves. */
-  async release(now = false): Promise<void> {
+  private again(): this {
+    this.users++;
+    if (this.lingering !== null) clearTimeout(this.lingering);
+    this.lingering = null;
+    return this;
+  }
+
+  /** `now`: as this thread ends, which fires no timers and resolves no promises. */
+  release(now = false): void {
     if (--this.users > 0) return;
-    const { sys, words, worker } = this;
-    perSys.delete(sys);
-    Atomics.store(words, WATCH_WORD.STATE, WATCH.END);
-    Atomics.notify(words, WATCH_WORD.STATE);
-    signalEventFd(sys, this.end);
+    if (now || this.worker === null || this.failed) this.close(now);
+    else this.lingering = setTimeout(() => this.close(), LINGER_MS).unref();
+  }
+
+  /** Ends the waiting thread, then closes what it waited for. */
+  private close(now = false): void {
+    const { worker } = this;
+    if (this.closed) return;
+    perSys.delete(this.sys);
     this.worker = null;
+    this.tellEnd();
     // Not sooner: what it is about to wait for must not become another file. As this thread ends
     // it may all the same; it then waits for the wrong one, once, and does nothing about it.
-    if (worker !== null && !now) await this.ended(worker);
-    sys.syscall(NR.close, this.epoll);
-    sys.syscall(NR.close, this.end);
+    if (worker === null || now) this.closeFiles();
+    else void this.ended(worker).then(() => this.closeFiles());
   }
+
+  private closeFiles(): void {
+    if (this.closed) return;
+    this.closed = true;
+    process.off('exit', this.threadEnds);
+    this.sys.syscall(NR.close, this.epoll);
+    this.sys.syscall(NR.close, this.end);
+  }
+
+  /** The waiting thread returns, wherever it is. */
+  private tellEnd(): void {
+    Atomics.store(this.words, WATCH_WORD.STATE, WATCH.END);
+    Atomics.notify(this.words, WATCH_WORD.STATE);
+    signalEventFd(this.sys, this.end);
+  }
+
+  /** In the middle of a run, or with the waiting thread left over: Node waits for it. */
+  private readonly threadEnds = (): void => {
+    if (this.users === 0) this.close(true);
+    else if (!this.closed) this.tellEnd();
+  };
 
   /** From now on `fd` interrupts KVM_RUN while it is readable. */
   add(fd: number): void {
@@ -91,6 +127,12 @@ export class EventWatch {
 
   /** A run begins. */
   begin(): void {
+    this.runs++;
+    this.arm();
+  }
+
+  /** Something is waited for, from now until the run is over. */
+  arm(): void {
     if (this.worker === null) return;
     Atomics.store(this.words, WATCH_WORD.STATE, WATCH.ARMED);
     Atomics.notify(this.words, WATCH_WORD.STATE);
@@ -98,8 +140,11 @@ export class EventWatch {
 
   /** A run is over, `busy` if by its deadline. */
   finish(busy: boolean): void {
-    if (this.worker !== null) Atomics.store(this.words, WATCH_WORD.STATE, WATCH.OFF);
-    else if (busy && ++this.busyRuns >= BUSY_RUNS) this.start();
+    this.runs--;
+    if (this.worker === null) {
+      if (busy && ++this.busyRuns >= BUSY_RUNS) this.start();
+    } else if (this.runs > 0) this.arm();
+    else Atomics.store(this.words, WATCH_WORD.STATE, WATCH.OFF);
   }
 
   /** Whether something was readable since the last call. */
@@ -113,6 +158,7 @@ export class EventWatch {
     if (this.worker !== null || this.failed) return;
     try {
       this.worker = this.startWorker();
+      process.on('exit', this.threadEnds);
     } catch {
       this.failed = true;
     }

@@ -148,7 +148,16 @@ export class KvmGuestMemory implements MemoryBacking {
   }
 
   free(offset: number, length: number): boolean {
+    if (this.secret !== null) this.freePrivate(this.secret, offset, length);
     return punchHole(this.options.sys, this.fd, offset, length);
+  }
+
+  private freePrivate(secret: PrivateMemory, offset: number, length: number): void {
+    for (const { slot, offset: start } of this.placed) {
+      const from = Math.max(offset, start);
+      const end = Math.min(offset + length, start + slot.size);
+      if (from < end) secret.free(slot.gpa + from - start, end - from);
+    }
   }
 
   /** All memory for a snapshot; nothing is made of what no one has touched. */

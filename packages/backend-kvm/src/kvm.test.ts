@@ -250,6 +250,17 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     } else expect(last.kind).toBe('io');
   });
 
+  test('a VM that a handler of another runs leaves that one its deadline', async () => {
+    const outer = await vms.loaded([0xe6, 0x10, 0xeb, 0xfe]);
+    const inner = await vms.loaded([0xeb, 0xfe]);
+    let within: string | null = null;
+    const { end } = runOnce(outer, 20e6, () => {
+      within = runOnce(inner, 2e6).end;
+    });
+    expect([within, end]).toEqual(['slice', 'slice']);
+    expect(runOnce(inner, 2e6).end).toBe('slice');
+  });
+
   test('a vCPU whose descriptor became another file is an error', async () => {
     const vm = await vms.loaded([0xeb, 0xfe]);
     const nothing = openSync('/dev/null', 'r');

@@ -63,6 +63,18 @@ describe('an SNP VM', () => {
     await vm.dispose();
   });
 
+  test('gives back private pages that are discarded, wherever they lie', async () => {
+    const vm = await snp();
+    vm.addSlot({ ...ram(0x1000), id: 1, gpa: 0xfff00000, name: 'rom' });
+    vm.addSlot({ ...slot, gpa: 0x100000 });
+    vm.memory.convert(0x103000, 0x2000, 'private');
+    vm.memory.discard(0x104000, 0x1000);
+    expect(sys.punched.filter(({ kind }) => kind === 'private')).toEqual([
+      { kind: 'private', offset: 0x4000, length: 0x1000 },
+    ]);
+    await vm.dispose();
+  });
+
   test('whose slot the kernel refuses keeps no file of it', async () => {
     const vm = await snp();
     sys.failures.set('SET_USER_MEMORY_REGION2', ERRNO.EINVAL);

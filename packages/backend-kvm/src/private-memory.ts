@@ -60,14 +60,20 @@ export class PrivateMemory {
   /** What was private is given back to the host as it becomes shared. */
   convert(gpa: number, length: number, to: 'private' | 'shared'): void {
     setPrivate(this.sys, this.vmFd, gpa, length, to === 'private');
-    if (to === 'private') return;
+    if (to === 'private' || this.free(gpa, length)) return;
+    const text = `private memory at 0x${gpa.toString(16)} cannot be freed`;
+    throw new VmmError('io-failed', text);
+  }
+
+  /** Gives the host back what private pages hold; false when the kernel refuses. */
+  free(gpa: number, length: number): boolean {
+    let freed = true;
     for (const { slot, fd } of this.files.values()) {
       const from = Math.max(gpa, slot.gpa);
       const end = Math.min(gpa + length, slot.gpa + slot.size);
-      if (from >= end) continue;
-      if (punchHole(this.sys, fd, from - slot.gpa, end - from)) continue;
-      throw new VmmError('io-failed', `private memory of slot ${slot.name} cannot be freed`);
+      if (from < end && !punchHole(this.sys, fd, from - slot.gpa, end - from)) freed = false;
     }
+    return freed;
   }
 
   dispose(): void {

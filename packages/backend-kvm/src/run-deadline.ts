@@ -4,14 +4,14 @@
  * guest did halt. A look costs as much as several exits, and a guest that computes needs none.
  */
 import type { Clock } from '@cloister/core';
-import type { ThreadSignals } from './thread-signals.js';
+import type { DeadlineHolder, ThreadSignals } from './thread-signals.js';
 
 /** The first look whether the guest halts: outside of KVM_RUN the event loop goes on meanwhile. */
 const LOOK_NS = 250_000;
 /** A guest that never halted is looked at so often. */
 const LOOK_MAX_NS = 5_000_000;
 
-export class RunDeadline {
+export class RunDeadline implements DeadlineHolder {
   /** Whether the run is to end at the next chance. */
   stopping = false;
   /** The clock's time. */
@@ -19,6 +19,8 @@ export class RunDeadline {
   /** Nanoseconds from the timer that is set to the deadline, and between two looks. */
   private left = 0;
   private interval = LOOK_NS;
+  /** Of the run in a handler of which this one is. */
+  private outer: DeadlineHolder | null = null;
 
   constructor(
     private readonly clock: Pick<Clock, 'now'>,
@@ -28,8 +30,19 @@ export class RunDeadline {
   /** A run of `slice` nanoseconds begins. */
   start(slice: number): void {
     this.stopping = false;
+    this.outer = this.signals.holder;
+    this.signals.holder = this;
     this.at = this.clock.now() + slice;
     this.arm(slice);
+  }
+
+  /** The run is over. */
+  end(): void {
+    const { signals, outer } = this;
+    signals.disarm();
+    signals.holder = outer;
+    this.outer = null;
+    outer?.again();
   }
 
   /** The guest halted: it may do so soon again. */

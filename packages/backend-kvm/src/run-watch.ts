@@ -59,7 +59,7 @@ export class RunWatch implements Doorbells {
     if (this.events?.take() !== true) return false;
     if (!this.tell()) return true;
     // Should the loop have something as well, that is found at once.
-    this.events.begin();
+    this.events?.arm();
     return false;
   }
 
@@ -75,11 +75,11 @@ export class RunWatch implements Doorbells {
   }
 
   /** `now`: as this thread ends. */
-  async dispose(now = false): Promise<void> {
+  dispose(now = false): void {
     const { events } = this;
     this.events = null;
     for (const { event } of this.bells) events?.remove(event.fd);
     this.bells.clear();
-    await events?.release(now);
+    events?.release(now);
   }
 }

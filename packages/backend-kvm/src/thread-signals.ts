@@ -46,12 +46,20 @@ function ignoreOutside(sys: Sys): void {
   checked('cannot ignore the signal of kicks', result);
 }
 
+/** Whose deadline the timer serves. */
+export interface DeadlineHolder {
+  /** Sets the timer again, which another run had meanwhile. */
+  again(): void;
+}
+
 /** What a thread shares among the VMs that it runs. */
 const perSys = new WeakMap<Sys, ThreadSignals>();
 
 export class ThreadSignals {
   readonly tid: number;
   readonly pid: number;
+  /** The run under way: the innermost, where an exit handler runs another VM. */
+  holder: DeadlineHolder | null = null;
   private readonly timer: number;
   /** The mask inside KVM_RUN: the thread's own, with the signal let through. */
   private readonly mask: Uint8Array;

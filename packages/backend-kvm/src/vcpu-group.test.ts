@@ -133,6 +133,18 @@ describe('exits of another thread', () => {
     vm.snapshot();
   });
 
+  test('are of the state of before: none is written until they are answered', () => {
+    wakeAll();
+    run();
+    const state = vm.vcpus[1]!.readState();
+    sys.script.push(io('out', 0x80, 1, [7]));
+    second();
+    expect(() => vm.vcpus[1]!.writeState(state)).toThrow('not answered yet');
+    vm.park!(() => vm.vcpus[1]!.writeState(state));
+    expect(sys.completions).toBe(1);
+    vm.vcpus[1]!.writeState(state);
+  });
+
   test('that end a run while parking end the next', () => {
     wakeAll();
     run();

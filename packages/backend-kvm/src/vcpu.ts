@@ -104,7 +104,7 @@ export class KvmVcpu implements Vcpu {
     } finally {
       watch.finish(end === 'slice');
       this.kicks.leave();
-      signals.disarm();
+      this.deadline.end();
       entry.inside = false;
       // What this vCPU did may have woken another.
       events.count++;
@@ -154,9 +154,20 @@ export class KvmVcpu implements Vcpu {
 
   writeState(state: VcpuState): void {
     this.still(() => {
-      if (!this.entry.inside) this.settle();
+      if (!this.entry.inside) {
+        this.requireAnswered();
+        this.settle();
+      }
       this.entry.registers.write(state);
       this.setRunnable();
+    });
+  }
+
+  /** An exit that waits for its answer is of the state of before. */
+  private requireAnswered(): void {
+    if (this.thread?.exited !== true) return;
+    throw new VmmError('invalid-state', `an exit of CPU ${this.index} is not answered yet`, {
+      remedy: 'park the VM first',
     });
   }
 

@@ -114,7 +114,7 @@ export class KvmVm implements BackendVm {
       this.eventFds = new EventFds(sys, this.fd, this.interrupts);
       this.undo.push(() => this.eventFds.dispose());
       this.watch = new RunWatch(sys, this.eventFds);
-      this.undo.push(() => void this.watch.dispose(true));
+      this.undo.push(() => this.watch.dispose(true));
       const native = new KvmNativeControl(sys, this.fd, vmType, host.vmTypes(), this.guest);
       this.native = native;
       this.undo.push(() => native.dispose());
@@ -261,7 +261,7 @@ export class KvmVm implements BackendVm {
   async dispose(): Promise<void> {
     try {
       await this.group?.end();
-      await this.watch.dispose();
+      this.watch.dispose();
     } finally {
       this.close();
     }
