@@ -17,6 +17,7 @@ export function pluginContext(assembly: Assembly, name: string): PluginContext {
     },
     input: guardedInput(input, fault),
     events: events.viewOf(name),
+    switches: events.switches,
     control,
     ramSize: options.memory,
     cpus: options.cpus,

@@ -8,11 +8,14 @@ import type {
   VmEvents,
   VmExit,
   VmStatus,
+  WorldSwitch,
+  WorldSwitchSink,
 } from '../interfaces/index.js';
 import { ConsoleBuffer } from './console-buffer.js';
 import { GuardedStream } from './guarded-stream.js';
 
 export class EventHub {
+  private readonly switchStream = new GuardedStream<WorldSwitch>();
   readonly exits = new GuardedStream<VmExit>();
   readonly lifecycle = new GuardedStream<LifecycleEvent>();
   readonly faults = new GuardedStream<FaultEvent>();
@@ -27,11 +30,15 @@ export class EventHub {
     this.counter = instructions;
   }
 
+  /** World switches, as extensions tell them. */
+  readonly switches: WorldSwitchSink = sinkOf(this.switchStream, () => this.counter());
+
   /** The streams as `plugin` sees them: its throwing subscribers are reported under its name. */
   viewOf(plugin?: string): VmEvents {
     const reporter = (stream: string) => (error: unknown) =>
       this.pluginFault(plugin, `a subscriber of the ${stream} stream`, error);
     return {
+      switches: this.switchStream.observable(reporter('switches')),
       exits: this.exits.observable(reporter('exits')),
       console: this.consoles.observable(reporter('console')),
       lifecycle: this.lifecycle.observable(reporter('lifecycle')),
@@ -62,8 +69,26 @@ export class EventHub {
 
   complete(): void {
     this.console.flush();
-    for (const stream of [this.exits, this.consoles, this.faults, this.lifecycle]) {
+    for (const stream of [
+      this.switchStream,
+      this.exits,
+      this.consoles,
+      this.faults,
+      this.lifecycle,
+    ]) {
       stream.complete();
     }
   }
+}
+
+function sinkOf(stream: GuardedStream<WorldSwitch>, instructions: () => number): WorldSwitchSink {
+  return {
+    get observed() {
+      return stream.observed;
+    },
+    next: (event) => {
+      if (!stream.observed) return;
+      stream.next(Object.freeze({ ...event, instructions: instructions() }));
+    },
+  };
 }

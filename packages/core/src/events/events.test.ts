@@ -1,7 +1,7 @@
 // Streams: subscribers that throw, pipes, chunks of console output, copies of exits.
 import { map, take } from 'rxjs';
 import { describe, expect, test } from 'vitest';
-import type { ConsoleEvent, FaultEvent, VmExit } from '../interfaces/index.js';
+import type { ConsoleEvent, FaultEvent, VmExit, WorldSwitch } from '../interfaces/index.js';
 import { ConsoleBuffer } from './console-buffer.js';
 import { EventHub } from './event-hub.js';
 import { copyExit } from './exit-copy.js';
@@ -166,4 +166,18 @@ test('a copy of an exit is frozen and has data of its own', () => {
     resultHi: 0,
   });
   expect(call).toMatchObject({ kind: 'hypercall', number: 1 });
+});
+
+test('world switches: stamped, frozen, and not made while nobody listens', () => {
+  const hub = new EventHub();
+  hub.attach(() => 77);
+  const event = { vcpu: 0, kind: 'exception', code: 0x72, name: 'CPUID', vector: 29 } as const;
+  expect(hub.switches.observed).toBe(false);
+  hub.switches.next(event);
+  const seen: WorldSwitch[] = [];
+  hub.viewOf().switches.subscribe((each) => seen.push(each));
+  expect(hub.switches.observed).toBe(true);
+  hub.switches.next(event);
+  expect(seen).toEqual([{ ...event, instructions: 77 }]);
+  expect(Object.isFrozen(seen[0])).toBe(true);
 });

@@ -31,7 +31,40 @@ export interface ConsoleEvent {
   readonly bytes: Uint8Array;
 }
 
+/**
+ * One step between a guest and its host on a processor whose extension has a world switch: what an
+ * exit alone does not tell. The names are the extension's architecture's.
+ */
+export interface WorldSwitch {
+  readonly vcpu: number;
+  readonly instructions: number;
+  /**
+   * `exit`: the processor left the guest by itself, without the guest's help (SEV-ES: an automatic
+   * exit, VMGEXIT among them). `exception`: the guest gets an exception in place of an exit (#VC,
+   * #VE). `request`: what a guest asks of its host, as the host reads it. `entry`: the guest goes
+   * on.
+   */
+  readonly kind: 'exit' | 'exception' | 'request' | 'entry';
+  /** Exit code; of an exception the code that it tells the guest; of an entry 0. */
+  readonly code: number;
+  /** The code in words, e.g. `IOIO`, `VMGEXIT`, `CPUID request`. */
+  readonly name: string;
+  /** Vector that the exception has, or that is injected by the entry. */
+  readonly vector?: number;
+  /** Operands, for people. */
+  readonly detail?: string;
+}
+
+/** Where an extension tells its world switches. */
+export interface WorldSwitchSink {
+  /** Whether anybody listens: an event need not be made otherwise. */
+  readonly observed: boolean;
+  next(event: Omit<WorldSwitch, 'instructions'>): void;
+}
+
 export interface VmEvents {
+  /** World switches in order with `exits`, where an extension tells them. */
+  readonly switches: Observable<WorldSwitch>;
   /** Frozen copies of exits, in guest order, after they were answered. */
   readonly exits: Observable<VmExit>;
   readonly console: Observable<ConsoleEvent>;

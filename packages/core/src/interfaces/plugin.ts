@@ -10,7 +10,7 @@ import type { Clock, Random } from './clock.js';
 import type { CpuExtension } from './cpu-extension.js';
 import type { Device, IrqLine, MachineControl } from './device.js';
 import type { Doorbells } from './doorbells.js';
-import type { VmEvents } from './events.js';
+import type { VmEvents, WorldSwitchSink } from './events.js';
 import type { VmExitKind } from './exit.js';
 import type { ExitHandler } from './exit-handler.js';
 import type { InputPort } from './input-port.js';
@@ -56,6 +56,8 @@ export interface PluginContext {
   readonly random: Random;
   readonly input: InputPort;
   readonly events: VmEvents;
+  /** Takes the world switches of an extension that the plugin adds. */
+  readonly switches: WorldSwitchSink;
   readonly control: MachineControl;
   /** Bytes of RAM and number of CPUs of the VM under assembly. */
   readonly ramSize: number;
