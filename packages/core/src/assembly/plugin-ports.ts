@@ -50,6 +50,9 @@ export function guardedInput(input: InputPort, fault: PortFault): InputPort {
     get replaying() {
       return input.replaying;
     },
+    get recording() {
+      return input.recording;
+    },
     source(name, deliver, bound) {
       const guarded = (data: Uint8Array) => {
         try {

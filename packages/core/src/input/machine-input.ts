@@ -85,6 +85,10 @@ export class MachineInput implements InputPort {
     return this.replay !== null;
   }
 
+  get recording(): boolean {
+    return this.record !== null;
+  }
+
   /** Whether the guest has to wait for what some source is about to bring. */
   get stalled(): boolean {
     if (this.replay !== null) return false;

@@ -48,6 +48,8 @@ export interface InputPort extends Snapshotable {
   readonly live: boolean;
   /** True in a replay: host data is dropped, so host work need not, and must not, be done. */
   readonly replaying: boolean;
+  /** True while input is recorded: all that comes from outside has to be in what is pushed. */
+  readonly recording: boolean;
 }
 
 /** One recorded input. */

@@ -19,6 +19,12 @@ export interface MemorySlot {
   readonly encryptable: boolean;
 }
 
+/** Guest-physical bytes `[gpa, gpa + length)`. */
+export interface GuestRange {
+  readonly gpa: number;
+  readonly length: number;
+}
+
 export interface GuestMemory {
   /** Slots in ascending order of `gpa`. */
   readonly slots: readonly MemorySlot[];
@@ -45,6 +51,16 @@ export interface GuestMemory {
     access: 'read' | 'write',
     fn: (span: Uint8Array, gpa: number) => void,
   ): void;
+  /**
+   * Lends the bytes of several ranges themselves, in order: for one call of the host that fills or
+   * reads them all. Valid only inside `fn`; those for `read` are not to be written. False, and `fn`
+   * is not called, where a byte is not backed, or is kept under a key: copy then.
+   */
+  withSpans(
+    ranges: readonly GuestRange[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean;
   /** True when every byte of the range is backed, for `write` by memory that is not read-only. */
   covers(gpa: number, length: number, access?: 'read' | 'write'): boolean;
   /** Turns pages private or shared; contents become unpredictable, as on hardware. */
@@ -89,4 +105,10 @@ export interface DmaView {
   write(gpa: number, source: Uint8Array): boolean;
   /** Whether every byte of the range can be read (`read`) or also written (`write`). */
   covers(gpa: number, length: number, access: 'read' | 'write'): boolean;
+  /** As `GuestMemory.withSpans`; what lacks it is copied to and from. */
+  withSpans?(
+    ranges: readonly GuestRange[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean;
 }

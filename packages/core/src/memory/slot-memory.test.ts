@@ -121,6 +121,40 @@ describe('copies', () => {
     expect([...back]).toEqual([7, 7]);
   });
 
+  test('ranges are lent as they are, joined where frames follow each other', () => {
+    const { memory, touched } = whole(4, new Set([3]));
+    const lengths: number[] = [];
+    const lent = [
+      { gpa: PAGE - 2, length: 4 },
+      { gpa: 0, length: 5 },
+    ];
+    const fill = (spans: readonly Uint8Array[]) => {
+      for (const span of spans) lengths.push(span.fill(7).length);
+    };
+    expect(memory.withSpans(lent, 'write', fill)).toBe(true);
+    // The frames lie in reverse order: page 0 lies behind page 1.
+    expect(lengths).toEqual([2, 2, 5]);
+    expect(touched).toEqual([0, 1, 0]);
+    const back = new Uint8Array(6);
+    memory.read(PAGE - 3, back);
+    expect([...back]).toEqual([0, 7, 7, 7, 7, 0]);
+    const joined = [
+      { gpa: PAGE, length: PAGE },
+      { gpa: 0, length: 9 },
+    ];
+    expect(memory.withSpans(joined, 'read', fill)).toBe(true);
+    expect(lengths.slice(3)).toEqual([PAGE + 9]);
+    expect(touched).toEqual([0, 1, 0]);
+    // Neither a frame under a key nor one that is not there is lent, nor what lies before it.
+    for (const gpa of [3 * PAGE, 4 * PAGE - 1, 9 * PAGE]) {
+      expect(memory.withSpans([lent[0]!, { gpa, length: 2 }], 'write', fill)).toBe(false);
+    }
+    expect(lengths).toHaveLength(4);
+    const fails = () => memory.withSpans(lent, 'write', () => expect.unreachable());
+    expect(fails).toThrow();
+    expect(touched).toEqual([0, 1, 0, 0, 1, 0]);
+  });
+
   test('a needle across a page’s and a piece’s border is found', () => {
     const { memory } = whole(40);
     const needle = Uint8Array.of(1, 2, 3, 4, 5);

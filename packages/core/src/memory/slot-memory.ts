@@ -6,7 +6,13 @@
  * kept under a key the host sees ciphertext: reads decode nothing, and a partial write re-encodes
  * the whole page, as a hypervisor's write to private memory garbles what the guest reads there.
  */
-import type { DmaView, GuestMemory, MemoryBacking, MemorySlot } from '../interfaces/index.js';
+import type {
+  DmaView,
+  GuestMemory,
+  GuestRange,
+  MemoryBacking,
+  MemorySlot,
+} from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import { PAGE_SIZE, SlotTable } from './slot-table.js';
 
@@ -124,6 +130,45 @@ class PagedMemory implements SlotMemory {
     });
   }
 
+  withSpans(
+    ranges: readonly GuestRange[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean {
+    const places: number[] = [];
+    for (const { gpa, length } of ranges) {
+      if (!this.covers(gpa, length, access) || !this.addPlain(gpa, length, places)) return false;
+    }
+    const { backing } = this;
+    const spans: Uint8Array[] = [];
+    for (let i = 0; i < places.length; i += 2) {
+      spans.push(backing.bytes.subarray(places[i], places[i]! + places[i + 1]!));
+    }
+    try {
+      fn(spans);
+    } finally {
+      // What failed half-way has written, too.
+      for (let i = 0; access === 'write' && i < places.length; i += 2) {
+        this.noteWritten(places[i]!, places[i + 1]!);
+      }
+    }
+    return true;
+  }
+
+  /** Adds offset and length of each run of plain frames; false where a frame is under a key. */
+  private addPlain(gpa: number, length: number, places: number[]): boolean {
+    for (let done = 0; done < length; ) {
+      const offset = this.offsetOf(gpa + done);
+      const run = this.plainRun(gpa + done, offset, length - done);
+      if (run === 0) return false;
+      const last = places.length - 2;
+      if (last >= 0 && places[last]! + places[last + 1]! === offset) places[last + 1]! += run;
+      else places.push(offset, run);
+      done += run;
+    }
+    return true;
+  }
+
   convert(gpa: number, length: number, to: 'private' | 'shared'): void {
     this.require(gpa, length);
     if (gpa % PAGE_SIZE !== 0 || length % PAGE_SIZE !== 0) {
@@ -198,21 +243,74 @@ class PagedMemory implements SlotMemory {
   }
 
   private copyOut(gpa: number, target: Uint8Array): void {
-    let done = 0;
-    this.eachPage(gpa, target.length, (offset, inPage, size) => {
-      target.set(this.view(offset).subarray(inPage, inPage + size), done);
+    const { backing } = this;
+    const { length } = target;
+    for (let done = 0; done < length; ) {
+      const at = gpa + done;
+      const offset = this.offsetOf(at);
+      const run = this.plainRun(at, offset, length - done);
+      if (run > 0) {
+        copy(target, done, backing.bytes, offset, run);
+        done += run;
+        continue;
+      }
+      const inPage = at % PAGE_SIZE;
+      const size = Math.min(PAGE_SIZE - inPage, length - done);
+      copy(target, done, this.view(offset - inPage), inPage, size);
       done += size;
-    });
+    }
   }
 
   private copyIn(gpa: number, source: Uint8Array): void {
-    let done = 0;
-    this.eachPage(gpa, source.length, (offset, inPage, size) => {
-      this.change(offset, inPage, size, (frame, from) =>
-        frame.set(source.subarray(done, done + size), from),
+    const { backing } = this;
+    const { length } = source;
+    for (let done = 0; done < length; ) {
+      const at = gpa + done;
+      const offset = this.offsetOf(at);
+      const run = this.plainRun(at, offset, length - done);
+      if (run > 0) {
+        copy(backing.bytes, offset, source, done, run);
+        this.noteWritten(offset, run);
+        done += run;
+        continue;
+      }
+      const inPage = at % PAGE_SIZE;
+      const size = Math.min(PAGE_SIZE - inPage, length - done);
+      this.change(offset - inPage, inPage, size, (frame, from) =>
+        copy(frame, from, source, done, size),
       );
       done += size;
-    });
+    }
+  }
+
+  /** Offset of the byte at `gpa`, which a slot holds. */
+  private offsetOf(gpa: number): number {
+    const inPage = gpa % PAGE_SIZE;
+    const offset = this.backing.locate(gpa - inPage);
+    if (offset >= 0) return offset + inPage;
+    throw new VmmError('internal', `the backend has no memory for slot address ${hex(gpa)}`);
+  }
+
+  /** How many bytes from `gpa` on, at `offset`, lie in plain frames one after the other. */
+  private plainRun(gpa: number, offset: number, most: number): number {
+    const { backing } = this;
+    const inPage = gpa % PAGE_SIZE;
+    if (backing.ciphertext(offset - inPage) !== null) return 0;
+    let run = PAGE_SIZE - inPage;
+    while (run < most && backing.locate(gpa + run) === offset + run) {
+      if (backing.ciphertext(offset + run) !== null) break;
+      run += PAGE_SIZE;
+    }
+    return Math.min(run, most);
+  }
+
+  private noteWritten(offset: number, length: number): void {
+    for (let done = 0; done < length; ) {
+      const at = offset + done;
+      const size = Math.min(PAGE_SIZE - (at % PAGE_SIZE), length - done);
+      this.backing.written(at, size);
+      done += size;
+    }
   }
 
   private eachPage(
@@ -225,14 +323,28 @@ class PagedMemory implements SlotMemory {
     while (at < end) {
       const inPage = at % PAGE_SIZE;
       const size = Math.min(PAGE_SIZE - inPage, end - at);
-      const offset = this.backing.locate(at - inPage);
-      if (offset < 0) {
-        throw new VmmError('internal', `the backend has no memory for slot address ${hex(at)}`);
-      }
-      visit(offset, inPage, size, at);
+      visit(this.offsetOf(at - inPage), inPage, size, at);
       at += size;
     }
   }
+}
+
+/** Up to here a loop is quicker than two views. */
+const SHORT = 32;
+
+function copy(
+  target: Uint8Array,
+  to: number,
+  source: Uint8Array,
+  from: number,
+  length: number,
+): void {
+  if (length > SHORT) {
+    const whole = from === 0 && length === source.length;
+    target.set(whole ? source : source.subarray(from, from + length), to);
+    return;
+  }
+  for (let i = 0; i < length; i++) target[to + i] = source[from + i]!;
 }
 
 function indexOf(haystack: Uint8Array, needle: Uint8Array): number {
@@ -258,5 +370,6 @@ export function dmaView(memory: () => GuestMemory): DmaView {
     read: (gpa, target) => memory().tryRead(gpa, target),
     write: (gpa, source) => memory().tryWrite(gpa, source),
     covers: (gpa, length, access) => memory().covers(gpa, length, access),
+    withSpans: (ranges, access, fn) => memory().withSpans(ranges, access, fn),
   };
 }

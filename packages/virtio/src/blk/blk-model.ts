@@ -3,7 +3,9 @@
  *
  * Source: virtio 1.2, 5.2. Reads, writes, flush, discard, write zeroes, serial number; one or more
  * queues. Data to write is taken from the guest when a request begins, data read is put into the
- * guest when its result arrives; what happens between is the host's (`HostWork`).
+ * guest when its result arrives; what happens between is the host's (`HostWork`). With the counted
+ * clock it is done right at those two moments instead, between disk and guest memory, where the
+ * disk can do that (`readNow`): the guest finds the same at the same time.
  *
  * Known inaccuracies: the write cache is always on (no CONFIG_WCE): a driver without FLUSH has
  * nothing that survives a power failure. No secure erase, zoned or lifetime features, no geometry.
@@ -20,7 +22,8 @@ import {
 } from '../device/host-work.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { type RateLimit, RateLimiter, type RateState, rateField } from '../device/rate-limiter.js';
-import { byteLength } from '../queue/chain.js';
+import { byteLength, type Segment, slice } from '../queue/chain.js';
+import type { Virtqueue } from '../queue/virtqueue.js';
 import * as R from './blk-request.js';
 import { type Disk, SECTOR } from './disk.js';
 
@@ -61,6 +64,10 @@ const IN_FLIGHT_BYTES = 64 * 1024 * 1024;
 /** As many as can wait in all queues. */
 const REQUESTS_MAX = 65_536;
 const CONFIG_SIZE = 60;
+/** Longest transfer, in bytes, that the guest's processor itself waits for. */
+const NOW_MAX = 2 ** 20;
+/** In place of a status: the data is still to be read, when the result is delivered. */
+const UNREAD = 0xff;
 
 interface InFlight {
   token: number;
@@ -181,23 +188,53 @@ class BlkModel implements VirtioModel<State> {
   /** Begins a request; false when the device has failed. */
   private start(request: R.BlkRequest): boolean {
     const queue = this.port!.queue(request.queue);
+    const status = this.startNow(queue, request);
     // Other requests have no use for what the driver gives; what is too long is refused below.
-    const isTaken = WRITES.has(request.type) && request.length <= R.DATA_MAX;
+    const isTaken = status === null && WRITES.has(request.type) && request.length <= R.DATA_MAX;
     const data = this.pool.take(isTaken ? request.length : 0);
     if (!queue.read(request.chain, R.HEADER_SIZE, data)) {
       this.port!.needsReset('the data of a block request is not in guest memory');
       return false;
     }
-    const token = this.nextToken;
-    this.nextToken = (token + 1) >>> 0;
+    const token = this.newToken();
     const entry: InFlight = { token, request, data };
     this.inFlight.set(token, entry);
     this.bytesInFlight += this.weight(entry);
     const now = this.ports.clock.now();
     const wait = this.limiter.take(now, this.moved(entry));
     const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
-    this.work.start(token, wait + latency, this.workOf(entry));
+    if (status === null) this.work.start(token, wait + latency, this.workOf(entry));
+    else this.work.startDone(token, wait + latency, answer(status, 0));
     return true;
+  }
+
+  /** Whether data may move between disk and guest memory while the guest's processor waits. */
+  private canMoveNow({ length }: R.BlkRequest): boolean {
+    const { clock, input } = this.ports;
+    const free = clock.mode === 'icount' && !input.recording && !input.replaying;
+    return free && this.work.isClear && length <= NOW_MAX;
+  }
+
+  /** Writes at once, where that is possible; `UNREAD` for what is read at once when it is due. */
+  private startNow(queue: Virtqueue, request: R.BlkRequest): number | null {
+    const { disk } = this.ports;
+    if (!this.canMoveNow(request) || R.checkData(request, disk.size) !== R.S_OK) return null;
+    if (request.type === R.T_IN) return disk.readNow === undefined ? null : UNREAD;
+    if (request.type !== R.T_OUT || disk.readOnly || disk.writeNow === undefined) return null;
+    const data = slice(request.chain.readable, R.HEADER_SIZE, request.length);
+    return move(queue, data, 'read', (spans) => disk.writeNow!(request.offset, spans));
+  }
+
+  /** Reads into guest memory; null where that is not possible now. */
+  private readNow(queue: Virtqueue, request: R.BlkRequest): number | null {
+    const { disk } = this.ports;
+    if (!this.canMoveNow(request) || disk.readNow === undefined) return null;
+    // The request may come from a file that is made to harm.
+    if (request.type !== R.T_IN) return R.S_IOERR;
+    const refused = R.checkData(request, disk.size);
+    if (refused !== R.S_OK) return refused;
+    const room = slice(request.chain.writable, 0, request.length);
+    return move(queue, room, 'write', (spans) => disk.readNow!(request.offset, spans));
   }
 
   private weight({ request }: InFlight): number {
@@ -253,24 +290,45 @@ class BlkModel implements VirtioModel<State> {
     };
   }
 
+  private newToken(): number {
+    const token = this.nextToken;
+    this.nextToken = (token + 1) >>> 0;
+    return token;
+  }
+
+  /** Leaves to the host what was to be read just now. */
+  private startAgain(entry: InFlight): void {
+    this.inFlight.delete(entry.token);
+    entry.token = this.newToken();
+    this.inFlight.set(entry.token, entry);
+    this.work.start(entry.token, 0, this.workOf(entry));
+  }
+
   private answered(token: number, result: Uint8Array): void {
     const entry = this.inFlight.get(token);
     if (entry === undefined) return;
+    const { request } = entry;
+    const unread = result[0] === UNREAD;
+    const now = unread ? this.readNow(this.port!.queue(request.queue), request) : null;
+    if (unread && now === null) {
+      this.startAgain(entry);
+      return;
+    }
     this.inFlight.delete(token);
     this.bytesInFlight -= this.weight(entry);
-    const { request } = entry;
     // The host is done with it.
     this.pool.give(entry.data);
     const { chain } = request;
     const queue = this.port!.queue(request.queue);
     const room = byteLength(chain.writable) - 1;
     // No result at all: the host's operation failed.
-    const status = result[0] ?? R.S_IOERR;
+    const status = now ?? result[0] ?? R.S_IOERR;
     const data = result.subarray(1, 1 + room);
+    const filled = now === R.S_OK ? room : data.length;
     const written = queue.write(chain, 0, data) && queue.write(chain, room, Uint8Array.of(status));
     if (!written) this.port!.needsReset('the buffer of a block request is not in guest memory');
     // 2.7.8.2: at least so many bytes from the start were written.
-    queue.push(chain, data.length === room ? room + 1 : data.length);
+    queue.push(chain, filled === room ? room + 1 : filled);
     queue.signal();
     this.startWaiting();
   }
@@ -322,6 +380,24 @@ class BlkModel implements VirtioModel<State> {
 }
 
 const WRITES: ReadonlySet<number> = new Set([R.T_OUT, R.T_DISCARD, R.T_WRITE_ZEROES]);
+
+/** Moves data between the disk and segments of a chain; null where those cannot be lent. */
+function move(
+  queue: Virtqueue,
+  segments: readonly Segment[],
+  access: 'read' | 'write',
+  operation: (spans: readonly Uint8Array[]) => void,
+): number | null {
+  let status = R.S_OK;
+  const isLent = queue.lend(segments, access, (spans) => {
+    try {
+      operation(spans);
+    } catch {
+      status = R.S_IOERR;
+    }
+  });
+  return isLent ? status : null;
+}
 
 /** A result: a status, then room for so much data. */
 function answer(status: number, length: number, pool?: BufferPool): HostResult {

@@ -12,6 +12,14 @@ export interface Disk {
   /** Fills `target`. */
   read(offset: number, target: Uint8Array): Promise<void>;
   write(offset: number, data: Uint8Array): Promise<void>;
+  /**
+   * As `read`, at once, into several buffers one after the other; throws where that rejects. With
+   * `writeNow`, for disks whose operations take no longer than handing them to other threads: a VM
+   * whose clock counts instructions waits for the host anyway.
+   */
+  readNow?(offset: number, targets: readonly Uint8Array[]): void;
+  /** As `write`, at once. */
+  writeNow?(offset: number, sources: readonly Uint8Array[]): void;
   writeZeroes(offset: number, length: number): Promise<void>;
   /** The contents are not needed any more; what they read as afterwards is open. */
   discard(offset: number, length: number): Promise<void>;
@@ -41,6 +49,20 @@ export function memoryDisk(contents: Uint8Array, options: { readOnly?: boolean }
     write(offset, data) {
       contents.set(data, offset);
       return Promise.resolve();
+    },
+    readNow(offset, targets) {
+      let at = offset;
+      for (const target of targets) {
+        target.set(contents.subarray(at, at + target.length));
+        at += target.length;
+      }
+    },
+    writeNow(offset, sources) {
+      let at = offset;
+      for (const source of sources) {
+        contents.set(source, at);
+        at += source.length;
+      }
     },
     writeZeroes(offset, length) {
       contents.fill(0, offset, offset + length);

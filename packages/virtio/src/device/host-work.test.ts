@@ -8,6 +8,7 @@ import { HostResult, HostWork, type SavedWork } from './host-work.js';
 class FakeInput implements InputPort {
   live = false;
   replaying = false;
+  recording = false;
   stalled = false;
   room = true;
   private queue: Uint8Array[] = [];

@@ -102,6 +102,17 @@ export class HostWork {
     this.enter({ token, due, phase: AT_HOST, result: NOTHING }, work);
   }
 
+  /** Work that is done already: its result is delivered when that of work would be. */
+  startDone(token: number, after: number, result: HostResult): void {
+    const due = this.options.clock.now() + after;
+    this.enter({ token, due, phase: DONE, result: result.whole }, null);
+  }
+
+  /** Whether no work of before the last reset is under way. */
+  get isClear(): boolean {
+    return this.before === null;
+  }
+
   /** Resolves when the host has finished all that it began. */
   async drain(): Promise<void> {
     while (this.atHost.size > 0) await Promise.all(this.atHost);

@@ -14,8 +14,10 @@ import {
   read,
   readFileSync,
   readSync,
+  readvSync,
   write,
   writeSync,
+  writevSync,
 } from 'node:fs';
 import { promisify } from 'node:util';
 import { VmmError } from '@cloister/core';
@@ -117,6 +119,29 @@ export class RandomAccessFile {
     }
   }
 
+  /** As `read`, at once, into buffers one after the other. */
+  readAllNow(offset: number, targets: readonly Uint8Array[]): void {
+    let at = offset;
+    for (let left = targets; left.length > 0; ) {
+      const count = readvSync(this.fd, left, at);
+      if (count === 0) {
+        for (const target of left) target.fill(0);
+        return;
+      }
+      at += count;
+      left = behind(left, count);
+    }
+  }
+
+  writeAllNow(offset: number, sources: readonly Uint8Array[]): void {
+    let at = offset;
+    for (let left = sources; left.length > 0; ) {
+      const count = writevSync(this.fd, left, at);
+      at += count;
+      left = behind(left, count);
+    }
+  }
+
   async sync(): Promise<void> {
     await sync(this.fd);
   }
@@ -125,6 +150,16 @@ export class RandomAccessFile {
     if (!this.isClosed) closeSync(this.fd);
     this.isClosed = true;
   }
+}
+
+/** What is left of buffers without their first `count` bytes. */
+function behind(buffers: readonly Uint8Array[], count: number): readonly Uint8Array[] {
+  let done = count;
+  for (const [index, buffer] of buffers.entries()) {
+    if (done < buffer.length) return [buffer.subarray(done), ...buffers.slice(index + 1)];
+    done -= buffer.length;
+  }
+  return [];
 }
 
 function opening<T>(path: string, open: () => T): T {
@@ -167,6 +202,8 @@ export function fileDisk(path: string, options: FileDiskOptions = {}): Disk {
     readOnly,
     read: (offset, target) => file.read(offset, target),
     write: (offset, data) => file.write(offset, data),
+    readNow: (offset, targets) => file.readAllNow(offset, targets),
+    writeNow: (offset, sources) => file.writeAllNow(offset, sources),
     async writeZeroes(offset, length) {
       for (let done = 0; done < length; done += ZEROES.length) {
         await file.write(offset + done, ZEROES.subarray(0, length - done));

@@ -2,7 +2,7 @@
  * What both ring formats share: access to guest memory that can only fail into a broken queue, and
  * the data of chains.
  */
-import { type Chain, gather, scatter } from './chain.js';
+import { type Chain, gather, type Segment, scatter } from './chain.js';
 import {
   type ChainParts,
   DESC_F_INDIRECT,
@@ -18,6 +18,9 @@ import type { OpenQueue, QueueLayout, QueuePorts, QueuePosition, UsedChain } fro
  * that lies over its own used ring, or is filled as fast as it is emptied, never ends.
  */
 const READS_AT_ONCE = 4096;
+
+/** Descriptors of an indirect table that is read in one go. */
+const TABLE_AT_ONCE = 256;
 
 /** Why a queue breaks whose driver gives out descriptors that the device has not used yet. */
 export const TOO_MANY = 'more descriptors are under way than the queue has';
@@ -72,6 +75,14 @@ export abstract class Ring implements OpenQueue {
     return scatter(this.ports.dma, chain.writable, offset, source);
   }
 
+  lend(
+    segments: readonly Segment[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean {
+    return this.ports.dma.withSpans?.(segments, access, fn) ?? false;
+  }
+
   /** Breaks the queue; null so that it can be returned where a chain is expected. */
   protected fail(reason: string): null {
     if (!this.broken) {
@@ -106,25 +117,35 @@ export abstract class Ring implements OpenQueue {
     const count = length / DESC_SIZE;
     const why = this.indirectProblem(gpa, length, count);
     if (why !== null) return this.fail(why) !== null;
+    // A short table is read at once; of a long one a chain may use a few descriptors only.
+    const table = count <= TABLE_AT_ONCE ? this.table(gpa, length) : null;
     let index = 0;
     for (let taken = 0; taken < count; taken++) {
-      if (!this.fetch(gpa + index * DESC_SIZE, DESC_SIZE)) return false;
-      const { view } = this;
-      const flags = view.getUint16(linked ? 12 : 14, true);
+      if (table === null && !this.fetch(gpa + index * DESC_SIZE, DESC_SIZE)) return false;
+      const view = table ?? this.view;
+      const from = table === null ? 0 : index * DESC_SIZE;
+      const flags = view.getUint16(from + (linked ? 12 : 14), true);
       // 2.7.5.3.1: no indirect descriptor inside an indirect table.
       if ((flags & DESC_F_INDIRECT) !== 0) return this.fail('an indirect table nests') !== null;
-      const at = gpaOf(view.getUint32(0, true), view.getUint32(4, true));
-      const wrong = parts.add(at, view.getUint32(8, true), (flags & DESC_F_WRITE) !== 0);
+      const at = gpaOf(view.getUint32(from, true), view.getUint32(from + 4, true));
+      const wrong = parts.add(at, view.getUint32(from + 8, true), (flags & DESC_F_WRITE) !== 0);
       if (wrong !== null) return this.fail(wrong) !== null;
       if (!linked) {
         index++;
         continue;
       }
       if ((flags & DESC_F_NEXT) === 0) return true;
-      index = view.getUint16(14, true);
+      index = view.getUint16(from + 14, true);
       if (index >= count) return this.fail('a descriptor lies outside its table') !== null;
     }
     return linked ? this.fail('a chain in an indirect table has a loop') !== null : true;
+  }
+
+  /** Reads a whole table, which is in guest memory. */
+  private table(gpa: number, length: number): DataView | null {
+    const bytes = new Uint8Array(length);
+    this.budget -= length / DESC_SIZE;
+    return this.ports.dma.read(gpa, bytes) ? new DataView(bytes.buffer) : null;
   }
 
   private indirectProblem(gpa: number, length: number, count: number): string | null {

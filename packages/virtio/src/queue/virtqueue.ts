@@ -6,7 +6,7 @@
  */
 import type { DmaView } from '@cloister/core';
 import { state } from '@cloister/core/devices';
-import type { Chain } from './chain.js';
+import type { Chain, Segment } from './chain.js';
 
 /** A chain that is given back, and how many bytes of its writable part were written. */
 export interface UsedChain {
@@ -27,6 +27,15 @@ export interface Virtqueue {
   read(chain: Chain, offset: number, target: Uint8Array): boolean;
   /** Writes to the device's part of `chain`; false when that is too short. */
   write(chain: Chain, offset: number, source: Uint8Array): boolean;
+  /**
+   * Lends the bytes of segments of a chain themselves to `fn`, as `DmaView.withSpans`;
+   * false, without a call, where that is not possible.
+   */
+  lend(
+    segments: readonly Segment[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean;
   /** Gives `chain` back; the first `written` bytes of its writable part were written. */
   push(chain: Chain, written: number): void;
   /** Gives several chains back in such a way that the driver sees all of them or none. */
@@ -92,6 +101,7 @@ export const CLOSED_QUEUE: OpenQueue = {
   spend() {},
   read: () => false,
   write: () => false,
+  lend: () => false,
   push() {},
   pushTogether() {},
   signal() {},

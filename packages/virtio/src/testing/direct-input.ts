@@ -7,6 +7,7 @@ import { type InputPort, type InputSource, VmmError } from '@cloister/core';
 export class DirectInput implements InputPort {
   live = false;
   replaying = false;
+  recording = false;
   source(name: string, deliver: (data: Uint8Array) => void): InputSource {
     return {
       name,

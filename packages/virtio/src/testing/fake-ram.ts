@@ -1,7 +1,7 @@
 /**
  * Guest memory for tests: RAM from address 0, and a note of every access that went beside it.
  */
-import type { DmaView } from '@cloister/core';
+import type { DmaView, GuestRange } from '@cloister/core';
 
 export class FakeRam implements DmaView {
   readonly bytes: Uint8Array;
@@ -40,6 +40,20 @@ export class FakeRam implements DmaView {
 
   covers(gpa: number, length: number): boolean {
     return Number.isSafeInteger(gpa) && gpa >= 0 && gpa + length <= this.claimed;
+  }
+
+  withSpans(
+    ranges: readonly GuestRange[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean {
+    if (!ranges.every(({ gpa, length }) => this.holds(gpa, length))) return false;
+    for (const { gpa, length } of ranges) {
+      if (access === 'read') this.onRead?.(gpa, length);
+      else this.onWrite?.(gpa, length);
+    }
+    fn(ranges.map(({ gpa, length }) => this.bytes.subarray(gpa, gpa + length)));
+    return true;
   }
 
   private holds(gpa: number, length: number): boolean {
