@@ -6,6 +6,7 @@ import {
   type BackendVmOptions,
   dmaView,
   type MemorySlot,
+  type PageRange,
   packPages,
   type SlotMemory,
   type Snapshot,
@@ -19,7 +20,7 @@ import type { Decoded } from './decode/decoded.js';
 import type { OpCache } from './interp/op-cache.js';
 import { JIT_DEFAULT, type JitMode } from './jit/mode.js';
 import { jitStatistics } from './jit/statistics.js';
-import type { PhysicalMemory } from './mmu/physical.js';
+import { PAGE_SIZE, type PhysicalMemory } from './mmu/physical.js';
 import { KvmClockGroup } from './paravirt/kvm-clock.js';
 import type { EmulatedVcpu } from './vcpu.js';
 import { VmParts } from './vm-parts.js';
@@ -137,7 +138,7 @@ export class EmulatedVm implements BackendVm {
     ];
   }
 
-  snapshot(): Snapshot {
+  snapshot(saves?: (gpa: number) => boolean): Snapshot {
     // What the TLBs hold is no state of the VM: the saved and the saving one go on alike.
     this.#parts.flush();
     return {
@@ -147,11 +148,28 @@ export class EmulatedVm implements BackendVm {
         cpu: this.#cpu,
         executed: this.vcpus.map((vcpu) => vcpu.executed),
         cpus: this.vcpus.map(({ processor }) => ({ ...processor.snapshot() })),
-        memory: packPages(this.#physical.keys.raw()),
+        memory: this.#savedMemory(saves),
         remapped: this.#physical.remappedPages(),
         userModeAt: this.#userModeAt,
       },
     };
+  }
+
+  /** Memory as the host sees it, all of it or those pages. */
+  #savedMemory(saves?: (gpa: number) => boolean) {
+    const { keys, frames } = this.#physical;
+    if (saves === undefined) return packPages(keys.raw());
+    const chosen = new Uint8Array(frames);
+    for (const { gpa, size } of this.memory.slots) {
+      for (let at = gpa; at < gpa + size; at += PAGE_SIZE) {
+        if (saves(at)) chosen[this.#physical.locate(at) / PAGE_SIZE] = 1;
+      }
+    }
+    const ranges: PageRange[] = [];
+    chosen.forEach((is, frame) => {
+      if (is === 1) ranges.push([frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE]);
+    });
+    return packPages(keys.raw(chosen), ranges);
   }
 
   restore({ type, version, state }: Snapshot): void {

@@ -89,13 +89,17 @@ export class FrameKeys {
     }
   }
 
-  /** All of memory as it stands: the bytes themselves without frames under keys, else a copy. */
-  raw(): Uint8Array {
-    if (this.tags.every((tag) => tag === 0)) return this.bytes;
+  /**
+   * All of memory as it stands: the bytes themselves without frames under keys, else a copy. Only
+   * `chosen` frames count where they are given; what the others hold then is undefined.
+   */
+  raw(chosen?: Uint8Array): Uint8Array {
+    const keyed = (tag: number, frame: number) => tag !== 0 && chosen?.[frame] !== 0;
+    if (!this.tags.some(keyed)) return this.bytes;
     const copy = this.bytes.slice();
     this.tags.forEach((tag, frame) => {
       const at = frame * PAGE_SIZE;
-      if (tag !== 0) this.recode(frame, tag, 0, copy.subarray(at, at + PAGE_SIZE));
+      if (keyed(tag, frame)) this.recode(frame, tag, 0, copy.subarray(at, at + PAGE_SIZE));
     });
     return copy;
   }

@@ -5,6 +5,7 @@ import type { EventHub } from '../events/event-hub.js';
 import type { MachineInput } from '../input/machine-input.js';
 import type {
   AcpiDeviceNode,
+  BackendProbe,
   BackendVm,
   BootSource,
   CpuBackend,
@@ -105,6 +106,12 @@ export class Assembly {
     }
     this.owners.set(name, plugin);
     this.singles[name] = value;
+  }
+
+  /** The protection as this backend has it. */
+  settleEncryption(probe: BackendProbe): void {
+    const encryption = this.single('memory encryption');
+    if (encryption?.on !== undefined) this.singles['memory encryption'] = encryption.on(probe);
   }
 
   addDevice(device: Device, plugin: string): void {

@@ -1,6 +1,6 @@
 // Assembly: what is checked before anything starts, what errors name, what is undone and how.
 import { describe, expect, test } from 'vitest';
-import type { Device, MemoryEncryption, PluginContext } from '../interfaces/index.js';
+import type { Device, PluginContext } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import { type FakeBackendOptions, fakeBackend, fakeMachine } from '../testing/fake-backend.js';
 import { FakeHost } from '../testing/fake-host.js';
@@ -397,76 +397,5 @@ describe('dispose', () => {
     await vm.start();
     await vm.dispose();
     expect(await run).toMatchObject({ reason: 'stopped', message: 'the VM was disposed' });
-  });
-});
-
-describe('a protection', () => {
-  const protection = (rest: Partial<MemoryEncryption> = {}): PluginDefinition =>
-    part('sev', (context) =>
-      context.setMemoryEncryption({
-        name: 'sev-es',
-        protection: 'sev-es',
-        strength: 'emulated',
-        requires: [],
-        extensions: [],
-        cBit: 51,
-        launch: async () => {},
-        ready: () => true,
-        measurement: null,
-        summary: () => [['policy', '0x5']],
-        ...rest,
-      }),
-    );
-
-  test('is named by the summary with its strength', async () => {
-    const vm = await builder().use(protection()).build();
-    await vm.run();
-    expect(vm.summary().protection).toEqual({
-      name: 'sev-es',
-      strength: 'emulated',
-      lines: [['policy', '0x5']],
-    });
-    await vm.dispose();
-  });
-
-  test('that is not active at the last moment keeps the guest from running', async () => {
-    const fake = fakeBackend({ programs: [{ main: [] }] });
-    const vm = await createVm({ memory: '1M' })
-      .use(fakeMachine(fake), protection({ ready: () => false }))
-      .build();
-    expect(await failure(vm.run())).toMatchObject({ code: 'protection-inactive' });
-    expect(fake.vms[0]!.vcpus[0]!.runs).toBe(0);
-    await vm.dispose();
-  });
-
-  test('requires words of the backend', async () => {
-    const error = await failure(
-      builder()
-        .use(protection({ requires: ['sev.host'] }))
-        .build(),
-    );
-    expect(error).toMatchObject({
-      code: 'missing-capability',
-      message: 'protection sev-es requires sev.host, which backend fake lacks',
-    });
-  });
-
-  test('of hardware is not replaced by an emulated one, nor by none', async () => {
-    const strict = (usable: Usable) =>
-      createVm({ memory: '1M', requireHardware: true })
-        .use(fakeMachine(fakeBackend({ programs: [] })), usable)
-        .build();
-    expect(await failure(strict(protection()))).toMatchObject({ path: 'requireHardware' });
-    expect(await failure(strict(null))).toMatchObject({ path: 'requireHardware' });
-    await (await strict(protection({ strength: 'hardware' }))).dispose();
-  });
-
-  test('is not started again in place', async () => {
-    const fake = fakeBackend({ programs: [{ main: [{ op: 'shutdown' }] }] });
-    const vm = await createVm({ memory: '1M', onReset: 'reboot' })
-      .use(fakeMachine(fake), protection())
-      .build();
-    expect(await failure(vm.run())).toMatchObject({ code: 'unsupported' });
-    await vm.dispose();
   });
 });

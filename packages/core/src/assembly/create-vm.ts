@@ -130,6 +130,7 @@ async function assemble(
   setUp(assembly, plugins);
   const backend = requireBackend(assembly);
   const probe = await probeBackend(backend);
+  assembly.settleEncryption(probe);
   checkCapabilities(plugins, probe, assembly.single('memory encryption'));
   checkStrength(assembly);
   await makeBackendVm(assembly, backend, probe);
@@ -149,6 +150,7 @@ async function assemble(
     onReset: options.onReset,
     slice: options.slice,
     quantum: options.quantum,
+    mayRun: () => assembly.single('memory encryption')?.ready(assembly.backendVm) ?? true,
     reboot: () => vm.reboot(),
   });
   const vm = new VirtualMachine({ assembly, counters, machine });

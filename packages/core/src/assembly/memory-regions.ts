@@ -2,7 +2,7 @@
  * Memory besides RAM: where plugins put it, and what is in it at the start.
  */
 import { ramRanges } from '../boot/memory-layout.js';
-import type { BackendVm, MemoryRegion } from '../interfaces/index.js';
+import type { BackendVm, LaunchRegion, MemoryRegion } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import type { Claim } from '../routing/device-bus.js';
 
@@ -87,8 +87,21 @@ export class MemoryRegions {
     }
   }
 
-  /** Writes what is in the regions at the start. */
-  load(vm: BackendVm): void {
-    for (const { gpa, bytes } of this.list) if (bytes !== undefined) vm.memory.write(gpa, bytes);
+  /** Writes what is in the regions at the start: in all, or in those that are always shared. */
+  load(vm: BackendVm, which: 'all' | 'shared' = 'all'): void {
+    for (const { gpa, bytes, encryptable = true } of this.list) {
+      if (bytes === undefined || (which === 'shared' && encryptable)) continue;
+      vm.memory.write(gpa, bytes);
+    }
+  }
+
+  /** The other regions with contents, whole, for a protection to launch. */
+  launchRegions(): LaunchRegion[] {
+    return this.list.flatMap(({ name, gpa, size, bytes, encryptable = true }) => {
+      if (bytes === undefined || !encryptable) return [];
+      const whole = new Uint8Array(size);
+      whole.set(bytes);
+      return [{ name, gpa, bytes: whole, type: 'normal' as const }];
+    });
   }
 }

@@ -8,7 +8,7 @@ import type { ExitSink, VmExitKind } from './exit.js';
 import type { InstructionAssist } from './instruction-assist.js';
 import type { GuestMemory, MemorySlot } from './memory.js';
 import type { NativeVmControl } from './native-vm-control.js';
-import type { Snapshotable } from './snapshot.js';
+import type { Snapshot, Snapshotable } from './snapshot.js';
 import type { VcpuState } from './vcpu-state.js';
 
 /** What `probe` found. `capabilities` are words plugins may require, e.g. `cpu.long-mode`. */
@@ -110,6 +110,11 @@ export interface BackendVm extends Snapshotable {
   reset(): void;
   /** Counters for the summary, in order: `[name, value]`. */
   statistics(): readonly (readonly [string, number])[];
+  /**
+   * `saves`, where it is given, says of each page of guest memory whether it is to be saved; others
+   * are zeros in the record.
+   */
+  snapshot(saves?: (gpa: number) => boolean): Snapshot;
   dispose(): Promise<void>;
 }
 

@@ -5,11 +5,26 @@
 import type { BackendProbe, BackendVm } from './backend.js';
 import type { CpuExtension } from './cpu-extension.js';
 import type { BootMachine, LaunchPlan, LaunchRegion } from './launch-plan.js';
+import type { Snapshot } from './snapshot.js';
 import type { VcpuState } from './vcpu-state.js';
 
 export interface PlanAdditions {
   readonly regions: readonly LaunchRegion[];
   readonly vcpus: ReadonlyMap<number, VcpuState>;
+}
+
+/** How a VM is saved. */
+export interface SaveOptions {
+  /** The guest does not go on here: a protection lets its keys go. */
+  readonly leave?: boolean;
+}
+
+/** A protected guest's part of a saved VM. */
+export interface SavedGuest {
+  /** What `MemoryEncryption.restore` takes. */
+  readonly record: Snapshot;
+  /** Whether the page of `gpa` is saved as the host sees it; others are in the record. */
+  saves(gpa: number): boolean;
 }
 
 export interface MemoryEncryption {
@@ -23,6 +38,11 @@ export interface MemoryEncryption {
   readonly strength: 'hardware' | 'emulated';
   /** Words that the backend's probe must list. */
   readonly requires: readonly string[];
+  /**
+   * This protection as `probe`'s backend has it, asked once, before anything else is; itself
+   * unless given. Options that do not fit there are a `VmmError`.
+   */
+  on?(probe: BackendProbe): MemoryEncryption;
   /** VM type to create (KVM), decided before creation. */
   vmType?(probe: BackendProbe): number;
   /** What an emulated processor gains. */
@@ -36,10 +56,20 @@ export interface MemoryEncryption {
   additions?(cpus: number): PlanAdditions;
   /** Loads and measures the plan in place of the plain loader. */
   launch(vm: BackendVm, plan: LaunchPlan): Promise<void>;
-  /** Last call before the first instruction: false, and the VM does not start. */
+  /**
+   * Last call before the first instruction, and before each slice of a run: false, and the VM does
+   * not start, or its run ends. Quick.
+   */
   ready(vm: BackendVm): boolean;
   /** The launch measurement, once `launch` is done. */
   readonly measurement: Uint8Array | null;
+  /**
+   * The guest's private memory in a form that a protection like this one can go on with; a VM
+   * whose protection has it not is not saved. `VmmError` where the guest may not be saved.
+   */
+  save?(vm: BackendVm, options: SaveOptions): SavedGuest;
+  /** Takes `record` in place of a launch, in a VM that was never launched. */
+  restore?(vm: BackendVm, record: Snapshot): void;
   /** For the summary: `[name, value]`. */
   summary(): readonly (readonly [string, string])[];
 }

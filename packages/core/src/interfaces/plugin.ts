@@ -46,7 +46,10 @@ export interface MemoryRegion {
   readonly readOnly: boolean;
   /** Whether its pages may be private; true unless given. */
   readonly encryptable?: boolean;
-  /** Contents from its start on, loaded before the first instruction and again at each reset. */
+  /**
+   * Contents from its start on, loaded before the first instruction and again at each reset. Under
+   * a protection those of an encryptable region are launched, whole, before the boot source's.
+   */
   readonly bytes?: Uint8Array;
 }
 

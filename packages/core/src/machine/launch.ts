@@ -62,16 +62,26 @@ export async function launch(assembly: Assembly, plan: LaunchPlan): Promise<void
       throw new VmmError('invalid-config', `the boot plan starts CPU ${index}, which is not there`);
     }
   }
-  assembly.memory.load(vm);
+  assembly.memory.load(vm, encryption === null ? 'all' : 'shared');
   if (encryption === null) loadPlan(plan, vm.memory);
-  else await encryption.launch(vm, plan);
+  else await encryption.launch(vm, withRegions(assembly, plan));
   // A protection that measures register states has set them itself.
   const measured = encryption !== null && encryption.protection !== 'sev';
   if (!measured) for (const [index, state] of plan.vcpus) vm.vcpus[index]!.writeState(state);
   if (encryption !== null) checkReady(encryption, vm);
 }
 
-function checkReady(encryption: MemoryEncryption, vm: BackendVm): void {
+/**
+ * What a protection launches: firmware and other contents of memory come first. A guest fetches
+ * its code as private, and the owner has them measured.
+ */
+function withRegions(assembly: Assembly, plan: LaunchPlan): LaunchPlan {
+  const regions = assembly.memory.launchRegions();
+  return regions.length === 0 ? plan : { ...plan, regions: [...regions, ...plan.regions] };
+}
+
+/** `VmmError('protection-inactive')` unless the protection says that the guest may run. */
+export function checkReady(encryption: MemoryEncryption, vm: BackendVm): void {
   if (encryption.ready(vm)) return;
   throw new VmmError(
     'protection-inactive',

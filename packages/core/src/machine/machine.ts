@@ -36,6 +36,8 @@ export interface MachineParts {
   readonly slice: number;
   /** Instructions of one CPU before the next one's turn, where there are several. */
   readonly quantum: number;
+  /** Whether the protection, if there is one, lets the guest run. */
+  mayRun(): boolean;
   /** Puts the guest back to its first instruction. */
   reboot(): Promise<void>;
 }
@@ -47,6 +49,13 @@ const SLICE_NS = TURN_MS * 1e6;
 const QUANTUM_NS = 1e6;
 /** Virtual time without an instruction after which CPUs that nothing can wake count as dead. */
 const DEAD_AFTER_NS = 1e9;
+
+/** Its key is gone, or it has been sent away. */
+const PROTECTION_GONE: Omit<VmEnd, 'instructions'> = {
+  reason: 'error',
+  status: 0,
+  message: 'the protection does not let the guest run any more',
+};
 
 type Step =
   | 'again'
@@ -261,6 +270,7 @@ export class Machine {
 
   private slice(cpu: number): Step {
     const { vm, clock, host } = this.parts;
+    if (!this.parts.mayRun()) return { end: PROTECTION_GONE };
     const vcpu = vm.vcpus[cpu]!;
     const length = this.sliceLength();
     const before = vm.instructions();

@@ -7,6 +7,7 @@ import type {
   Clock,
   GuestMemory,
   InputRecord,
+  SaveOptions,
   ServiceToken,
   Snapshot,
   Vcpu,
@@ -144,7 +145,7 @@ export class VirtualMachine implements Vm {
     control.ask({ kind: 'reset', reason: 'reset by the host', byHost: true });
   }
 
-  async save(): Promise<Snapshot> {
+  async save(options: SaveOptions = {}): Promise<Snapshot> {
     const wasRunning = this.status === 'running';
     if (this.status === 'created' || this.status === 'disposed') {
       this.fail('save', 'save a VM that has been started');
@@ -152,7 +153,7 @@ export class VirtualMachine implements Vm {
     if (wasRunning) await this.pause();
     try {
       await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
-      return saveVm(this.parts.assembly, this.machine);
+      return saveVm(this.parts.assembly, this.machine, options);
     } finally {
       if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
     }
@@ -244,7 +245,6 @@ export class VirtualMachine implements Vm {
 
   private async restoreOnce(snapshot: Snapshot): Promise<void> {
     try {
-      this.refuseProtected();
       await this.prepare();
       restoreVm(snapshot, this.parts.assembly, this.machine);
       if (this.parts.assembly.parts.options.clock === 'auto') this.clockWhy = 'as it was saved';
@@ -254,15 +254,6 @@ export class VirtualMachine implements Vm {
     }
     if (this.stopWanted !== null) return this.finishStopped();
     this.setStatus('paused');
-  }
-
-  /** What is saved of a protected guest is ciphertext, and its key is not part of it. */
-  private refuseProtected(): void {
-    const encryption = this.parts.assembly.single('memory encryption');
-    if (encryption === null) return;
-    throw new VmmError('unsupported', `a guest under ${encryption.name} cannot be restored`, {
-      remedy: 'its key ended with its secure processor: launch it anew',
-    });
   }
 
   /** Everything up to the point where guest state is needed. */

@@ -3,8 +3,16 @@
  * VM that is built differently.
  */
 import type { Assembly } from '../assembly/assembly.js';
-import type { Clock, Snapshot, SnapshotValue } from '../interfaces/index.js';
+import type {
+  Clock,
+  MemoryEncryption,
+  SavedGuest,
+  SaveOptions,
+  Snapshot,
+  SnapshotValue,
+} from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
+import { checkReady } from './launch.js';
 import type { Machine } from './machine.js';
 
 export const VM_RECORD_TYPE = 'cloister-vm';
@@ -35,9 +43,14 @@ function plain({ type, version, state }: Snapshot): Fields {
   return { type, version, state };
 }
 
-/** The record of a VM that stands still. */
-export function saveVm(assembly: Assembly, machine: Machine): Snapshot {
+/**
+ * The record of a VM that stands still. `VmmError('unsupported')` under a protection that saves
+ * nothing.
+ */
+export function saveVm(assembly: Assembly, machine: Machine, options: SaveOptions): Snapshot {
   const { clock, input } = assembly.parts;
+  const vm = assembly.backendVm;
+  const guest = savedGuest(assembly, options);
   return {
     type: VM_RECORD_TYPE,
     version: VERSION,
@@ -46,13 +59,30 @@ export function saveVm(assembly: Assembly, machine: Machine): Snapshot {
       seed: String(assembly.seed),
       epochSeconds: clock.epochSeconds,
       clock: { ...clock.save() },
-      backend: plain(assembly.backendVm.snapshot()),
+      backend: plain(vm.snapshot(guest === null ? undefined : (gpa) => guest.saves(gpa))),
+      ...(guest !== null && { protection: plain(guest.record) }),
       machine: plain(machine.snapshot()),
       input: plain(input.snapshot()),
       randoms: named(assembly.saveRandoms()),
       devices: named(assembly.devices.map((device) => [device.name, device.snapshot()] as const)),
     },
   };
+}
+
+function savedGuest(assembly: Assembly, options: SaveOptions): SavedGuest | null {
+  const encryption = assembly.single('memory encryption');
+  if (encryption === null) return null;
+  return requireSaving(encryption).save(assembly.backendVm, options);
+}
+
+type Saving = MemoryEncryption & Required<Pick<MemoryEncryption, 'save' | 'restore'>>;
+
+function requireSaving(encryption: MemoryEncryption): Saving {
+  const { name, save, restore } = encryption;
+  if (save !== undefined && restore !== undefined) return encryption as Saving;
+  throw new VmmError('unsupported', `a guest under ${name} can be neither saved nor restored`, {
+    remedy: 'its key never leaves the secure processor: launch it anew',
+  });
 }
 
 function mismatch(message: string): never {
@@ -108,6 +138,7 @@ export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine
   clock.epochSeconds = epochSeconds;
   clock.beginRestore(chosenMode(options.clock, mode), now);
   assembly.backendVm.restore(snapshotOf(state['backend'], 'backend'));
+  restoreProtected(assembly, state);
   clock.endRestore();
   const randoms = Object.entries(fields(state['randoms'], 'randoms')).map(
     ([name, saved]) => [name, snapshotOf(saved, `random generator ${name}`)] as const,
@@ -121,6 +152,14 @@ export function restoreVm(record: Snapshot, assembly: Assembly, machine: Machine
   input.seek(assembly.backendVm.instructions(), clock.now());
   machine.restore(snapshotOf(state['machine'], 'machine'));
   lines.release();
+}
+
+function restoreProtected(assembly: Assembly, state: Fields): void {
+  const encryption = assembly.single('memory encryption');
+  if (encryption === null) return;
+  const record = snapshotOf(state['protection'], 'the protection');
+  requireSaving(encryption).restore(assembly.backendVm, record);
+  checkReady(encryption, assembly.backendVm);
 }
 
 /** A clock that was asked for wins over the saved one. */

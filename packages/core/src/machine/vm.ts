@@ -6,6 +6,7 @@ import type {
   Clock,
   GuestMemory,
   InputRecord,
+  SaveOptions,
   ServiceToken,
   Snapshot,
   Vcpu,
@@ -119,8 +120,11 @@ export interface Vm {
   stop(reason?: 'stopped' | 'timeout', message?: string): Promise<VmEnd>;
   /** Presses the reset button: the guest starts again, whatever `onReset` says. */
   reset(): void;
-  /** Saves everything; a running VM pauses meanwhile, a stopped one can still be saved. */
-  save(): Promise<Snapshot>;
+  /**
+   * Saves everything; a running VM pauses meanwhile, a stopped one can still be saved. With
+   * `leave` a protected guest has left afterwards: its run here ends where it would go on.
+   */
+  save(options?: SaveOptions): Promise<Snapshot>;
   /** Takes a saved state in place of a boot; the VM is paused afterwards. */
   restore(snapshot: Snapshot): Promise<void>;
   /** External input so far, with option `record: true`; its end is where the VM is now. */
