@@ -19,6 +19,8 @@ export interface BackendProbe {
   readonly reason?: string;
   readonly remedy?: string;
   readonly capabilities: readonly string[];
+  /** C-bit's position in the tables of guests whose memory the host's processor encrypts. */
+  readonly cBit?: number;
   /** Facts for `cloister probe`, in order: `[name, value]`. */
   readonly details: readonly (readonly [string, string])[];
 }

@@ -3,13 +3,15 @@
  */
 export type { OwnerSession } from '../psp/driver.js';
 export { EmulatedPlatform, type PlatformOptions } from './emulated-platform.js';
+export { type Receiver, receiverOf } from './guest-stream.js';
 export { type KvmLaunch, launchOnKvm } from './kvm-launch.js';
 export { type OpenedSession, openOwnerSession } from './owner.js';
 export { decodePlatform, encodePlatform, type KeptPlatform } from './platform-file.js';
-export { DEFAULT_SEV_POLICY, type SevOptions, sev } from './sev.js';
+export { sev } from './sev.js';
 export {
   type LaunchMeasurement,
   type LaunchOptions,
   type LaunchSecret,
   SevGuest,
 } from './sev-launch.js';
+export { DEFAULT_SEV_POLICY, type SevOptions } from './sev-options.js';

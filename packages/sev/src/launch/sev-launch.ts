@@ -9,6 +9,7 @@
 import { type BackendVm, type LaunchPlan, VmmError } from '@cloister/core';
 import type { OwnerSession } from '../psp/driver.js';
 import type { EmulatedPlatform } from './emulated-platform.js';
+import { type GuestStream, receivePackets, type SendOptions, sendGuest } from './guest-stream.js';
 import { launchPages } from './launch-pages.js';
 
 const PAGE_SIZE = 4096;
@@ -72,8 +73,47 @@ export class SevGuest {
       driver.launchFinish(handle);
       return guest;
     } catch (error) {
-      guest.end();
+      guest.#giveUp();
       throw error;
+    }
+  }
+
+  /** Takes over a guest that another platform, or this one before, has sent; it may run then. */
+  static receive(
+    platform: EmulatedPlatform,
+    vm: BackendVm,
+    stream: GuestStream,
+    options: { readonly asid: number; readonly isPrivate: (gpa: number) => boolean },
+  ): SevGuest {
+    const { driver } = platform;
+    platform.start();
+    const handle = driver.receiveStart(stream);
+    const guest = new SevGuest(platform, handle);
+    try {
+      driver.activate(handle, options.asid);
+      receivePackets(platform, handle, vm, stream, options.isPrivate);
+      return guest;
+    } catch (error) {
+      guest.#giveUp();
+      throw error;
+    }
+  }
+
+  /** Sends it: SEND_START to SEND_FINISH or, where it goes on here, to SEND_CANCEL. */
+  send(vm: BackendVm, options: SendOptions): GuestStream {
+    return sendGuest(this.platform, this.handle, vm, options);
+  }
+
+  get policy(): number {
+    return this.platform.driver.guestStatus(this.handle).policy;
+  }
+
+  /** As `end`, after an error, which is what there is to tell. */
+  #giveUp(): void {
+    try {
+      this.end();
+    } catch {
+      // A secure processor that refuses this too has nothing to add.
     }
   }
 
