@@ -119,7 +119,7 @@ describe('a protection', () => {
     expect(await failure(build(() => encryption()))).toMatchObject({ path: 'requireHardware' });
   });
 
-  test('launches what plugins put into memory that may be private, and nothing else of it', async () => {
+  test('launches what plugins put into memory that may be private, no other', async () => {
     const launched: LaunchRegion[] = [];
     const rom = { size: 0x2000, readOnly: true, bytes: Uint8Array.of(1, 2, 3) };
     const vm = await createVm({ memory: '1M' })
