@@ -88,7 +88,7 @@ export class EmulatedSev implements MemoryEncryption {
     const stream = guest.send(vm, { to, isPrivate, leave });
     const always = vm.memory.slots.filter(({ encryptable }) => !encryptable);
     return {
-      record: encodeStream(stream, migration.save()),
+      record: encodeStream(stream, migration.reports()),
       saves: (gpa) =>
         migration.shares(gpa) ||
         always.some((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.size),
@@ -118,7 +118,7 @@ export class EmulatedSev implements MemoryEncryption {
         { path: 'policy', remedy: 'leave the policy out, or give that one' },
       );
     }
-    this.migration.restore(more, vm.memory);
+    this.migration.takeOver(more, vm.memory);
     const isPrivate = (gpa: number) => !this.migration.shares(gpa);
     const asid = this.#asid;
     this.#guest = SevGuest.receive(this.#platform, vm, stream, { asid, isPrivate });

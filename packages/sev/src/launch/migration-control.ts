@@ -98,7 +98,7 @@ export class MigrationControl implements CpuExtension {
   }
 
   /** For a saved guest. */
-  save(): SnapshotValue {
+  reports(): SnapshotValue {
     const runs: [number, number][] = [];
     for (const page of [...this.#shared].sort((a, b) => a - b)) {
       const last = runs.at(-1);
@@ -108,8 +108,8 @@ export class MigrationControl implements CpuExtension {
     return { ready: this.ready, shared: runs };
   }
 
-  /** Takes over what `save` gave; `VmmError('snapshot-mismatch')` for anything else. */
-  restore(saved: unknown, memory: GuestMemory): void {
+  /** Takes over what `reports` gave; `VmmError('snapshot-mismatch')` for anything else. */
+  takeOver(saved: unknown, memory: GuestMemory): void {
     const { ready, shared } = (saved ?? {}) as { ready?: unknown; shared?: unknown };
     const isRun = (run: unknown): run is Run =>
       Array.isArray(run) &&
