@@ -59,7 +59,7 @@ function details(exit: VmExit): Record<string, Field> {
     case 'vmgexit':
       return { ghcb: wide(exit.ghcbLo, exit.ghcbHi) };
     case 'system-event':
-      return { event: exit.event, data: [...exit.data] };
+      return { event: exit.event, data: [...exit.data], message: exit.message };
     case 'interrupted':
       return {};
     case 'debug': {

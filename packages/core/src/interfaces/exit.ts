@@ -113,6 +113,8 @@ export interface SystemEventExit extends ExitBase {
   event: 'shutdown' | 'reset' | 'crash' | 'wakeup' | 'suspend' | 'sev-term';
   /** Event-specific words, as KVM_SYSTEM_EVENT has them. */
   data: readonly number[];
+  /** What happened, in words, where the backend or an extension knows more than the event says. */
+  message?: string;
 }
 
 /** The run ended because the host asked for it (kick, end of slice). */

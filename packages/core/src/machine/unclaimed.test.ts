@@ -107,4 +107,10 @@ describe('a platform event', () => {
     const { end } = await faultsOf({ main: [{ op: 'exit', exit: event(name) }, OFF] });
     expect(end.reason).toBe(reason);
   });
+
+  test('ends in the words of who reports it', async () => {
+    const exit = { ...event('sev-term'), message: 'the guest gave up' };
+    const { end } = await faultsOf({ main: [{ op: 'exit', exit }, OFF] });
+    expect(end.message).toBe('the guest gave up');
+  });
 });

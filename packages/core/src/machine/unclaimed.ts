@@ -46,7 +46,7 @@ export class Unclaimed {
         }
         return;
       case 'system-event': {
-        const message = `the platform reported ${exit.event}`;
+        const message = exit.message ?? `the platform reported ${exit.event}`;
         if (exit.event === 'reset') this.control.reset(message);
         else if (exit.event === 'shutdown') this.control.powerOff(message);
         else if (exit.event === 'crash' || exit.event === 'sev-term') {

@@ -10,13 +10,8 @@ import { viewOf } from '../bytes.js';
 
 /** Bytes from the start of the page. */
 export const VMCB = {
-  INTERCEPT_CR: 0x000,
-  INTERCEPT_DR: 0x004,
-  INTERCEPT_EXCEPTIONS: 0x008,
-  /** Bit n of vectors 3 to 5 belongs to exit code 60, 80 and A0 plus n. */
-  INTERCEPT_3: 0x00c,
-  INTERCEPT_4: 0x010,
-  INTERCEPT_5: 0x014,
+  /** Six words; exit code n below C0h has bit n, bit 0 of the first word being 0. */
+  INTERCEPTS: 0x000,
   IOPM_BASE_PA: 0x040,
   MSRPM_BASE_PA: 0x048,
   TSC_OFFSET: 0x050,
@@ -188,6 +183,11 @@ export class Vmcb {
     return this.get(VMCB.INTERRUPT_SHADOW) === INTERRUPT_STATE.GUEST_IF;
   }
 
+  /** RFLAGS.IF of the guest. */
+  get guestInterruptFlag(): boolean {
+    return (this.get(VMCB.INTERRUPT_SHADOW) & INTERRUPT_STATE.GUEST_IF) !== 0;
+  }
+
   get shadow(): boolean {
     return (this.get(VMCB.INTERRUPT_SHADOW) & INTERRUPT_STATE.SHADOW) !== 0;
   }
@@ -202,22 +202,36 @@ export class Vmcb {
     else this.setPair(VMCB.EVENTINJ, encodeEvent(event), event.errorCode ?? 0);
   }
 
+  /** The event whose delivery the exit interrupted. */
+  get interruptedEvent(): InjectedEvent | null {
+    return decodeEvent(this.get(VMCB.EXITINTINFO), this.get(VMCB.EXITINTINFO + 4));
+  }
+
+  /** Whether the event of exit code `code` is intercepted; the codes above BFh always are. */
+  intercepts(code: number): boolean {
+    if (code >= INTERCEPT_BITS) return true;
+    return (this.get(VMCB.INTERCEPTS + (code >>> 5) * 4) & (1 << (code & 31))) !== 0;
+  }
+
+  setIntercept(code: number, on: boolean): void {
+    if (code >= INTERCEPT_BITS) return;
+    const word = VMCB.INTERCEPTS + (code >>> 5) * 4;
+    const bit = 1 << (code & 31);
+    this.set(word, on ? this.get(word) | bit : this.get(word) & ~bit);
+  }
+
   /** Whether an exit with VINTR is asked for as soon as the guest takes interrupts. */
   get interruptWindow(): boolean {
-    const intercepted = (this.get(VMCB.INTERCEPT_3) & VINTR_INTERCEPT) !== 0;
-    return intercepted && (this.get(VMCB.V_INTR) & V_IRQ) !== 0;
+    return this.intercepts(EXIT.VINTR) && (this.get(VMCB.V_INTR) & V_IRQ) !== 0;
   }
 
   set interruptWindow(wanted: boolean) {
-    const intercepts = this.get(VMCB.INTERCEPT_3);
     const virtual = this.get(VMCB.V_INTR);
-    this.set(
-      VMCB.INTERCEPT_3,
-      wanted ? intercepts | VINTR_INTERCEPT : intercepts & ~VINTR_INTERCEPT,
-    );
     const asked = V_IRQ | V_IGN_TPR;
+    this.setIntercept(EXIT.VINTR, wanted);
     this.set(VMCB.V_INTR, wanted ? virtual | asked : virtual & ~asked);
   }
 }
 
-const VINTR_INTERCEPT = 1 << (EXIT.VINTR - EXIT.INTR);
+/** Bits of the six intercept words. */
+const INTERCEPT_BITS = 6 * 32;

@@ -2,10 +2,10 @@
  * What the processor's world switch and the hypervisor have to say to each other about a guest with
  * encrypted registers: the VMCB, the guest's shared memory, and the machine behind an exit.
  */
-import type { GuestMemory, Snapshotable } from '@cloister/core';
+import type { GuestMemory, Snapshotable, VmExit } from '@cloister/core';
 import type { Vmcb } from '../abi/vmcb.js';
 
-/** Four registers, each 32 bits. */
+/** Four registers, each 32 bits, unsigned or not. */
 export interface CpuidAnswer {
   eax: number;
   ebx: number;
@@ -24,27 +24,25 @@ export interface Pair {
  * Everything is answered before the call returns. `data` is little-endian.
  */
 export interface Host {
-  /** `size * count` bytes of `data`; for `in` the host fills it, starting from all ones. */
+  /** `size * count` bytes of `data`; for `in` the host fills it. */
   io(direction: 'in' | 'out', port: number, size: number, count: number, data: Uint8Array): void;
-  /** The local APIC's page included. */
+  /** The local APIC's page included; 1 to 8 bytes. */
   mmio(direction: 'read' | 'write', gpa: number, data: Uint8Array): void;
-  /** Fills `answer` for this leaf. */
-  cpuid(leaf: number, subleaf: number, answer: CpuidAnswer): void;
+  /** Fills `value` for this leaf, of a guest with this CR4 and XCR0. */
+  cpuid(
+    leaf: number,
+    subleaf: number,
+    guest: { readonly cr4: number; readonly xcr0: number },
+    value: CpuidAnswer,
+  ): void;
   readMsr(index: number, value: Pair): 'ok' | 'gp';
   writeMsr(index: number, value: Pair): 'ok' | 'gp';
   /** RBX, RCX, RDX and RSI as lo/hi pairs; RAX of the caller goes into `result`. */
   hypercall(number: number, args: Uint32Array, result: Pair): void;
   rdtsc(value: Pair): void;
-  /** What waits at the local APIC. */
-  readonly pending: 'none' | 'interrupt' | 'nmi';
-  /** Takes the waiting interrupt (its vector) or NMI (2). */
-  acknowledge(): number;
-  /** The VM ends with this event. */
-  systemEvent(event: 'sev-term', data: readonly number[]): void;
-  /** A triple fault. */
-  shutdown(): void;
-  /** The host gives up: the VM ends with an error, in words that say what was not to be done. */
-  fail(code: string, message: string): void;
+  rdpmc(index: number, value: Pair): 'ok' | 'gp';
+  /** An exit as it is; `vcpu` and `instructions` are the host's to fill in. */
+  deliver(exit: VmExit): void;
 }
 
 /** One virtual CPU as the hypervisor has it. */
@@ -54,6 +52,12 @@ export interface HostVcpu {
   /** The host's view: private pages are ciphertext. */
   readonly memory: GuestMemory;
   readonly host: Host;
+  /** What waits for this CPU: an NMI unless these are blocked, else an interrupt. */
+  readonly pending: 'none' | 'interrupt' | 'nmi';
+  /** Takes what waits: an interrupt's vector, 2 for an NMI. */
+  acknowledge(): number;
+  /** The hypervisor's own: from an NMI that it injected to the guest's NMI complete. */
+  nmiBlocked: boolean;
 }
 
 /** What the CPU does after an exit. */
@@ -70,6 +74,8 @@ export type Next =
 export interface Hypervisor extends Snapshotable {
   /** VMCB controls that this hypervisor wants from the start, for a CPU that has not run yet. */
   initialize(vcpu: HostVcpu): void;
+  /** Whether the MSR permission map makes RDMSR or WRMSR of `index` an exit. */
+  interceptsMsr(direction: 'read' | 'write', index: number): boolean;
   /**
    * Before each VMRUN: sets EVENTINJ to what waits and may come, or asks for a window (VINTR) in
    * which it may.
@@ -78,8 +84,9 @@ export interface Hypervisor extends Snapshotable {
   /** Answers the exit that the VMCB holds. */
   handleExit(vcpu: HostVcpu): Next;
   /**
-   * A SIPI. The first one lets the CPU start as its VMSA says (the vector is not the host's to
-   * use); a later one ends its reset hold, and is lost where it is in none.
+   * A SIPI for a CPU that waits for one: it ends the CPU's reset hold. Without one the CPU goes on
+   * as its VMSA says, the first time at the state of the launch: the vector is not the host's to
+   * use.
    */
   startup(vcpu: HostVcpu): Next;
   /** Counts for people: one line per kind of exit, NAE and MSR request that came. */
