@@ -58,8 +58,10 @@ function details(exit: VmExit): Record<string, Field> {
       return { reason: exit.reason };
     case 'vmgexit':
       return { ghcb: wide(exit.ghcbLo, exit.ghcbHi) };
-    case 'system-event':
-      return { event: exit.event, data: [...exit.data], message: exit.message };
+    case 'system-event': {
+      const { event, data, message } = exit;
+      return { event, data: [...data], ...(message === undefined ? {} : { message }) };
+    }
     case 'interrupted':
       return {};
     case 'debug': {

@@ -6,7 +6,8 @@
  * 40000100h with the stable clock alone (sys/arch/amd64/amd64/vmm_machdep.c, vmm_handle_cpuid).
  * Without a word of the guest XCR0 is 1, x87 only.
  */
-import type { CpuidAnswer, HostVcpu } from './hypervisor.js';
+import type { CpuidValue } from '@cloister/core';
+import type { HostVcpu } from './hypervisor.js';
 import type { HostProfile } from './profile.js';
 import type { VcpuRecord } from './records.js';
 
@@ -28,7 +29,7 @@ export function answerCpuid(
   leaf: number,
   subleaf: number,
   xcr0: number,
-  answer: CpuidAnswer,
+  answer: CpuidValue,
 ): void {
   const guest = { cr4: record.cr4, xcr0 };
   if (!profile.openbsdCpuid || leaf < HYPERVISOR_LEAF || leaf > KVM_FEATURE_LEAF) {

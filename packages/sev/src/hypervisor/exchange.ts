@@ -1,4 +1,6 @@
-/** What the answers to VMGEXIT work with: one CPU, its GHCB, and the hypervisor's memory of both. */
+/**
+ * What the answers to VMGEXIT work with: one CPU, its GHCB, and the hypervisor's memory of both.
+ */
 import type { ErrorExit } from '@cloister/core';
 import { GHCB_ERROR, type GhcbError, type GhcbField } from '../abi/ghcb.js';
 import type { GhcbPage } from './ghcb-page.js';

@@ -31,7 +31,8 @@ export function answerGhcb(exchange: Exchange, gpa: number): Next {
   }
   if (profile.latchesGhcb) {
     if (record.ghcb !== -1 && record.ghcb !== gpa) {
-      const moved = `${profile.title} takes no second GHCB, at ${hex(gpa)} after ${hex(record.ghcb)}`;
+      const where = `at ${hex(gpa)} after ${hex(record.ghcb)}`;
+      const moved = `${profile.title} takes no second GHCB, ${where}`;
       return endWith(vcpu, 'ghcb-address', moved);
     }
     record.ghcb = gpa;
@@ -60,6 +61,7 @@ function answerEvent(exchange: Exchange): Next {
 function unknown(exchange: Exchange, code: number): Next {
   const { profile } = exchange.settings;
   if (profile.malformed === 'reply') return refuse(exchange, GHCB_ERROR.INVALID_EVENT);
-  const message = `${profile.title} has no answer to GHCB event ${hex(code)} (${profile.malformed})`;
+  const what = `GHCB event ${hex(code)} (${profile.malformed})`;
+  const message = `${profile.title} has no answer to ${what}`;
   return endWith(exchange.vcpu, 'ghcb-event', message);
 }

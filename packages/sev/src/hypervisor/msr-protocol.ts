@@ -6,11 +6,12 @@
  * registration, no page state change, no other VMPL, no features. (Linux/KVM ends a guest without
  * SNP at the first three.)
  */
+import type { CpuidValue } from '@cloister/core';
 import { GHCB_MSR } from '../abi/ghcb.js';
 import { VMCB, type Vmcb } from '../abi/vmcb.js';
 import { answerCpuid, RESET_XCR0 } from './cpuid-policy.js';
 import { type Exchange, endWith, type HypervisorSettings, hex } from './exchange.js';
-import type { CpuidAnswer, HostVcpu, Next } from './hypervisor.js';
+import type { HostVcpu, Next } from './hypervisor.js';
 import { terminationExit, terminationOfMsr } from './termination.js';
 
 interface Request {
@@ -28,7 +29,7 @@ const NO_FRAME_LO = 0xffff_f000;
 const REFUSED = 1;
 const CPUID_REGISTERS = ['eax', 'ebx', 'ecx', 'edx'] as const;
 
-const cpuid: CpuidAnswer = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+const cpuid: CpuidValue = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
 
 export const MSR_REQUESTS: ReadonlyMap<number, Request> = new Map<number, Request>([
   [

@@ -3,11 +3,11 @@
  * (GHCB specification 56421, table 6). SW_EXITCODE is the exit code that an unprotected guest would
  * have had.
  */
+import type { CpuidValue, MsrValue } from '@cloister/core';
 import { GHCB_ERROR } from '../abi/ghcb.js';
 import { EXIT } from '../abi/vmcb.js';
 import { answerCpuid, RESET_XCR0 } from './cpuid-policy.js';
 import { type GhcbEvent, refuse } from './exchange.js';
-import type { CpuidAnswer, Pair } from './hypervisor.js';
 import { HIDDEN_MSRS } from './profile.js';
 import { DR7_RESET } from './records.js';
 
@@ -18,8 +18,8 @@ const HYPERCALL_FORBIDDEN = -1;
 const HYPERCALL_ARGUMENTS = ['RBX', 'RCX', 'RDX', 'RSI'] as const;
 const NOTHING = [] as const;
 
-const cpuid: CpuidAnswer = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-const value: Pair = { lo: 0, hi: 0 };
+const cpuid: CpuidValue = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+const value: MsrValue = { lo: 0, hi: 0 };
 const argumentWords = new Uint32Array(8);
 
 /** Instructions that have nothing to do for the host: caches are coherent, and MWAIT may return. */

@@ -2,11 +2,19 @@
  * A guest by hand for tests of the hypervisor: one CPU whose VMCB and GHCB the test fills in, over
  * guest memory with a private page and a ROM, and a machine that notes what reaches it.
  */
-import { type GuestMemory, slotMemory, type VmExit } from '@cloister/core';
+import {
+  type CpuidGuestState,
+  type CpuidValue,
+  type ExtensionHost,
+  type GuestMemory,
+  type MsrValue,
+  slotMemory,
+  type VmExit,
+} from '@cloister/core';
 import { GHCB, type GhcbField, IOIO, validBit } from '../abi/ghcb.js';
 import { EXIT, INTERRUPT_STATE, VMCB, Vmcb } from '../abi/vmcb.js';
 import { viewOf } from '../bytes.js';
-import type { CpuidAnswer, Host, HostVcpu, Next, Pair } from '../hypervisor/hypervisor.js';
+import type { HostVcpu, Next } from '../hypervisor/hypervisor.js';
 import type { SevHostName } from '../hypervisor/profile.js';
 import { SevEsHypervisor } from '../hypervisor/sev-es-hypervisor.js';
 
@@ -79,11 +87,11 @@ const bytesText = (data: Uint8Array) =>
   [...data].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
 /** Answers everything by rule and notes it. */
-export class BenchHost implements Host {
+export class BenchHost implements ExtensionHost {
   readonly reached: Reached[] = [];
   readonly exits: VmExit[] = [];
   /** MSRs that exist. */
-  readonly msrs = new Map<number, Pair>([[0x1b, { lo: 0xfee00900, hi: 0 }]]);
+  readonly msrs = new Map<number, MsrValue>([[0x1b, { lo: 0xfee00900, hi: 0 }]]);
   #in = 0;
 
   io(direction: 'in' | 'out', port: number, size: number, count: number, data: Uint8Array): void {
@@ -96,17 +104,12 @@ export class BenchHost implements Host {
     this.note(`${direction} ${gpa.toString(16)} ${bytesText(data)}`);
   }
 
-  cpuid(
-    leaf: number,
-    subleaf: number,
-    { cr4, xcr0 }: { readonly cr4: number; readonly xcr0: number },
-    value: CpuidAnswer,
-  ): void {
+  cpuid(leaf: number, subleaf: number, { cr4, xcr0 }: CpuidGuestState, value: CpuidValue): void {
     this.note(`cpuid ${leaf.toString(16)} ${subleaf}`);
     Object.assign(value, { eax: leaf, ebx: subleaf, ecx: cr4, edx: xcr0 });
   }
 
-  readMsr(index: number, value: Pair): 'ok' | 'gp' {
+  readMsr(index: number, value: MsrValue): 'ok' | 'gp' {
     this.note(`rdmsr ${index.toString(16)}`);
     const known = this.msrs.get(index);
     if (known === undefined) return 'gp';
@@ -114,24 +117,24 @@ export class BenchHost implements Host {
     return 'ok';
   }
 
-  writeMsr(index: number, { lo, hi }: Pair): 'ok' | 'gp' {
+  writeMsr(index: number, { lo, hi }: MsrValue): 'ok' | 'gp' {
     this.note(`wrmsr ${index.toString(16)}`);
     if (!this.msrs.has(index)) return 'gp';
     this.msrs.set(index, { lo, hi });
     return 'ok';
   }
 
-  hypercall(number: number, args: Uint32Array, result: Pair): void {
+  hypercall(number: number, args: Uint32Array, result: MsrValue): void {
     this.note(`hypercall ${number} ${[...args].join(',')}`);
     Object.assign(result, { lo: 7, hi: 0 });
   }
 
-  rdtsc(value: Pair): void {
+  rdtsc(value: MsrValue): void {
     this.note('rdtsc');
     Object.assign(value, { lo: 0x1234, hi: 0x56 });
   }
 
-  rdpmc(index: number, value: Pair): 'ok' | 'gp' {
+  rdpmc(index: number, value: MsrValue): 'ok' | 'gp' {
     this.note(`rdpmc ${index}`);
     Object.assign(value, { lo: 0x99, hi: 0 });
     return index < 4 ? 'ok' : 'gp';
