@@ -36,9 +36,15 @@ describe('the emulated backend', () => {
   });
 
   it('refuses what an extension needs and it lacks', async () => {
-    const extension: CpuExtension = { name: 'walls', intercept: () => ({ kind: 'proceed' }) };
-    const vm = createVm({ memory: '4M' }).use(emulated(), withExtension(extension)).build();
-    await expect(vm).rejects.toMatchObject({ code: 'unsupported', message: /intercept/ });
+    const refuse = (extension: Omit<CpuExtension, 'name'>, code: string, message: RegExp) => {
+      const plugin = withExtension({ name: 'walls', ...extension });
+      const vm = createVm({ memory: '4M' }).use(emulated(), plugin).build();
+      return expect(vm).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    };
+    const execute: CpuExtension['execute'] = () => ({ kind: 'resume' });
+    await refuse({ instructions: ['WALL'], execute }, 'unsupported', /instruction WALL/);
+    await refuse({ instructions: ['PSMASH'] }, 'unsupported', /instruction PSMASH/);
+    await refuse({ contexts: 17 }, 'invalid-argument', /17 contexts/);
   });
 
   it('refuses two extensions that decide about pages, and bits that no entry has', async () => {

@@ -6,9 +6,7 @@ import {
   type BackendVm,
   type BackendVmOptions,
   type CpuBackend,
-  type CpuExtension,
   definePlugin,
-  VmmError,
   type VmPlugin,
 } from '@cloister/core';
 import { CPU_MODELS, OPTIONAL_FEATURES, selectCpu, selectionText } from '@cloister/core/cpu';
@@ -37,21 +35,6 @@ const CAPABILITIES = [
   'irqchip.external',
 ];
 
-const ABSENT = [
-  ...(['instructions', 'execute', 'intercepts', 'intercept', 'registersHidden'] as const),
-  ...(['contexts', 'enter', 'leave', 'interrupt', 'init', 'startup', 'snapshot'] as const),
-];
-
-/** Refuses what an extension asks for and this processor does not do yet, rather than ignore it. */
-function requireKnown(extension: CpuExtension): void {
-  const absent = ABSENT.filter((member) => extension[member] !== undefined);
-  if (absent.length === 0) return;
-  throw new VmmError('unsupported', `CPU extension ${extension.name} needs ${absent.join(', ')}`, {
-    remedy:
-      'this release of the emulated processor takes CPUID leaves, MSRs, fill policies and ciphers',
-  });
-}
-
 /** The backend itself, for `probe` and for those who assemble without plugins. */
 export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
   const cpu = selectCpu(options.cpu);
@@ -74,7 +57,6 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
       };
     },
     async createVm(vm: BackendVmOptions): Promise<BackendVm> {
-      for (const extension of vm.extensions) requireKnown(extension);
       if (options.tuneHost !== false) tuneHost();
       return new EmulatedVm(vm, cpu, undefined, jit);
     },

@@ -4,12 +4,14 @@
 import {
   type BackendVm,
   type BackendVmOptions,
+  type CpuExtension,
   dmaView,
   type MemorySlot,
   type PageRange,
   packPages,
   type SlotMemory,
   type Snapshot,
+  type SnapshotValue,
   slotMemory,
   unpackPages,
   VmmError,
@@ -35,6 +37,7 @@ interface SavedVm {
   readonly memory: unknown;
   readonly remapped: readonly number[];
   readonly userModeAt: number | null;
+  readonly extensions?: Readonly<Record<string, Snapshot>>;
 }
 
 /** What selects the CPU of a saved VM: model and features, as `#cpu` has them. */
@@ -46,6 +49,22 @@ function selects(cpu: unknown): string {
 
 function areCounts(list: unknown): list is readonly number[] {
   return Array.isArray(list) && list.every((each) => Number.isSafeInteger(each) && each >= 0);
+}
+
+/** What extensions save, by their names. */
+function extensionStates(all: readonly CpuExtension[]): { readonly extensions?: SnapshotValue } {
+  const having = all.filter((each) => each.snapshot !== undefined);
+  if (having.length === 0) return {};
+  const states = having.map((each) => [each.name, { ...each.snapshot!() }]);
+  return { extensions: Object.fromEntries(states) as SnapshotValue };
+}
+
+function requireStates(all: readonly CpuExtension[], saved: SavedVm['extensions']): void {
+  const absent = all.find(({ name }) => typeof saved?.[name] !== 'object' || saved[name] === null);
+  if (absent === undefined) return;
+  throw new VmmError('snapshot-mismatch', `the saved VM has no state of ${absent.name}`, {
+    remedy: 'restore with the protection that it was saved with',
+  });
 }
 
 export class EmulatedVm implements BackendVm {
@@ -151,6 +170,7 @@ export class EmulatedVm implements BackendVm {
         memory: this.#savedMemory(saves),
         remapped: this.#physical.remappedPages(),
         userModeAt: this.#userModeAt,
+        ...extensionStates(this.#parts.extensions.all),
       },
     };
   }
@@ -195,6 +215,8 @@ export class EmulatedVm implements BackendVm {
         remedy: `this one is ${selects(this.#cpu)}: select the saved one (--cpu)`,
       });
     }
+    const extensions = this.#parts.extensions.all.filter((each) => each.restore !== undefined);
+    requireStates(extensions, saved.extensions);
     // A saved memory is what a host sees: private pages are ciphertext.
     unpackPages(saved.memory, this.#physical.bytes);
     this.#physical.keys.tags.fill(0);
@@ -205,6 +227,7 @@ export class EmulatedVm implements BackendVm {
       vcpu.processor.restore(saved.cpus[index]);
       vcpu.interpreter.executed = saved.executed[index];
     });
+    for (const each of extensions) each.restore!(saved.extensions![each.name]!);
     this.#parts.flush();
   }
 

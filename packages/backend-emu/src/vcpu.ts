@@ -7,6 +7,7 @@
 import { type ExitSink, type RunEnd, type Vcpu, type VcpuState, VmmError } from '@cloister/core';
 import * as L from './cpu/layout.js';
 import type { Processor } from './cpu/processor.js';
+import type { ExtensionEvents } from './extension/events.js';
 import type { Interpreter } from './interp/interpreter.js';
 import {
   breakOnCode,
@@ -29,6 +30,7 @@ const STRETCH_MAX = 1 << 30;
 const KEYED_STRETCH_MAX = 1 << 14;
 const KEYED_STRETCH_MIN = 1 << 9;
 const MANY_SWITCHES = 256;
+const NO_BYTES = new Uint8Array(0);
 
 export class EmulatedVcpu implements Vcpu {
   readonly index: number;
@@ -53,6 +55,9 @@ export class EmulatedVcpu implements Vcpu {
   }
 
   get runnable(): boolean {
+    const { events } = this.processor.extension;
+    if (events.stopped) return false;
+    if (events.arrived) return true;
     switch (this.processor.words[ACTIVITY]) {
       case L.ACTIVITY_RUNNING:
         return true;
@@ -66,8 +71,36 @@ export class EmulatedVcpu implements Vcpu {
   run(slice: number, sink: ExitSink): RunEnd {
     return this.#enter(sink, () => {
       this.#end = this.interpreter.executed + slice;
-      return this.#loop();
+      return this.processor.extension.events.active ? this.#guest() : this.#loop();
     });
+  }
+
+  /** Runs the guest of an extension that switches worlds: in and out again. */
+  #guest(): RunEnd {
+    const { words, exits, extension } = this.processor;
+    const { events } = extension;
+    for (;;) {
+      events.arrive();
+      const activity = words[ACTIVITY];
+      if (events.stopped) return 'error';
+      if (!this.runnable) return asleep(activity);
+      const refusal = events.enter();
+      if (refusal !== null) {
+        exits.deliverError(refusal.code, refusal.message, NO_BYTES);
+        return 'error';
+      }
+      const end = this.#visit(events);
+      if (!events.arrived) return end;
+    }
+  }
+
+  /** The guest's world. It is left even where a device's error ends the run. */
+  #visit(events: ExtensionEvents): RunEnd {
+    try {
+      return this.#loop();
+    } finally {
+      events.leave();
+    }
   }
 
   #enter<T>(sink: ExitSink, inside: () => T): T {
@@ -86,7 +119,9 @@ export class EmulatedVcpu implements Vcpu {
   #loop(): RunEnd {
     const { processor, interpreter } = this;
     const { words } = processor;
+    const { events } = processor.extension;
     for (;;) {
+      if (events.active && events.ends) return events.takeEnd();
       if (this.#kicked) {
         this.#kicked = false;
         return 'slice';
@@ -151,6 +186,7 @@ export class EmulatedVcpu implements Vcpu {
    * are left alone.
    */
   step(sink: ExitSink): void {
+    this.#requireVisible();
     this.#enter(sink, () => {
       this.#stretch(1);
       takeDebugTrap(this.processor);
@@ -191,12 +227,21 @@ export class EmulatedVcpu implements Vcpu {
   }
 
   readState(): VcpuState {
+    this.#requireVisible();
     return this.processor.readState();
   }
 
   writeState(state: VcpuState): void {
+    this.#requireVisible();
     this.processor.writeState(state);
     this.processor.words[FAULT_VECTOR] = -1;
+  }
+
+  #requireVisible(): void {
+    if (!this.processor.extension.set.registersHidden) return;
+    throw new VmmError('unsupported', 'the protection hides the registers of this vCPU', {
+      remedy: 'look at a VM without it',
+    });
   }
 
   nmi(): void {

@@ -12,10 +12,10 @@ import {
 import type { CpuSelection } from '@cloister/core/cpu';
 import type { ApicBus } from './apic/bus.js';
 import * as L from './cpu/layout.js';
-import { Processor } from './cpu/processor.js';
+import { Processor, type SystemFunction } from './cpu/processor.js';
 import type { Decoded } from './decode/decoded.js';
-import { Decoder } from './decode/decoder.js';
 import { ExtensionSet } from './extension/extension-set.js';
+import { interceptedFunctions } from './extension/intercepts.js';
 import { coreModule } from './interp/core-cache.js';
 import { Interpreter } from './interp/interpreter.js';
 import { OpCache } from './interp/op-cache.js';
@@ -26,7 +26,6 @@ import { PhysicalMemory } from './mmu/physical.js';
 import { systemMemory } from './mmu/system-memory.js';
 import { type ServicesShared, VcpuServices } from './msr/vcpu-services.js';
 import type { KvmClockGroup } from './paravirt/kvm-clock.js';
-import { SYSTEM_FUNCTIONS } from './system-numbers.js';
 import { EmulatedVcpu } from './vcpu.js';
 
 const WASM_PAGE = 65536;
@@ -78,7 +77,9 @@ export class VmParts {
   readonly vcpus: readonly EmulatedVcpu[];
   readonly translator: Translator | undefined;
   private readonly wasmMemory: WebAssembly.Memory;
-  private readonly extensions: ExtensionSet;
+  readonly extensions: ExtensionSet;
+  /** System functions by number. */
+  private readonly functions: readonly SystemFunction[];
 
   constructor(private readonly options: VmPartsOptions) {
     const { cpu, cpus, opCacheSize, onDecoded } = options;
@@ -98,6 +99,7 @@ export class VmParts {
     const { buffer } = this.wasmMemory;
     this.physical = new PhysicalMemory({ buffer, ramBase, size });
     this.extensions = new ExtensionSet(options.extensions);
+    this.functions = interceptedFunctions(this.extensions.intercepts);
     this.physical.keys.cipher = this.extensions.cipher;
     for (const extension of options.extensions) {
       extension.attach?.(systemMemory(this.physical, pagesOf(extension)));
@@ -114,7 +116,7 @@ export class VmParts {
     this.opCache = new OpCache({
       physical: this.physical,
       handlers: coreModule().handlers,
-      decoder: new Decoder((feature) => cpu.has(feature)),
+      decoder: this.extensions.decoder((feature) => cpu.has(feature)),
       base: cpuBytes,
       size: opCacheSize,
       ...(onDecoded === undefined ? {} : { onDecoded }),
@@ -155,6 +157,7 @@ export class VmParts {
       vcpu: processor.extension,
     });
     processor.connect(services);
+    processor.extension.connect(extensions);
     if (extensions.policy !== null)
       processor.mmu.setFillPolicy(extensions.policy, processor.extension);
     const interpreter = new Interpreter({
@@ -164,7 +167,7 @@ export class VmParts {
       mmu: processor.mmu,
       access: processor.memory,
       opCache,
-      callSystem: (number) => processor.callSystem(SYSTEM_FUNCTIONS[number]),
+      callSystem: (number) => processor.callSystem(this.functions[number]),
       ...(this.translator === undefined ? {} : { sampler: this.translator }),
     });
     return new EmulatedVcpu(processor, interpreter);

@@ -10,6 +10,7 @@ import type {
   MmioExit,
   MsrExit,
   ShutdownExit,
+  VmExit,
 } from '@cloister/core';
 
 const NO_DATA = new Uint8Array(0);
@@ -110,6 +111,13 @@ export class ExitPort {
     this.shutdown.instructions = this.instructions();
     this.shutdown.reason = reason;
     this.sink(this.shutdown);
+  }
+
+  /** Delivers an exit as it is, but for whose it is and when. */
+  deliver(exit: VmExit): void {
+    exit.vcpu = this.vcpu;
+    exit.instructions = this.instructions();
+    this.sink(exit);
   }
 
   deliverError(code: string, message: string, bytes: Uint8Array): void {

@@ -17,6 +17,7 @@ import { loadPdptes } from '../mmu/pdptes.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
 import type { MsrCpu } from '../msr/ports.js';
 import type { VcpuServices } from '../msr/vcpu-services.js';
+import { ExceptionClasses } from '../system/exception-classes.js';
 import { PortData } from '../system/io.js';
 import { FAULT, GUEST_FAULT, LEAVE, type Outcome, REDISPATCH } from '../system/outcome.js';
 import { Stack } from '../system/stack.js';
@@ -78,6 +79,9 @@ export class Processor implements ApicCpu, MsrCpu {
   readonly debug: DebugState;
   readonly shadow: InterruptShadow;
   readonly portData = new PortData();
+  readonly classes = new ExceptionClasses();
+  /** What an MSR is read into. */
+  readonly msrValue: MsrValue = { lo: 0, hi: 0 };
   readonly undefinedOpcodes = new UndefinedOpcodes();
   readonly mmio: MmioRouter;
   /** APIC, MSRs, CPUID and time-stamp counter; connected after construction. */
@@ -127,6 +131,7 @@ export class Processor implements ApicCpu, MsrCpu {
       pse36: cpu.has('pse36'),
       linearBits: cpu.has('la57') ? 57 : 48,
     });
+    this.mmu.onException = (each) => this.classes.note(each.vector, each.class);
     this.mmu.breakpoints.onHit = () => this.requestStop();
     this.exits = new ExitPort(index, options.instructions);
     this.mmio = new MmioRouter(this.exits);
@@ -147,6 +152,7 @@ export class Processor implements ApicCpu, MsrCpu {
 
   /** RESET. The boot CPU runs; others wait for SIPI. */
   reset(): void {
+    this.extension.reset();
     this.toReset(resetRecord);
     this.services.reset();
     this.baseChanged();
@@ -201,6 +207,7 @@ export class Processor implements ApicCpu, MsrCpu {
         debug: [...this.debug.snapshot()],
         branchSteps: this.branchSteps,
         services: { ...this.services.snapshot() },
+        ...(this.extension.set.hasState && { extension: this.extension.snapshot() }),
       },
     };
   }
@@ -213,6 +220,7 @@ export class Processor implements ApicCpu, MsrCpu {
       debug?: unknown;
       branchSteps?: unknown;
       services?: unknown;
+      extension?: unknown;
     } | null;
     const record = state?.record;
     const known = snapshot.type === 'processor' && snapshot.version === 1;
@@ -225,6 +233,7 @@ export class Processor implements ApicCpu, MsrCpu {
     this.debug.restore(state?.debug);
     this.branchSteps = state?.branchSteps === true;
     this.stateReplaced();
+    this.extension.restore(state?.extension);
     this.services.restore(state?.services as Snapshot | undefined);
     this.baseChanged();
   }
@@ -232,6 +241,7 @@ export class Processor implements ApicCpu, MsrCpu {
   /** After the record was replaced as a whole. */
   private stateReplaced(): void {
     this.stopRequested = false;
+    this.extension.forgetRegisters();
     this.cacheMode.fill(-1);
     this.mmu.breakpoints.hits = 0;
     this.mmu.breakpoints.configure();
@@ -398,6 +408,9 @@ export class Processor implements ApicCpu, MsrCpu {
 
   /** Whether an event waits that could end HLT now. */
   get wakes(): boolean {
+    if (this.words[L.ACTIVITY >> 2] === L.ACTIVITY_HALTED && this.extension.events.active) {
+      return this.extension.events.wakes;
+    }
     if (this.nmiPending && this.words[L.NMI_BLOCKED >> 2] === 0) return true;
     return (this.words[EFLAGS] & FLAG_IF) !== 0 && this.services.apic.hasInterrupt();
   }
@@ -412,11 +425,13 @@ export class Processor implements ApicCpu, MsrCpu {
 
   wake(): void {
     this.words[L.INTERRUPT_PENDING >> 2] = 1;
+    this.extension.events.noteArrival();
     if ((this.words[EFLAGS] & FLAG_IF) !== 0) this.requestStop();
   }
 
   nmi(): void {
     this.nmiPending = true;
+    this.extension.events.noteArrival();
     this.words[L.INTERRUPT_PENDING >> 2] = 1;
     this.requestStop();
   }
@@ -436,9 +451,17 @@ export class Processor implements ApicCpu, MsrCpu {
   }
 
   startup(vector: number): void {
+    if (this.extension.events.active) {
+      this.extension.events.noteStartup(vector);
+      return;
+    }
     this.applyInit();
+    if (this.record.i32(L.ACTIVITY) === L.ACTIVITY_WAIT_SIPI) this.startAt(vector);
+  }
+
+  /** Starts an AP that waits. */
+  startAt(vector: number): void {
     const { record } = this;
-    if (record.i32(L.ACTIVITY) !== L.ACTIVITY_WAIT_SIPI) return;
     const cs = L.segmentOffset(L.SEG.cs);
     record.setU16(cs + L.SEG_SELECTOR, vector << 8);
     record.setPair(cs + L.SEG_BASE, vector << 12, 0);

@@ -62,6 +62,9 @@ export const VECTOR_MF = 16;
 export const VECTOR_AC = 17;
 export const VECTOR_MC = 18;
 export const VECTOR_XF = 19;
+/** VMM communication and security exception. */
+export const VECTOR_VC = 29;
+export const VECTOR_SX = 30;
 
 export const PF_PRESENT = 1 << 0;
 export const PF_WRITE = 1 << 1;

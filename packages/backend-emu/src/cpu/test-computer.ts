@@ -1,15 +1,15 @@
 /**
  * A test processor that runs code: the vCPU's loop and the interpreter around it, no devices.
  */
-import type { RunEnd } from '@cloister/core';
-import { Decoder } from '../decode/decoder.js';
+import type { CpuExtension, RunEnd } from '@cloister/core';
+import { ExtensionSet } from '../extension/extension-set.js';
+import { interceptedFunctions } from '../extension/intercepts.js';
 import { coreModule } from '../interp/core-cache.js';
 import { Interpreter } from '../interp/interpreter.js';
 import { OpCache } from '../interp/op-cache.js';
 import type { JitMode } from '../jit/mode.js';
 import { TEST_JIT } from '../jit/test-mode.js';
 import { Translator } from '../jit/translator.js';
-import { SYSTEM_FUNCTIONS } from '../system-numbers.js';
 import { EmulatedVcpu } from '../vcpu.js';
 import * as L from './layout.js';
 import { RAM_BASE, RAM_SIZE, TestProcessor } from './test-processor.js';
@@ -20,10 +20,14 @@ const OPS_SIZE = 0x40000;
 export class TestComputer extends TestProcessor {
   readonly vcpu: EmulatedVcpu;
 
-  constructor(features = '', jit: JitMode = TEST_JIT) {
+  constructor(features = '', jit: JitMode = TEST_JIT, extensions: readonly CpuExtension[] = []) {
     const memory = new WebAssembly.Memory({ initial: (OPS + OPS_SIZE) / 65536 });
-    super(features, memory.buffer as ArrayBuffer);
+    super(features, memory.buffer as ArrayBuffer, extensions);
     const { cpu, physical } = this;
+    const set = new ExtensionSet(extensions);
+    const functions = interceptedFunctions(set.intercepts);
+    cpu.extension.connect(set);
+    if (set.policy !== null) cpu.mmu.setFillPolicy(set.policy, cpu.extension);
     const { module, handlers } = coreModule();
     const translator =
       jit === 'off' ? undefined : new Translator({ mode: jit, memory, handlers, now: () => 0 });
@@ -32,7 +36,7 @@ export class TestComputer extends TestProcessor {
       ...translated,
       physical,
       handlers,
-      decoder: new Decoder((feature) => cpu.cpu.has(feature)),
+      decoder: set.decoder((feature) => cpu.cpu.has(feature)),
       base: OPS,
       size: OPS_SIZE,
       onReset: () => cpu.mmu.tlb.flushAll(),
@@ -44,7 +48,7 @@ export class TestComputer extends TestProcessor {
       mmu: cpu.mmu,
       access: cpu.memory,
       opCache,
-      callSystem: (number) => cpu.callSystem(SYSTEM_FUNCTIONS[number]),
+      callSystem: (number) => cpu.callSystem(functions[number]),
       ...translated,
     });
     translator?.connect(opCache, [interpreter]);

@@ -2,7 +2,7 @@
  * A processor with everything it needs, for tests of system functions: 2 MiB of memory, descriptor
  * tables, page tables, and a sink that keeps copies of exits.
  */
-import type { Clock, VmExit } from '@cloister/core';
+import type { Clock, CpuExtension, VmExit } from '@cloister/core';
 import { selectCpu } from '@cloister/core/cpu';
 import { ApicBus } from '../apic/bus.js';
 import { PhysicalMemory } from '../mmu/physical.js';
@@ -59,7 +59,11 @@ export class TestProcessor {
   readonly time = { now: 0 };
   readonly view: DataView;
 
-  constructor(features = '', buffer: ArrayBuffer = new ArrayBuffer(RAM_BASE + RAM_SIZE)) {
+  constructor(
+    features = '',
+    buffer: ArrayBuffer = new ArrayBuffer(RAM_BASE + RAM_SIZE),
+    extensions: readonly CpuExtension[] = [],
+  ) {
     this.physical = new PhysicalMemory({ buffer, ramBase: RAM_BASE, size: RAM_SIZE });
     this.physical.addSlot({
       id: 0,
@@ -101,7 +105,7 @@ export class TestProcessor {
       memory: { read: () => false, write: () => false },
       bus: new ApicBus(),
       kvmClocks: new KvmClockGroup(),
-      extensions: [],
+      extensions,
     };
     const view = this.cpu.record.view;
     this.cpu.connect(

@@ -26,6 +26,8 @@ const UNDEFINED_ROW = row('UD');
 const TOO_LONG_ROW = row('TOOLONG');
 const NOP_ROW = row('NOP');
 const PAUSE_ROW = row('PAUSE');
+/** PAUSE where an extension may intercept it. */
+const PAUSE_ASKED_ROW = row('PAUSE_ASKED');
 /** CR1, CR5 to CR7 and those from CR9 on are undefined opcodes. */
 const CONTROL_REGISTERS = new Set([0, 2, 3, 4, 8]);
 /** Instructions with an implied memory operand that are not string instructions. */
@@ -59,7 +61,11 @@ export class Decoder {
   /** An x87 instruction. */
   #escape = false;
 
-  constructor(has: FeatureTest = () => true) {
+  /** `asksPause`: PAUSE is a system function. */
+  constructor(
+    has: FeatureTest = () => true,
+    private readonly asksPause = false,
+  ) {
     this.#has = has;
     this.out = newDecoded(this.#formInfo(UNDEFINED_ROW) as FormInfo, UNDEFINED_ROW);
   }
@@ -88,7 +94,7 @@ export class Decoder {
     this.#opcode = opcode;
     if (opcode === 0x90) {
       // REX.B makes NOP, but not PAUSE, an XCHG of r8.
-      if (this.#prefixes.rep === 0xf3) return PAUSE_ROW;
+      if (this.#prefixes.rep === 0xf3) return this.asksPause ? PAUSE_ASKED_ROW : PAUSE_ROW;
       if ((this.#prefixes.rex & 1) === 0) return NOP_ROW;
     }
     // The x87 escapes choose by more than the opcode: ModRM is always there.

@@ -1,36 +1,169 @@
 /**
- * One vCPU as its extensions see it.
+ * One vCPU as its extensions see it (`ExtensionVcpu`), and what the processor asks them.
  */
 import {
+  type ExtensionException,
   type ExtensionHost,
   type ExtensionVcpu,
+  INTERCEPTS,
   type InjectedEvent,
+  type InterceptDetail,
   type InterceptName,
+  type InterceptVerdict,
+  type Snapshot,
   type StopReason,
   type VcpuState,
   VmmError,
 } from '@cloister/core';
+import { FLAG_IF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
+import { VECTOR_NMI, VECTOR_UD } from '../cpu/registers.js';
+import { LEAVE, type Outcome } from '../system/outcome.js';
+import { Contexts } from './contexts.js';
+import { ExtensionEvents } from './events.js';
+import { type ExtensionSet, NO_EXTENSIONS } from './extension-set.js';
+import { HostServices } from './host-services.js';
 
-function absent(what: string): never {
-  throw new VmmError('unsupported', `this processor has no ${what} for extensions yet`);
+const ACTIVITY = L.ACTIVITY >> 2;
+const NO_ERROR = -1;
+const BITS = new Map(INTERCEPTS.map((name, index) => [name, 1 << index]));
+
+function newDetail(): InterceptDetail {
+  return {
+    ...{ length: 0, direction: 'read', number: 0, lo: 0, hi: 0, size: 0 },
+    ...{ string: false, repeated: false, addressSize: 0, segment: 0, register: 0 },
+  };
 }
 
 export class ExtensionCpu implements ExtensionVcpu {
   readonly index: number;
-  readonly context = 0;
+  readonly host: ExtensionHost;
   readonly gpr: Uint32Array;
+  /** What waits, and what the vCPU does next. */
+  readonly events: ExtensionEvents;
+  set: ExtensionSet = NO_EXTENSIONS;
   iretUnblocksNmi = true;
+  /** Registers were loaded, or the instruction completed, since the extension was asked. */
+  settled = false;
+  private readonly contexts: Contexts;
+  private readonly halves: Uint16Array;
+  private readonly detail = newDetail();
+  private intercepted = 0;
 
   constructor(private readonly cpu: Processor) {
     this.index = cpu.index;
     const { buffer, base } = cpu.record;
     this.gpr = new Uint32Array(buffer, base + L.GPR, 32);
+    this.halves = new Uint16Array(buffer);
+    this.events = new ExtensionEvents(cpu);
+    this.host = new HostServices(cpu);
+    this.contexts = new Contexts(cpu);
   }
 
-  get host(): ExtensionHost {
-    return absent('host services');
+  /** Connects the VM's extensions. */
+  connect(set: ExtensionSet): void {
+    this.set = set;
+    this.events.connect(set.world, this);
+  }
+
+  /** RESET. */
+  reset(): void {
+    this.intercepted = 0;
+    this.iretUnblocksNmi = true;
+    this.settled = false;
+    this.contexts.reset();
+    this.events.reset();
+  }
+
+  // --- Asked by the processor -----------------------------------------------------------------
+
+  watches(event: InterceptName): boolean {
+    return (this.intercepted & (BITS.get(event) ?? 0)) !== 0;
+  }
+
+  /** The detail of a new event: the length of the instruction, and nothing else yet. */
+  beginDetail(): InterceptDetail {
+    const { detail } = this;
+    const { record } = this.cpu;
+    detail.length = (record.lo(L.NEXT_RIP) - record.lo(L.RIP)) & 0xff;
+    detail.direction = 'read';
+    detail.number = detail.lo = detail.hi = detail.size = 0;
+    detail.string = detail.repeated = false;
+    detail.addressSize = detail.segment = detail.register = 0;
+    return detail;
+  }
+
+  /** The register operand of the instruction in execution, as an offset into the record. */
+  operand(field: number): number {
+    return this.halves[(this.cpu.record.u32(L.CUR_OP) + field) >> 1];
+  }
+
+  /** Asks about an event; null: the processor goes on by itself. */
+  ask(event: InterceptName): Outcome | null {
+    this.settled = false;
+    return this.answer(this.set.intercept!(event, this, this.detail));
+  }
+
+  /** Tells of something that has happened; RIP is behind it. */
+  tell(event: InterceptName): Outcome {
+    this.settled = true;
+    const verdict = this.set.intercept!(event, this, this.detail);
+    if (verdict.kind === 'exception') this.injectException(verdict.exception);
+    return LEAVE;
+  }
+
+  /** A triple fault; true: the extension has done something about it. */
+  shutDown(): boolean {
+    if (!this.watches('shutdown')) return false;
+    this.beginDetail().length = 0;
+    this.settled = false;
+    const verdict = this.set.intercept!('shutdown', this, this.detail);
+    if (verdict.kind === 'exception') this.injectException(verdict.exception);
+    if (verdict.kind === 'proceed') return this.settled;
+    const stays = this.cpu.words[ACTIVITY] === L.ACTIVITY_RUNNING;
+    return verdict.kind === 'exception' || this.settled || !stays || this.events.stopped;
+  }
+
+  /** Executes an instruction of an extension's. */
+  execute(mnemonic: string): Outcome {
+    const extension = this.set.instructions.get(mnemonic);
+    if (extension?.execute === undefined) return this.cpu.raise(VECTOR_UD);
+    this.settled = false;
+    const verdict = extension.execute(mnemonic, this, this.beginDetail());
+    return this.answer(verdict) ?? this.cpu.raise(VECTOR_UD);
+  }
+
+  private answer(verdict: InterceptVerdict): Outcome | null {
+    const { cpu } = this;
+    if (verdict.kind === 'exception') {
+      const { exception } = verdict;
+      if (!this.settled) return this.raise(exception);
+      this.injectException(exception);
+      return LEAVE;
+    }
+    if (this.settled) return LEAVE;
+    if (verdict.kind === 'proceed') return null;
+    cpu.completed();
+    return cpu.resume();
+  }
+
+  /** Raises an exception of an extension's: never returns. */
+  private raise(exception: ExtensionException): never {
+    const { vector, errorCode } = exception;
+    this.cpu.classes.note(vector, exception.class);
+    return this.cpu.raise(vector & 31, errorCode ?? NO_ERROR);
+  }
+
+  private injectException({ vector, errorCode, class: kind }: ExtensionException): void {
+    this.cpu.classes.note(vector, kind);
+    this.inject({ vector, type: 'exception', errorCode });
+  }
+
+  // --- Registers ------------------------------------------------------------------------------
+
+  get context(): number {
+    return this.contexts.active;
   }
 
   readState(): VcpuState {
@@ -39,54 +172,100 @@ export class ExtensionCpu implements ExtensionVcpu {
 
   writeState(state: VcpuState): void {
     this.cpu.writeState(state);
+    this.changed();
   }
 
-  saveRegisters(_window: Uint8Array): void {
-    absent('register windows');
+  saveRegisters(window: Uint8Array): void {
+    this.contexts.windows.save(window);
   }
 
-  loadRegisters(_window: Uint8Array): void {
-    absent('register windows');
+  loadRegisters(window: Uint8Array): void {
+    this.contexts.windows.load(window);
+    this.changed();
   }
 
   clearRegisters(): void {
-    absent('register windows');
+    this.contexts.windows.clear();
+    this.changed();
+  }
+
+  /** Other registers: what is executed next is looked up anew. */
+  private changed(): void {
+    this.settled = true;
+    this.cpu.requestStop();
+  }
+
+  /** Before instructions are executed. */
+  settleRegisters(): void {
+    this.contexts.windows.settle();
+  }
+
+  /** The registers were replaced by others than the extension. */
+  forgetRegisters(): void {
+    this.contexts.forget();
   }
 
   complete(): void {
-    absent('intercepts');
+    if (this.settled) return;
+    this.cpu.completed();
+    this.settled = true;
   }
 
   switchContext(context: number): void {
-    if (context !== this.context) absent('second context');
+    const { contexts, set } = this;
+    if (!Number.isInteger(context) || context < 0 || context >= set.contexts) {
+      throw new VmmError('invalid-argument', `there is no context ${context}`, {
+        remedy: `the extension has ${set.contexts} (contexts)`,
+      });
+    }
+    if (context === contexts.active) return;
+    contexts.switch(context, set.registersHidden);
+    this.changed();
   }
 
   flushTlb(): void {
     this.cpu.mmu.tlb.flushAll();
   }
 
-  setIntercepts(_names: ReadonlySet<InterceptName>): void {
-    absent('intercepts');
+  setIntercepts(names: ReadonlySet<InterceptName>): void {
+    let bits = 0;
+    for (const name of names) {
+      if (!this.set.intercepts.has(name)) {
+        throw new VmmError('invalid-argument', `the extension does not list intercept ${name}`, {
+          remedy: 'name it in its `intercepts`',
+        });
+      }
+      bits |= BITS.get(name) ?? 0;
+    }
+    this.intercepted = bits;
   }
 
+  // --- Interrupts and what comes next ----------------------------------------------------------
+
   get interruptFlag(): boolean {
-    return absent('interrupts');
+    return (this.cpu.words[L.EFLAGS >> 2] & FLAG_IF) !== 0;
   }
 
   get interruptShadow(): boolean {
-    return absent('interrupts');
+    return this.cpu.shadow.covers();
   }
 
   get pending(): 'none' | 'interrupt' | 'nmi' {
-    return absent('interrupts');
+    return this.events.pending;
   }
 
   acknowledge(): number {
-    return absent('interrupts');
+    const { cpu } = this;
+    if (this.pending === 'none') {
+      throw new VmmError('invalid-state', 'no interrupt waits to be acknowledged');
+    }
+    if (this.pending === 'interrupt') return cpu.services.apic.acknowledge();
+    cpu.nmiPending = false;
+    return VECTOR_NMI;
   }
 
-  inject(_event: InjectedEvent): void {
-    absent('interrupts');
+  inject(event: InjectedEvent): void {
+    this.events.inject(event);
   }
 
   get nmiBlocked(): boolean {
@@ -95,25 +274,47 @@ export class ExtensionCpu implements ExtensionVcpu {
 
   set nmiBlocked(blocked: boolean) {
     this.cpu.words[L.NMI_BLOCKED >> 2] = blocked ? 1 : 0;
+    if (this.cpu.updatePending()) this.cpu.requestStop();
   }
 
-  halt(_interruptible: boolean): void {
-    absent('world switch');
+  halt(interruptible: boolean): void {
+    this.events.halt(interruptible);
   }
 
   waitForStartup(): void {
-    absent('world switch');
+    this.events.become(L.ACTIVITY_WAIT_SIPI);
   }
 
   run(): void {
-    absent('world switch');
+    this.events.become(L.ACTIVITY_RUNNING);
   }
 
   yield(): void {
-    absent('world switch');
+    this.events.yielded = true;
+    this.cpu.requestStop();
   }
 
-  stop(_reason: StopReason): void {
-    absent('world switch');
+  stop(reason: StopReason): void {
+    this.events.stop(reason);
+  }
+
+  // --- Saved and restored ---------------------------------------------------------------------
+
+  snapshot(): Snapshot['state'] {
+    return {
+      intercepted: this.intercepted,
+      iretUnblocksNmi: this.iretUnblocksNmi,
+      events: this.events.snapshot(),
+      contexts: this.contexts.snapshot(),
+    };
+  }
+
+  restore(saved: unknown): void {
+    const state = (saved ?? {}) as Partial<Record<string, unknown>>;
+    this.intercepted = Number(state['intercepted']) | 0;
+    this.iretUnblocksNmi = state['iretUnblocksNmi'] !== false;
+    this.settled = false;
+    this.events.restore(state['events']);
+    this.contexts.restore(state['contexts'], this.set.contexts);
   }
 }

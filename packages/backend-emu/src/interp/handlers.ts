@@ -46,7 +46,7 @@ export interface HandlerSet {
 }
 
 /** Rows that no opcode map holds. */
-const EXTRA_ROWS = [row('UD'), row('TOOLONG'), row('NOP'), row('PAUSE')];
+const EXTRA_ROWS = [row('UD'), row('TOOLONG'), row('NOP'), row('PAUSE'), row('PAUSE_ASKED')];
 
 /** Forms that compilers hardly emit, of instructions that are hot in others. */
 const RARE: readonly RegExp[] = [

@@ -4,7 +4,7 @@
  * Source: AMD APM vol. 2, 5.1 and 5.6. `translate` is hot: no allocation, no BigInt, no exception;
  * a fault is left in the record (FAULT_VECTOR, FAULT_ERROR, FAULT_ADDRESS).
  */
-import type { CpuExtension, ExtensionVcpu } from '@cloister/core';
+import type { CpuExtension, ExtensionException, ExtensionVcpu } from '@cloister/core';
 import { Breakpoints } from '../cpu/breakpoints.js';
 import { FLAG_AC } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
@@ -54,6 +54,8 @@ export class Mmu {
   overwriting = false;
   /** Decides about every page, where an extension does. */
   private policy: FillPolicy | null = null;
+  /** Told of each exception of the policy's. */
+  onException: (exception: ExtensionException) => void = () => {};
 
   constructor(
     private readonly record: CpuRecord,
@@ -231,8 +233,9 @@ export class Mmu {
 
   /** The policy's exception is pending instead of the access. */
   private refused(): number {
-    const { vector, errorCode } = this.policy!.exception!;
-    return this.fault(vector, errorCode ?? -1);
+    const exception = this.policy!.exception!;
+    this.onException(exception);
+    return this.fault(exception.vector & 31, exception.errorCode ?? -1);
   }
 }
 

@@ -46,7 +46,7 @@ export function systemMsrs(view: DataView, cpu: CpuSelection, port: MsrCpu): Msr
 }
 
 /** Bits of EFER that may be set. */
-function eferMask(cpu: CpuSelection): number {
+export function eferMask(cpu: CpuSelection): number {
   let mask = 0;
   if (cpu.has('syscall')) mask |= EFER_SCE;
   if (cpu.has('lm')) mask |= EFER_LME | EFER_LMA;

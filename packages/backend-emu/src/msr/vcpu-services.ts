@@ -53,7 +53,7 @@ export class VcpuServices implements Snapshotable {
   readonly cpuid: CpuidTable;
   readonly kvmClock: KvmClock;
   readonly pvEoi: PvEoi;
-  private readonly platform: PlatformState = platformReset();
+  readonly platform: PlatformState = platformReset();
   private readonly memoryTypes: number[] = Array.from({ length: MEMORY_TYPE_WORDS }, () => 0);
 
   constructor(shared: ServicesShared, options: ServicesOptions) {
@@ -97,11 +97,16 @@ export class VcpuServices implements Snapshotable {
    * entered without any; firmware that does run sets all of that again.
    */
   reset(): void {
-    Object.assign(this.platform, platformReset());
+    this.resetPlatform();
     this.kvmClock.reset();
     this.apic.reset();
     this.pvEoi.write(0, 0);
     this.handOver();
+  }
+
+  /** The platform's registers of RESET. */
+  resetPlatform(): void {
+    Object.assign(this.platform, platformReset());
   }
 
   private handOver(): void {

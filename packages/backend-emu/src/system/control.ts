@@ -15,7 +15,7 @@ import { loadPdptes } from '../mmu/pdptes.js';
 import { NEXT, type Outcome } from './outcome.js';
 import { requireNoUmip } from './segments.js';
 
-const CR0_DEFINED =
+export const CR0_DEFINED =
   R.CR0_PE |
   R.CR0_MP |
   R.CR0_EM |
@@ -42,7 +42,7 @@ const CR4_PAGING =
 const CR3_NO_FLUSH = 1 << 31;
 
 /** Bits of CR4 that the CPU model has. */
-function cr4Defined(cpu: Processor): number {
+export function cr4Defined(cpu: Processor): number {
   const has = (feature: string, bits: number) => (cpu.cpu.has(feature) ? bits : 0);
   return (
     R.CR4_PCE |

@@ -6,35 +6,14 @@
  */
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
-import {
-  VECTOR_DE,
-  VECTOR_DF,
-  VECTOR_GP,
-  VECTOR_NMI,
-  VECTOR_NP,
-  VECTOR_PF,
-  VECTOR_SS,
-  VECTOR_TS,
-} from '../cpu/registers.js';
+import { VECTOR_DF, VECTOR_GP, VECTOR_NMI, VECTOR_PF } from '../cpu/registers.js';
 import { deliverLong } from './deliver-long.js';
 import { deliverProtected } from './deliver-protected.js';
 import { deliverReal } from './deliver-real.js';
 import { EVENT_EXTERNAL, EVENT_FAULT, EVENT_SOFTWARE } from './event.js';
 import { GUEST_FAULT, LEAVE, type Outcome } from './outcome.js';
 
-const CONTRIBUTORY =
-  (1 << VECTOR_DE) | (1 << VECTOR_TS) | (1 << VECTOR_NP) | (1 << VECTOR_SS) | (1 << VECTOR_GP);
 const NO_ERROR = -1;
-
-function isContributory(vector: number): boolean {
-  return vector < 32 && ((CONTRIBUTORY >>> vector) & 1) !== 0;
-}
-
-/** Whether a fault `second` during delivery of exception `first` makes a double fault. */
-function makesDoubleFault(first: number, second: number): boolean {
-  if (isContributory(first)) return isContributory(second);
-  return first === VECTOR_PF && (second === VECTOR_PF || isContributory(second));
-}
 
 /**
  * Delivers an event; `ripLo`/`ripHi` is the RIP that its frame shows. RIP of the record must be
@@ -64,7 +43,7 @@ export function deliver(
     // CR2 is that of the last page fault, whatever comes of it.
     if (second === VECTOR_PF) cpu.record.copyPair(L.CR2, L.FAULT_ADDRESS);
     if (currentVector === VECTOR_DF && exception) return shutDown(cpu);
-    if (exception && makesDoubleFault(currentVector, second)) {
+    if (exception && cpu.classes.makesDoubleFault(currentVector, second)) {
       currentVector = VECTOR_DF;
       currentError = 0;
     } else {
@@ -146,13 +125,18 @@ export function deliverSoftware(cpu: Processor, vector: number): Outcome {
  */
 export function takeInterrupt(cpu: Processor): boolean {
   const { words } = cpu;
-  cpu.applyInit();
+  const { events } = cpu.extension;
+  if (events.active) {
+    events.take();
+    if (events.offers) return false;
+  } else cpu.applyInit();
   if (!cpu.updatePending()) return false;
   const halted = words[L.ACTIVITY >> 2] === L.ACTIVITY_HALTED;
   if (!halted && words[L.ACTIVITY >> 2] !== L.ACTIVITY_RUNNING) return false;
   if (!halted && cpu.shadow.covers()) return false;
   if (!cpu.wakes) return false;
   words[L.ACTIVITY >> 2] = L.ACTIVITY_RUNNING;
+  events.forgetHalt();
   if (cpu.nmiPending && words[L.NMI_BLOCKED >> 2] === 0) {
     cpu.nmiPending = false;
     words[L.NMI_BLOCKED >> 2] = 1;
@@ -167,6 +151,7 @@ export function takeInterrupt(cpu: Processor): boolean {
 /** Triple fault: the processor stops until RESET or INIT. */
 export function shutDown(cpu: Processor): Outcome {
   cpu.words[L.FAULT_VECTOR >> 2] = -1;
+  if (cpu.extension.shutDown()) return LEAVE;
   cpu.words[L.ACTIVITY >> 2] = L.ACTIVITY_SHUTDOWN;
   cpu.exits.deliverShutdown('triple-fault');
   return LEAVE;

@@ -19,7 +19,7 @@ const RDI = L.gprOffset(7);
 const IO_MAP_BASE = 0x66;
 
 /** #GP(0) unless IOPL or the bitmap of the TSS gives the ports. */
-function requirePorts(cpu: Processor, port: number, size: number): void {
+export function requirePorts(cpu: Processor, port: number, size: number): void {
   const { record } = cpu;
   if (!cpu.isProtected && !cpu.isV86) return;
   const iopl = (record.i32(L.EFLAGS) & FLAG_IOPL) >>> FLAG_IOPL_SHIFT;

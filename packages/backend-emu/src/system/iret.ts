@@ -41,7 +41,7 @@ export function iret(cpu: Processor): Outcome {
 
 /** One that came meanwhile is taken before the next instruction. */
 function unblockNmi(cpu: Processor): void {
-  cpu.words[L.NMI_BLOCKED >> 2] = 0;
+  if (cpu.extension.iretUnblocksNmi) cpu.words[L.NMI_BLOCKED >> 2] = 0;
   cpu.updatePending();
 }
 

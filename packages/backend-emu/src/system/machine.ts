@@ -4,10 +4,12 @@
  *
  * Source: AMD APM vol. 3 for each; vol. 2, 13.2 (TSC).
  */
+import type { MsrValue } from '@cloister/core';
 import * as F from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { CR4_PCE, CR4_TSD, VECTOR_UD } from '../cpu/registers.js';
+import { EXTENSION_INSTRUCTIONS } from '../isa/extension-instructions.js';
 import { GUEST_FAULT, LEAVE, NEXT, type Outcome } from './outcome.js';
 
 const RAX = L.gprOffset(0);
@@ -16,23 +18,29 @@ const RDX = L.gprOffset(2);
 const RBX = L.gprOffset(3);
 const RSI = L.gprOffset(6);
 
+/** Answers CPUID in `exits.cpuid`, for a guest with this CR4 and XCR0. */
+export function queryCpuid(
+  cpu: Processor,
+  leaf: number,
+  subleaf: number,
+  cr4: number,
+  xcr0: number,
+): void {
+  const { services, exits } = cpu;
+  const value = exits.cpuid;
+  const state = { cr4, xcr0, apicEnabled: services.apic.enabled };
+  services.cpuid.query(leaf, subleaf, state, value, cpu.extension);
+  if (!cpu.intercept.has('cpuid')) return;
+  value.leaf = leaf;
+  value.subleaf = subleaf;
+  exits.deliverCpuid();
+}
+
 /** CPUID: EAX, ECX → EAX, EBX, ECX, EDX. */
 export function cpuid(cpu: Processor): Outcome {
-  const { record, services, exits } = cpu;
-  const leaf = record.u32(RAX);
-  const subleaf = record.u32(RCX);
-  const state = {
-    cr4: record.i32(L.CR4),
-    xcr0: record.i32(L.XCR0),
-    apicEnabled: services.apic.enabled,
-  };
+  const { record, exits } = cpu;
+  queryCpuid(cpu, record.u32(RAX), record.u32(RCX), record.i32(L.CR4), record.i32(L.XCR0));
   const value = exits.cpuid;
-  services.cpuid.query(leaf, subleaf, state, value, cpu.extension);
-  if (cpu.intercept.has('cpuid')) {
-    value.leaf = leaf;
-    value.subleaf = subleaf;
-    exits.deliverCpuid();
-  }
   record.setPair(RAX, value.eax, 0);
   record.setPair(RBX, value.ebx, 0);
   record.setPair(RCX, value.ecx, 0);
@@ -40,23 +48,32 @@ export function cpuid(cpu: Processor): Outcome {
   return NEXT;
 }
 
+/** Reads an MSR into `value`; false: #GP(0). */
+export function readMsr(cpu: Processor, index: number, value: MsrValue): boolean {
+  const { msrs } = cpu.services;
+  const claimed = cpu.intercept.has('msr') && cpu.exits.deliverMsr('read', index, 0, 0);
+  if (!claimed && !msrs.read(index)) return false;
+  const from = claimed ? cpu.exits.msr : msrs;
+  value.lo = from.lo;
+  value.hi = from.hi;
+  return true;
+}
+
+/** Writes an MSR; false: #GP(0). */
+export function writeMsr(cpu: Processor, index: number, lo: number, hi: number): boolean {
+  const claimed = cpu.intercept.has('msr') && cpu.exits.deliverMsr('write', index, lo, hi);
+  const done = claimed || cpu.services.msrs.write(index, lo, hi);
+  if (done) cpu.updatePending();
+  return done;
+}
+
 /** RDMSR: ECX → EDX:EAX. */
 export function rdmsr(cpu: Processor): Outcome {
   cpu.requireCpl0();
-  const { record } = cpu;
-  const { msrs } = cpu.services;
-  const index = record.u32(RCX);
-  let { lo, hi } = msrs;
-  if (cpu.intercept.has('msr') && cpu.exits.deliverMsr('read', index, 0, 0)) {
-    lo = cpu.exits.msr.lo;
-    hi = cpu.exits.msr.hi;
-  } else {
-    if (!msrs.read(index)) cpu.gp();
-    lo = msrs.lo;
-    hi = msrs.hi;
-  }
-  record.setPair(RAX, lo, 0);
-  record.setPair(RDX, hi, 0);
+  const { record, msrValue } = cpu;
+  if (!readMsr(cpu, record.u32(RCX), msrValue)) cpu.gp();
+  record.setPair(RAX, msrValue.lo, 0);
+  record.setPair(RDX, msrValue.hi, 0);
   return NEXT;
 }
 
@@ -64,12 +81,7 @@ export function rdmsr(cpu: Processor): Outcome {
 export function wrmsr(cpu: Processor): Outcome {
   cpu.requireCpl0();
   const { record } = cpu;
-  const index = record.u32(RCX);
-  const lo = record.u32(RAX);
-  const hi = record.u32(RDX);
-  const claimed = cpu.intercept.has('msr') && cpu.exits.deliverMsr('write', index, lo, hi);
-  if (!claimed && !cpu.services.msrs.write(index, lo, hi)) cpu.gp();
-  cpu.updatePending();
+  if (!writeMsr(cpu, record.u32(RCX), record.u32(RAX), record.u32(RDX))) cpu.gp();
   cpu.completed();
   return cpu.resume();
 }
@@ -105,6 +117,7 @@ export function hlt(cpu: Processor): Outcome {
   cpu.requireCpl0();
   cpu.completed();
   cpu.words[L.ACTIVITY >> 2] = L.ACTIVITY_HALTED;
+  cpu.extension.events.forgetHalt();
   if (!cpu.wakes) cpu.exits.deliverHlt((cpu.record.i32(L.EFLAGS) & F.FLAG_IF) !== 0);
   return LEAVE;
 }
@@ -136,6 +149,16 @@ export function monitor(cpu: Processor): Outcome {
 /** MWAIT: not in the CPU model. */
 export function mwait(cpu: Processor): Outcome {
   return ud(cpu);
+}
+
+/** PAUSE, where an extension may intercept it. */
+export function pause(): Outcome {
+  return NEXT;
+}
+
+/** An instruction of an extension's: ARG0 its place in `EXTENSION_INSTRUCTIONS`. */
+export function extension(cpu: Processor): Outcome {
+  return cpu.extension.execute(EXTENSION_INSTRUCTIONS[cpu.record.lo(L.ARG0)] ?? '');
 }
 
 function randomNumber(cpu: Processor, feature: string): Outcome {

@@ -45,7 +45,8 @@ interface Area {
   readonly wide: boolean;
 }
 
-function requireXsave(cpu: Processor): void {
+/** #UD unless CR4.OSXSAVE. */
+export function requireXsave(cpu: Processor): void {
   if ((cpu.record.i32(L.CR4) & CR4_OSXSAVE) === 0) cpu.raise(VECTOR_UD);
 }
 

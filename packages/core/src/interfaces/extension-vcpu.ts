@@ -55,7 +55,7 @@ export interface ExtensionHost {
   deliver(exit: VmExit): void;
 }
 
-/** How a vCPU ends for good: `shutdown` until RESET or INIT, `error` for this run and the next. */
+/** How a vCPU ends: `shutdown` until RESET or INIT, `error` until RESET. */
 export type StopReason = 'shutdown' | 'error';
 
 export interface ExtensionVcpu {
@@ -80,9 +80,8 @@ export interface ExtensionVcpu {
   saveRegisters(window: Uint8Array): void;
   /**
    * Makes the registers what `window` says, from the next instruction on. Translations stay where
-   * CR0, CR3, CR4 and EFER are those of the registers that were loaded before. Values that no
-   * processor could hold are cut to what one can: RFLAGS, EFER.LMA, CPL and attributes to their
-   * bits, and unknown bits of control registers are kept as they are.
+   * CR0, CR3, CR4 and EFER are those of the registers that were loaded before. Values that this
+   * processor cannot hold are cut to what it can: nothing that a window says is an error.
    */
   loadRegisters(window: Uint8Array): void;
   /** Makes the registers those of RESET: what the host works with between two guests. */
@@ -94,8 +93,9 @@ export interface ExtensionVcpu {
   complete(): void;
   /**
    * Makes `context` the active one: the registers of the present one are kept and those of the
-   * other become current, RIP included. One that was never active has the registers of RESET.
-   * Fewer than `CpuExtension.contexts`. Drops the translations.
+   * other become current, RIP included. One that was never active has the registers of RESET. With
+   * `CpuExtension.registersHidden` nothing is kept: the registers are cleared, and the extension
+   * loads those of `context`. Below `CpuExtension.contexts`. Drops the translations.
    */
   switchContext(context: number): void;
   /** Drops every cached translation of this vCPU. */

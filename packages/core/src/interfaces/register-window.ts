@@ -61,7 +61,7 @@ export const REGISTER_WINDOW = {
   cr2: at(0x148, 8),
   cr3: at(0x150, 8),
   cr4: at(0x158, 8),
-  /** The task priority. The local APIC keeps it: loading sets it there. */
+  /** The task priority, which the local APIC keeps: loading ignores it. */
   cr8: at(0x160, 8),
   xcr0: at(0x168, 8),
   efer: at(0x170, 8),

@@ -5,6 +5,7 @@
 import * as L from '../../cpu/layout.js';
 import { define } from '../define.js';
 import type { Emitter, Value } from '../emitter.js';
+import { EXTENSION_INSTRUCTIONS } from '../extension-instructions.js';
 import * as R from '../op-record.js';
 
 const ENDS = { ends: true } as const;
@@ -210,6 +211,10 @@ plain('XGETBV', 'xgetbv');
 plain('XSETBV', 'xsetbv', true);
 plain('HLT', 'hlt', true);
 plain('VMMCALL', 'vmmcall', true);
+plain('PAUSE_ASKED', 'pause', true);
+for (const [number, mnemonic] of EXTENSION_INSTRUCTIONS.entries()) {
+  define(mnemonic, ENDS, (x) => x.system('extension', [x.i64(number)]));
+}
 plain('MONITOR', 'monitor');
 plain('MWAIT', 'mwait');
 /** Whatever is not an instruction of this processor. */

@@ -3,6 +3,7 @@
  * AMD APM vol. 3, appendix A, tables A-3 and A-4; RDRAND and RDSEED from chapter 3.
  */
 import { CONDITIONS } from '../define.js';
+import { extensionFeature } from '../extension-instructions.js';
 import { byMod, byPrefix, byReg, byRm, byWide, type Entry, repeat, row } from './row.js';
 
 const nulls = (count: number): Entry[] => repeat(count, () => null);
@@ -11,6 +12,9 @@ const nulls = (count: number): Entry[] => repeat(count, () => null);
 const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
 /** F2 and F3 make it something else, 66 has its usual meaning. */
 const withSize = (entry: Entry): Entry => byPrefix(entry, entry, null, null);
+
+/** An instruction that only an extension of the VM's executes. */
+const extended = (mnemonic: string): Entry => row(mnemonic, '', extensionFeature(mnemonic));
 
 const group6 = byReg(
   row('SLDT EvMw', 'prot'),
@@ -23,26 +27,39 @@ const group6 = byReg(
   null,
 );
 
+/** F2 and F3 in front of VMMCALL mean nothing unless there is VMGEXIT. */
+const vmgexit = extended('VMGEXIT');
+const vmmcallOrExit = byPrefix(row('VMMCALL'), row('VMMCALL'), vmgexit, vmgexit);
+/** 0F 01 FD to FF. */
+const rmpInstructions = [
+  byPrefix(null, null, extended('RMPQUERY'), null),
+  byPrefix(null, null, extended('RMPADJUST'), extended('RMPUPDATE')),
+  byPrefix(null, null, extended('PSMASH'), extended('PVALIDATE')),
+];
+
 const group7 = byReg(
   byMod(row('SGDT Mp'), null),
   byMod(
     row('SIDT Mp'),
-    plain(
-      byRm(
-        row('MONITOR'),
-        row('MWAIT'),
-        row('CLAC', '', 'smap'),
-        row('STAC', '', 'smap'),
-        ...nulls(4),
-      ),
+    byRm(
+      plain(row('MONITOR')),
+      plain(row('MWAIT')),
+      plain(row('CLAC', '', 'smap')),
+      plain(row('STAC', '', 'smap')),
+      byPrefix(null, extended('TDCALL'), null, null),
+      ...nulls(2),
+      byPrefix(null, extended('SEAMCALL'), null, null),
     ),
   ),
   byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
-  byMod(row('LIDT Mp'), byRm(null, row('VMMCALL'), ...nulls(6))),
+  byMod(row('LIDT Mp'), byRm(null, vmmcallOrExit, ...nulls(6))),
   row('SMSW EvMw'),
   byMod(null, plain(byRm(...nulls(6), row('RDPKRU', '', 'pku'), row('WRPKRU', '', 'pku')))),
   row('LMSW Ew'),
-  byMod(row('INVLPG Mp'), byRm(row('SWAPGS', 'o64'), row('RDTSCP'), ...nulls(6))),
+  byMod(
+    row('INVLPG Mp'),
+    byRm(row('SWAPGS', 'o64'), row('RDTSCP'), ...nulls(3), ...rmpInstructions),
+  ),
 );
 
 /** VMCALL is what Linux emits where it does not know that the processor is AMD's. */
