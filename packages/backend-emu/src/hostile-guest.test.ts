@@ -89,5 +89,6 @@ const runner: KitRunner = { describe, it: (name, body) => void it(name, body, 3_
 const sample = { seed, guest: 4e4, whole: 4e4, print };
 hostileGuests(runner, { ...sample, name: 'emu, all translated', make: alternating('stress') });
 // Random bytes translated at their first execution are slow: the many run translated when hot.
-const many = full ? { seed, guest: 2e6, whole: 1e8, print } : sample;
+// With both runs of each guest, 10^8 instructions a kind.
+const many = full ? { seed, guest: 2e6, whole: 5e7, print } : sample;
 hostileGuests(runner, { ...many, name: 'emu', make: alternating('on') });

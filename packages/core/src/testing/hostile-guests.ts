@@ -135,6 +135,14 @@ function sourceOf({ program, mode }: Kind, bytes: Uint8Array): BootSource {
   return corpusEntry(decodeImage(CORPUS_IMAGES[program.name]!), mode, [region]);
 }
 
+/**
+ * What one guest runs at most. Bare ones get a tenth: they have no tables, and soon raise one
+ * exception after the other for ever.
+ */
+function limitOf({ guest }: HostileSubject, { program }: Kind): number {
+  return program === null ? guest / 10 : guest;
+}
+
 /** Runs for `limit` instructions or nanoseconds. */
 async function runFor(vm: Vm, limit: number): Promise<VmEnd> {
   await vm.start();
@@ -150,8 +158,9 @@ async function runFor(vm: Vm, limit: number): Promise<VmEnd> {
 
 async function runGuest(subject: HostileSubject, kind: Kind, bytes: Uint8Array): Promise<Trace> {
   const since = host.now();
+  const limit = limitOf(subject, kind);
   const vm = await createVm({ memory: '2M', cpus: kind.cpus, seed: 1 })
-    .use(corpusHost(subject.make(), sourceOf(kind, bytes)), nmiBeat(subject.guest))
+    .use(corpusHost(subject.make(), sourceOf(kind, bytes)), nmiBeat(limit))
     .build();
   try {
     const hash = new ExitHash();
@@ -161,11 +170,11 @@ async function runGuest(subject: HostileSubject, kind: Kind, bytes: Uint8Array):
       if (what === 'plugin-fault') faults.push(message);
     });
     const started = host.now();
-    const { reason, instructions } = await runFor(vm, subject.guest);
+    const { reason, instructions } = await runFor(vm, limit);
     const ms = host.now() - started;
     if (faults.length > 0) throw new Error(`an exception of the host: ${faults[0]}`);
     // By instructions a run ends whenever it does: only time can be overrun.
-    const overrun = vm.clock.mode === 'wall' && ms > HUNG_MS + subject.guest / 1e6;
+    const overrun = vm.clock.mode === 'wall' && ms > HUNG_MS + limit / 1e6;
     if (overrun) throw new Error(`it ran on for ${Math.round(ms)} ms`);
     const states = vm.vcpus.map((vcpu) => vcpu.readState());
     const ns = (host.now() - since) * 1e6;
@@ -198,8 +207,9 @@ async function runKind(subject: HostileSubject, kind: Kind): Promise<void> {
       if (counts && repeated(await runGuest(subject, kind, bytes)) !== repeated(first)) {
         throw new Error('it did something else the second time');
       }
-      // Bare guests end early, and so do others in time: they count for more than they ran.
-      const least = counts && kind.program !== null ? 1 : subject.guest / 8;
+      // Bare guests count as if they were others; where time is the host's, those that end early
+      // count for more than they ran.
+      const least = kind.program === null ? subject.guest : counts ? 1 : subject.guest / 8;
       done += Math.max(counts ? first.instructions : first.ns, least);
       exits += first.exits;
     } catch (cause) {
