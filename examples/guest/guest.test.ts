@@ -51,7 +51,7 @@ describe.each(Object.keys(PROTECTIONS))('protection %s', (protection) => {
     expect(lines).toContain('memory: 32 MiB');
     expect(checks(lines, 'FAILED'), text).toEqual([]);
     expect(checks(lines, 'skipped')).toEqual(['private-dma']);
-    expect(checks(lines, 'ok').length).toBe(11);
+    expect(checks(lines, 'ok').length).toBe(12);
     // ES-19: the handler that comes first is there, and nobody calls it.
     expect(lines).toContain('tentative #VC: 0');
     expect(text).not.toContain('#VC by kind');

@@ -11,6 +11,8 @@
 
 #define VECTOR_GP 13
 #define VECTOR_VC 29
+#define VECTOR_TIMER 32
+#define VECTORS 33
 
 #define MSR_EFER 0xc0000080
 #define MSR_GHCB 0xc0010130

@@ -156,10 +156,19 @@ static const struct {
 	const char *name;
 	struct verdict (*run)(void);
 } checks[] = {
-	{ "cpuid", check_cpuid },       { "msr", check_msr },       { "time", check_time },
-	{ "dr7", check_dr7 },           { "io", check_io },         { "string-io", check_string_io },
-	{ "mmio", check_mmio },         { "vmmcall", check_vmmcall }, { "wbinvd", check_wbinvd },
-	{ "bounce", check_bounce },     { "private-dma", check_private_dma }, { "clock", check_clock },
+	{ "cpuid", check_cpuid },
+	{ "msr", check_msr },
+	{ "time", check_time },
+	{ "dr7", check_dr7 },
+	{ "io", check_io },
+	{ "string-io", check_string_io },
+	{ "mmio", check_mmio },
+	{ "vmmcall", check_vmmcall },
+	{ "wbinvd", check_wbinvd },
+	{ "bounce", check_bounce },
+	{ "private-dma", check_private_dma },
+	{ "clock", check_clock },
+	{ "timer", check_timer },
 };
 
 /* Those that `checks=` names, or all. Returns how many failed. */

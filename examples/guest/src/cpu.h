@@ -30,13 +30,16 @@ static inline void outl(u16 port, u32 value)
 	asm volatile(IO_SITE("outl %%eax, %%dx; " NOP4, "pv_outl") : : "a"(value), "d"(port) : "memory");
 }
 
-/* RAX as the instruction leaves it, `before` having been there. */
-static inline u64 in_rax(u16 port, u32 size, u64 before)
+#define IN(plain, call, rax, port) \
+	asm volatile(IO_SITE(plain, call) : "+a"(rax) : "d"(port) : "memory")
+
+/* RAX as the instruction leaves it, `rax` having been there. */
+static inline u64 in_rax(u16 port, u32 size, u64 rax)
 {
-	if (size == 1) asm volatile(IO_SITE("inb %%dx, %%al; " NOP4, "pv_inb") : "+a"(before) : "d"(port) : "memory");
-	if (size == 2) asm volatile(IO_SITE("inw %%dx, %%ax; " NOP3, "pv_inw") : "+a"(before) : "d"(port) : "memory");
-	if (size == 4) asm volatile(IO_SITE("inl %%dx, %%eax; " NOP4, "pv_inl") : "+a"(before) : "d"(port) : "memory");
-	return before;
+	if (size == 1) IN("inb %%dx, %%al; " NOP4, "pv_inb", rax, port);
+	if (size == 2) IN("inw %%dx, %%ax; " NOP3, "pv_inw", rax, port);
+	if (size == 4) IN("inl %%dx, %%eax; " NOP4, "pv_inl", rax, port);
+	return rax;
 }
 
 static inline u8 inb(u16 port)
@@ -46,7 +49,8 @@ static inline u8 inb(u16 port)
 
 static inline void cpuid(u32 leaf, u32 subleaf, u32 out[4])
 {
-	asm volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3]) : "a"(leaf), "c"(subleaf));
+	asm volatile("cpuid" : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
+		     : "a"(leaf), "c"(subleaf));
 }
 
 static inline u64 rdmsr(u32 index)

@@ -48,7 +48,8 @@ enum {
 #define EXIT_TERMINATE 0x8000fffe
 
 /* Of IOIO's first information word. */
-enum { IO_IN = 1, IO_STRING = 4, IO_REP = 8, IO_SIZE_SHIFT = 4, IO_ADDRESS_64 = 0x200, IO_DS = 3 << 10 };
+enum { IO_IN = 1, IO_STRING = 4, IO_REP = 8, IO_ADDRESS_64 = 0x200, IO_DS = 3 << 10 };
+#define IO_SIZE_SHIFT 4
 
 extern u8 ghcb[PAGE_SIZE];
 

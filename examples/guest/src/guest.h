@@ -101,12 +101,17 @@ u64 parse_number(const char **text);
 bool option_lists(const char *name, const char *word);
 const char *command_line(void);
 
-/* checks.c, virtio.c, clock.c, outs.c, fuzz.c */
 enum result { OK, FAILED, SKIPPED };
 struct verdict {
 	enum result result;
 	const char *why;
 };
+
+/* timer.c */
+void timer_interrupt(void);
+struct verdict check_timer(void);
+
+/* checks.c, virtio.c, clock.c, outs.c, fuzz.c */
 struct verdict check_bounce(void);
 struct verdict check_private_dma(void);
 struct verdict check_clock(void);

@@ -13,7 +13,6 @@ struct fixup {
 	u64 from, to;
 };
 
-#define VECTORS 32
 #define INTERRUPT_GATE 0x8e
 
 extern u8 vectors[]; /* of 16 bytes each */
@@ -50,6 +49,7 @@ void trap(struct frame *frame)
 {
 	frame->reg[RSP] = frame->rsp;
 	if (frame->vector == VECTOR_VC) return handle_vc(frame);
+	if (frame->vector == VECTOR_TIMER) return timer_interrupt();
 	if (reflect(frame, frame->vector)) return;
 	put("exception ");
 	put_number(frame->vector);

@@ -20,7 +20,7 @@
         .balign 16
 vectors:
         .set    number, 0
-        .rept   32
+        .rept   VECTORS
         vector  %number
         .set    number, number + 1
         .endr

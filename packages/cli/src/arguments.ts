@@ -23,6 +23,7 @@ import {
   type RawOptions,
   VIRTIO,
 } from './run-options.js';
+import { addTrace, type TraceInvocation } from './trace-arguments.js';
 
 export type Invocation =
   | { readonly command: 'text'; readonly text: string }
@@ -30,6 +31,7 @@ export type Invocation =
   | MeasureInvocation
   | AttestInvocation
   | PspInvocation
+  | TraceInvocation
   | {
       readonly command: 'run';
       readonly flags: OptionSource;
@@ -91,6 +93,9 @@ export function parseArguments(
     invocation = found;
   });
   addPsp(program, (found) => {
+    invocation = found;
+  });
+  addTrace(program, (found) => {
     invocation = found;
   });
   try {

@@ -1,7 +1,7 @@
 /**
  * Exits counted by what caused them: the table of `--exits summary`.
  */
-import type { VmExit } from '@cloister/core';
+import type { VmExit, WorldSwitch } from '@cloister/core';
 import { isGuestExit } from './exit-record.js';
 import { formatCount } from './quantity.js';
 
@@ -13,9 +13,18 @@ export class ExitCounts {
 
   add(exit: VmExit): void {
     if (!isGuestExit(exit)) return;
-    const cause = causeOf(exit);
+    this.#count(causeOf(exit), exit.kind);
+  }
+
+  /** What is no exit of its own: exceptions in place of exits, exits without a device's part. */
+  addSwitch({ kind, name, code }: WorldSwitch): void {
+    if (kind === 'entry') return;
+    this.#count(`switch ${kind} 0x${code.toString(16)} ${name}`, `switch ${kind}`);
+  }
+
+  #count(cause: string, others: string): void {
     if (this.#causes.has(cause) || this.#causes.size < CAUSES_MAX) increment(this.#causes, cause);
-    else increment(this.#causes, `${exit.kind} (others)`);
+    else increment(this.#causes, `${others} (others)`);
   }
 
   /** The table's lines: count and cause, most frequent first, at most `limit` of them. */

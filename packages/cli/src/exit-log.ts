@@ -3,9 +3,9 @@
  * it is full. Writing is synchronous: a slow disk slows the guest and never grows memory.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import type { VmExit } from '@cloister/core';
+import type { VmExit, WorldSwitch } from '@cloister/core';
 import { fileError } from './error-report.js';
-import { exitLine, isGuestExit } from './exit-record.js';
+import { exitLine, isGuestExit, switchLine } from './exit-record.js';
 
 const BLOCK = 64 * 1024;
 
@@ -30,8 +30,16 @@ export class ExitLog {
   }
 
   add(exit: VmExit): void {
-    if (this.#failed || !isGuestExit(exit)) return;
-    let rest = exitLine(exit);
+    if (isGuestExit(exit)) this.#line(exitLine(exit));
+  }
+
+  addSwitch(event: WorldSwitch): void {
+    this.#line(switchLine(event));
+  }
+
+  #line(line: string): void {
+    if (this.#failed) return;
+    let rest = line;
     while (rest !== '') {
       const { read, written } = this.#encoder.encodeInto(rest, this.#block.subarray(this.#used));
       this.#used += written;

@@ -4,7 +4,7 @@
  *
  * Data is hexadecimal, in the order of the bytes; 64-bit values are `0x…` strings.
  */
-import type { VmExit } from '@cloister/core';
+import type { VmExit, WorldSwitch } from '@cloister/core';
 
 type Field = string | number | boolean | readonly (string | number)[];
 
@@ -16,6 +16,14 @@ export function exitRecord(exit: VmExit): Record<string, Field> {
 /** The line, with its newline. */
 export function exitLine(exit: VmExit): string {
   return `${JSON.stringify(exitRecord(exit))}\n`;
+}
+
+/** A world switch in the same log, with its newline. */
+export function switchLine({ instructions, vcpu, kind, ...rest }: WorldSwitch): string {
+  const { code, name, vector, detail } = rest;
+  const head = { instructions, vcpu, kind: 'switch', step: kind, code, name };
+  const more = { ...(vector !== undefined && { vector }), ...(detail !== undefined && { detail }) };
+  return `${JSON.stringify({ ...head, ...more })}\n`;
 }
 
 /**

@@ -1,13 +1,15 @@
 /**
  * A virtual machine as the `run` command handles it. assemble.ts makes one; tests fake it.
  */
-import type { FaultEvent, VmEnd, VmExit } from '@cloister/core';
+import type { FaultEvent, VmEnd, VmExit, WorldSwitch } from '@cloister/core';
 
 /** A stream to observe; the returned function ends the subscription. */
 export type Observe<T> = (listener: (value: T) => void) => () => void;
 
 export interface Machine {
   readonly exits: Observe<VmExit>;
+  /** World switches, in order with the exits. */
+  readonly switches: Observe<WorldSwitch>;
   readonly faults: Observe<FaultEvent>;
   /** Runs until the guest ends or `stop`. */
   run(): Promise<VmEnd>;

@@ -51,6 +51,10 @@ async function dispatch(args: readonly string[], host: Host, debug: boolean): Pr
       const { psp } = await import('./psp.js');
       return psp(invocation, { cwd: host.cwd, print: (text) => print(host, text) });
     }
+    case 'trace': {
+      const { trace } = await import('./trace.js');
+      return trace(invocation, { cwd: host.cwd, print: (text) => print(host, text) });
+    }
     case 'run': {
       const { config, flags, quiet } = invocation;
       // The validator and the machine are loaded only where they are needed.

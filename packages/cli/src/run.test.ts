@@ -52,6 +52,7 @@ class FakeMachine implements Machine {
     this.listeners.push(listener);
     return () => {};
   };
+  switches = () => () => {};
   faults = (listener: (fault: FaultEvent) => void) => {
     this.faultListeners.push(listener);
     return () => {};

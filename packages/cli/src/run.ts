@@ -187,6 +187,7 @@ class Session {
     );
     if (options.exits === undefined) return;
     if (options.exits === 'summary') {
+      this.#undo.push(machine.switches((each) => this.#counts.addSwitch(each)));
       this.#undo.push(machine.exits((exit) => this.#counts.add(exit)));
       return;
     }
@@ -195,6 +196,7 @@ class Session {
       this.#end('the exit log could not be written', EXIT.usage);
     });
     this.#undo.push(() => log.close());
+    this.#undo.push(machine.switches((each) => log.addSwitch(each)));
     this.#undo.push(machine.exits((exit) => log.add(exit)));
   }
 

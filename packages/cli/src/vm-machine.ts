@@ -3,7 +3,14 @@
  * facts.
  */
 import { writeFileSync } from 'node:fs';
-import { encodeRecording, type FaultEvent, type Vm, type VmEnd, type VmExit } from '@cloister/core';
+import {
+  encodeRecording,
+  type FaultEvent,
+  type Vm,
+  type VmEnd,
+  type VmExit,
+  type WorldSwitch,
+} from '@cloister/core';
 import { BOOT_TIMER } from '@cloister/core/devices';
 import { fileError } from './error-report.js';
 import type { Machine, Observe } from './machine.js';
@@ -20,6 +27,7 @@ export interface SavePointPort {
 
 export class VmMachine implements Machine {
   readonly exits: Observe<VmExit>;
+  readonly switches: Observe<WorldSwitch>;
   readonly faults: Observe<FaultEvent>;
   readonly #vm: Vm;
   readonly #record: string | undefined;
@@ -38,6 +46,7 @@ export class VmMachine implements Machine {
     this.#saveAt = options.saveAt;
     this.#dumpMemory = options.dumpMemory;
     this.exits = observe(vm.events.exits);
+    this.switches = observe(vm.events.switches);
     this.faults = observe(vm.events.faults);
     if (this.#saveAt === undefined) return;
     // Every pause and resume of somebody else's takes back the one that is asked for here.
