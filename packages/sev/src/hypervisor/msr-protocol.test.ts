@@ -58,16 +58,16 @@ describe('ES-05 a request has its response', () => {
 
   test('whatever is unknown ends the VM with the reason', () => {
     const bench = new HypervisorBench();
+    const wrong: number[] = [];
     for (let request = 1; request < 0x1000; request++) {
       if (MSR_REQUESTS.has(request)) continue;
-      expect(bench.request(BigInt(request))).toBe('terminated');
-      const digits = request.toString(16).toUpperCase();
-      expect(bench.host.exits.pop()).toMatchObject({
-        kind: 'error',
-        code: 'ghcb-msr-request',
-        message: `Linux/KVM has no answer to GHCB MSR request ${digits}h`,
-      });
+      const next = bench.request(BigInt(request));
+      const exit = bench.host.exits.pop();
+      const words = `no answer to GHCB MSR request ${request.toString(16).toUpperCase()}h`;
+      const said = exit?.kind === 'error' && exit.message === `Linux/KVM has ${words}`;
+      if (next !== 'terminated' || !said) wrong.push(request);
     }
+    expect(wrong).toEqual([]);
   });
 
   test('each is counted', () => {

@@ -35,9 +35,16 @@ export const AT = {
 /** What a page of `AT.private` looks like from the host. */
 const CIPHER = 0xa5;
 
+function flipped(frame: Uint8Array): Uint8Array {
+  for (let at = 0; at < frame.length; at++) frame[at]! ^= CIPHER;
+  return frame;
+}
+
 /** Memory as a hypervisor may use it: nothing that fails for an address of the guest's choosing. */
 export interface BenchMemory {
   readonly host: GuestMemory;
+  /** What was written, by address and length; the test empties it. */
+  readonly writes: (readonly [gpa: number, length: number])[];
   /** The guest's view, shared pages. */
   readonly bytes: Uint8Array;
 }
@@ -50,12 +57,8 @@ export function benchMemory(): BenchMemory {
     locate: (gpa) => (gpa < AT.ramEnd ? gpa : gpa - AT.rom + AT.ramEnd),
     written: () => {},
     ciphertext: (offset) =>
-      isPrivate(offset) ? bytes.slice(offset, offset + PAGE).map((byte) => byte ^ CIPHER) : null,
-    storeCiphertext: (offset, frame) =>
-      bytes.set(
-        frame.map((byte) => byte ^ CIPHER),
-        offset,
-      ),
+      isPrivate(offset) ? flipped(bytes.slice(offset, offset + PAGE)) : null,
+    storeCiphertext: (offset, frame) => bytes.set(flipped(frame.slice()), offset),
     convert: () => {},
     takeDirty: () => new Uint32Array(0),
   });
@@ -69,22 +72,34 @@ export function benchMemory(): BenchMemory {
     name: 'rom',
     ...rest,
   });
-  const allowed = new Set(['covers', 'tryRead', 'tryWrite']);
+  const writes: (readonly [number, number])[] = [];
+  const used = {
+    covers: memory.covers.bind(memory),
+    tryRead: memory.tryRead.bind(memory),
+    tryWrite(gpa: number, source: Uint8Array): boolean {
+      writes.push([gpa, source.length]);
+      return memory.tryWrite(gpa, source);
+    },
+  };
   const host = new Proxy<GuestMemory>(memory, {
-    get(target, name) {
-      if (!allowed.has(String(name))) throw new Error(`the hypervisor used ${String(name)}`);
-      const method = target[name as 'covers'];
-      return method.bind(target);
+    get(_target, name) {
+      const method = used[name as keyof typeof used];
+      if (method === undefined) throw new Error(`the hypervisor used ${String(name)}`);
+      return method;
     },
   });
-  return { host, bytes };
+  return { host, writes, bytes };
 }
 
 /** One thing that reached the machine, e.g. `out 3f8 1x1 41`. */
 export type Reached = string;
 
+const SHOWN = 4096;
+
 const bytesText = (data: Uint8Array) =>
-  [...data].map((byte) => byte.toString(16).padStart(2, '0')).join('');
+  data.length > SHOWN
+    ? `${data.length} bytes`
+    : [...data].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 
 /** Answers everything by rule and notes it. */
 export class BenchHost implements ExtensionHost {
@@ -96,21 +111,21 @@ export class BenchHost implements ExtensionHost {
 
   io(direction: 'in' | 'out', port: number, size: number, count: number, data: Uint8Array): void {
     if (direction === 'in') for (let at = 0; at < data.length; at++) data[at] = ++this.#in;
-    this.note(`${direction} ${port.toString(16)} ${size}x${count} ${bytesText(data)}`);
+    this.note(() => `${direction} ${port.toString(16)} ${size}x${count} ${bytesText(data)}`);
   }
 
   mmio(direction: 'read' | 'write', gpa: number, data: Uint8Array): void {
     if (direction === 'read') for (let at = 0; at < data.length; at++) data[at] = ++this.#in;
-    this.note(`${direction} ${gpa.toString(16)} ${bytesText(data)}`);
+    this.note(() => `${direction} ${gpa.toString(16)} ${bytesText(data)}`);
   }
 
   cpuid(leaf: number, subleaf: number, { cr4, xcr0 }: CpuidGuestState, value: CpuidValue): void {
-    this.note(`cpuid ${leaf.toString(16)} ${subleaf}`);
+    this.note(() => `cpuid ${leaf.toString(16)} ${subleaf}`);
     Object.assign(value, { eax: leaf, ebx: subleaf, ecx: cr4, edx: xcr0 });
   }
 
   readMsr(index: number, value: MsrValue): 'ok' | 'gp' {
-    this.note(`rdmsr ${index.toString(16)}`);
+    this.note(() => `rdmsr ${index.toString(16)}`);
     const known = this.msrs.get(index);
     if (known === undefined) return 'gp';
     Object.assign(value, known);
@@ -118,24 +133,24 @@ export class BenchHost implements ExtensionHost {
   }
 
   writeMsr(index: number, { lo, hi }: MsrValue): 'ok' | 'gp' {
-    this.note(`wrmsr ${index.toString(16)}`);
+    this.note(() => `wrmsr ${index.toString(16)}`);
     if (!this.msrs.has(index)) return 'gp';
     this.msrs.set(index, { lo, hi });
     return 'ok';
   }
 
   hypercall(number: number, args: Uint32Array, result: MsrValue): void {
-    this.note(`hypercall ${number} ${[...args].join(',')}`);
+    this.note(() => `hypercall ${number} ${[...args].join(',')}`);
     Object.assign(result, { lo: 7, hi: 0 });
   }
 
   rdtsc(value: MsrValue): void {
-    this.note('rdtsc');
+    this.note(() => 'rdtsc');
     Object.assign(value, { lo: 0x1234, hi: 0x56 });
   }
 
   rdpmc(index: number, value: MsrValue): 'ok' | 'gp' {
-    this.note(`rdpmc ${index}`);
+    this.note(() => `rdpmc ${index}`);
     Object.assign(value, { lo: 0x99, hi: 0 });
     return index < 4 ? 'ok' : 'gp';
   }
@@ -145,8 +160,8 @@ export class BenchHost implements ExtensionHost {
   }
 
   /** Kept short in long runs. */
-  private note(what: Reached): void {
-    if (this.reached.length < 1000) this.reached.push(what);
+  private note(what: () => Reached): void {
+    if (this.reached.length < 1000) this.reached.push(what());
   }
 }
 
