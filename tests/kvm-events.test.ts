@@ -13,17 +13,13 @@ import { debugExit, pc } from '@cloister/core/devices';
 import { virtioMmio, virtioRng } from '@cloister/virtio';
 import { expect, test } from 'vitest';
 import { loadSmp, outs, SPIN } from './lib/smp-guest.js';
+import { untilWatched } from './lib/until-watched.js';
 
 const probe = await kvmBackend().probe();
 const onKvm = test.skipIf(!probe.available);
 
 /** Until its deadline; far longer than any test may take. */
 const LONG_NS = 600e9;
-
-/** Runs until the watching thread was started: it is only for guests that are busy. */
-function busy(vm: Awaited<ReturnType<typeof makeVm>>): void {
-  for (let i = 0; i < 20; i++) vm.vcpus[0]!.run(1e6, () => {});
-}
 
 onKvm.each([1, 2])('a socket ends a run that would last for minutes, %i CPUs', async (cpus) => {
   const vm = await makeVm({}, { cpus });
@@ -36,7 +32,7 @@ onKvm.each([1, 2])('a socket ends a run that would last for minutes, %i CPUs', a
   try {
     if (cpus === 1) load(vm, [0xeb, 0xfe]);
     else loadSmp(vm, SPIN);
-    busy(vm);
+    await untilWatched(vm);
     const received: number[] = [];
     peer.on('data', (bytes: Buffer) => void received.push(...bytes));
     const turn = () => new Promise<void>((resolve) => void setImmediate(resolve));
@@ -61,7 +57,7 @@ onKvm('what waits for the event loop stays for the next VM, and grows by none', 
   const round = async (first = false) => {
     const vm = await makeVm();
     load(vm, [0xeb, 0xfe]);
-    if (first) busy(vm);
+    if (first) await untilWatched(vm);
     // The event loop gets something to do: only a thread that is there already can tell.
     const told = new Promise((resolve) => stat('/', resolve));
     expect(vm.vcpus[0]!.run(LONG_NS, () => {})).toBe('kicked');

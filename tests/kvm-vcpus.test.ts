@@ -10,6 +10,7 @@ import { CORPUS, canonicalize, runBackendKit } from '@cloister/core/testing';
 import { afterEach, describe, expect, test } from 'vitest';
 import { COUNT, loadSmp, outs, SPIN } from './lib/smp-guest.js';
 import { smpImage } from './lib/smp-image.js';
+import { untilWatched } from './lib/until-watched.js';
 
 const probe = await kvmBackend().probe();
 const full = process.env.CLOISTER_FULL === '1';
@@ -213,15 +214,16 @@ describe.skipIf(!probe.available)(`several vCPUs on KVM ${probe.reason ?? ''}`, 
   });
 
   test('many VMs leave no descriptors, mappings and threads', async () => {
-    const round = async () => {
+    const round = async (first = false) => {
       const vm = await makeVm({ dirtyRing: 512 }, { cpus: 2 });
       loadSmp(vm, SPIN);
       runAll(vm, isPort(0x81));
+      if (first) await untilWatched(vm);
       vm.vcpus[0]!.run(1e6, () => {});
       await vm.dispose();
       await vm.dispose();
     };
-    await round();
+    await round(true);
     const before = inUse();
     for (let i = 0; i < (full ? 300 : 8); i++) await round();
     expect(inUse()).toEqual(before);
