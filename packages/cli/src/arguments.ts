@@ -159,7 +159,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
 
   run
     .optionsGroup('Protection:')
-    .addOption(choice('--protect', 'encrypt the guest’s memory', PROTECTIONS))
+    .addOption(choice('--protect', 'encrypt the guest’s memory, and registers', PROTECTIONS))
     .option('--policy <n>', 'what the guest’s owner forbids the host (default: 0x23)')
     .option('--platform <file>', 'the emulated platform, see cloister psp (default: a fresh one)')
     .option('--session <file>', 'the session that the owner opened with it')

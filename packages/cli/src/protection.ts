@@ -20,9 +20,10 @@ const CERTIFICATE_SIZE = 0x824;
 export async function protectionPlugins(options: ProtectionOptions): Promise<VmPlugin[]> {
   const { protect, policy, measureOut, seed, platform, session, dhCert } = options;
   if (protect === undefined) return [];
-  const { sev } = await import('@cloister/sev/launch');
+  const { sev, sevEs } = await import('@cloister/sev/launch');
+  const plugin = protect === 'sev-es' ? sevEs : sev;
   return [
-    sev({
+    plugin({
       ...(policy !== undefined && { policy }),
       platform: {
         // A seed that the user gives makes the run repeatable, keys included.

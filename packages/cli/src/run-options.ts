@@ -34,7 +34,7 @@ export type JitMode = (typeof JIT_MODES)[number];
 export const CONSOLES = ['serial', 'virtio'] as const;
 export type ConsoleChoice = (typeof CONSOLES)[number];
 
-export const PROTECTIONS = ['sev'] as const;
+export const PROTECTIONS = ['sev', 'sev-es'] as const;
 export type Protection = (typeof PROTECTIONS)[number];
 
 export interface PluginChoice {

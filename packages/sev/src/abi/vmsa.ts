@@ -8,7 +8,7 @@
  * YMM registers) belongs to features that no CPU model here has; its bytes are 0.
  *
  * Inaccuracy: the manual doesn't say in which form the page holds the x87 tag word and registers;
- * here they are the full tag word and ST0 to ST7, 10 bytes each.
+ * here they are the full tag word and the registers by physical number, 10 bytes each.
  */
 
 export const VMSA_SIZE = 4096;
@@ -62,6 +62,7 @@ export const VMSA = {
   cr2: field(0x240),
   gPat: field(0x268),
   debugCtl: field(0x270),
+  specCtrl: field(0x2e0),
   pkru: field(0x2e8, 4),
   tscAux: field(0x2ec, 4),
   rcx: field(0x308),

@@ -50,9 +50,9 @@ export class EmulatedPlatform {
     return this.psp.limits;
   }
 
-  /** INIT where it is due, and every ASID clean afterwards. */
-  start(): void {
-    if (this.psp.processor.state === 'UNINIT') this.driver.init();
+  /** INIT where it is due, with SEV-ES where that is wanted, and every ASID clean afterwards. */
+  start(es = false): void {
+    if (this.psp.processor.state === 'UNINIT') this.driver.init({ es });
     this.driver.dfFlush();
   }
 }

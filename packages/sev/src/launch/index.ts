@@ -1,5 +1,5 @@
 /**
- * `@cloister/sev/launch`: protects VMs with SEV.
+ * `@cloister/sev/launch`: protects VMs with SEV and SEV-ES.
  */
 export type { OwnerSession } from '../psp/driver.js';
 export { EmulatedPlatform, type PlatformOptions } from './emulated-platform.js';
@@ -8,10 +8,12 @@ export { type KvmLaunch, launchOnKvm } from './kvm-launch.js';
 export { type OpenedSession, openOwnerSession } from './owner.js';
 export { decodePlatform, encodePlatform, type KeptPlatform } from './platform-file.js';
 export { sev } from './sev.js';
+export { DEFAULT_SEV_ES_POLICY, type SevEsOptions, sevEs } from './sev-es.js';
 export {
   type LaunchMeasurement,
   type LaunchOptions,
   type LaunchSecret,
+  type LaunchVmsa,
   SevGuest,
 } from './sev-launch.js';
 export { DEFAULT_SEV_POLICY, type SevOptions } from './sev-options.js';

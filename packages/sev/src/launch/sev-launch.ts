@@ -1,12 +1,13 @@
 /**
  * The measured launch of a SEV guest, as hypervisors carry it out: LAUNCH_START, ACTIVATE,
- * LAUNCH_UPDATE_DATA of what the boot source lays out, LAUNCH_MEASURE, LAUNCH_SECRET,
- * LAUNCH_FINISH.
+ * LAUNCH_UPDATE_DATA of what the boot source lays out, LAUNCH_UPDATE_VMSA of the vCPUs of a
+ * SEV-ES guest, LAUNCH_MEASURE, LAUNCH_SECRET, LAUNCH_FINISH.
  *
  * Source: SEV API 55766, chapter 6 and appendix A; OpenBSD vmd(8) and Linux KVM for the order. What
  * is measured is what `measurePlan` of `@cloister/sev/measure` measures, page by page.
  */
 import { type BackendVm, type LaunchPlan, VmmError } from '@cloister/core';
+import { POLICY } from '../abi/policy.js';
 import type { OwnerSession } from '../psp/driver.js';
 import type { EmulatedPlatform } from './emulated-platform.js';
 import { type GuestStream, receivePackets, type SendOptions, sendGuest } from './guest-stream.js';
@@ -31,9 +32,21 @@ export interface LaunchSecret {
   readonly gpa: number;
 }
 
+/** The first state of a vCPU of a SEV-ES guest. */
+export interface LaunchVmsa {
+  /** System-physical address of its page. */
+  readonly spa: number;
+  /** 4096 bytes. */
+  readonly bytes: Uint8Array;
+  /** Called when the firmware has encrypted it. */
+  launched(): void;
+}
+
 export interface LaunchOptions {
   readonly policy: number;
   readonly asid: number;
+  /** In the order in which they are measured, after all pages; SEV-ES only. */
+  readonly vmsas?: readonly LaunchVmsa[];
   readonly owner?: OwnerSession;
   /** Called with the measurement; what it returns goes into the guest. */
   readonly secret?: (
@@ -59,14 +72,15 @@ export class SevGuest {
     plan: LaunchPlan,
     options: LaunchOptions,
   ): Promise<SevGuest> {
-    const { policy, owner, asid } = options;
+    const { policy, owner, asid, vmsas = [] } = options;
     const { driver } = platform;
-    platform.start();
+    platform.start((policy & POLICY.ES) !== 0);
     const handle = driver.launchStart({ policy, ...(owner !== undefined && { owner }) });
     const guest = new SevGuest(platform, handle);
     try {
       driver.activate(handle, asid);
       guest.#load(vm, plan);
+      for (const vmsa of vmsas) guest.#loadVmsa(vmsa);
       guest.measurement = guest.#measure();
       const secret = await options.secret?.(guest.measurement);
       if (secret) guest.#inject(vm, secret);
@@ -143,6 +157,14 @@ export class SevGuest {
       }
     }
     update();
+  }
+
+  #loadVmsa({ spa, bytes, launched }: LaunchVmsa): void {
+    const { controller, driver } = this.platform;
+    controller.write(spa, bytes, 0);
+    driver.launchUpdateVmsa(this.handle, spa);
+    launched();
+    this.pages++;
   }
 
   #measure(): LaunchMeasurement {

@@ -36,14 +36,32 @@ export function measurePlan(
   for (const region of planPages(plan.regions)) chain.add(region, listener);
   if (mode === 'sev') return chain.digest();
   const features = mode === 'snp' ? (options.features ?? 1n) : 0n;
-  const profile = vmmProfile(options.vmm ?? 'qemu');
-  const vcpus = [...plan.vcpus].sort(([a], [b]) => a - b);
-  for (const [index, state] of vcpus) {
-    const bytes = stateVmsa(state, { features, profile });
+  for (const { index, bytes } of planVmsas(plan, features, options.vmm)) {
     const region = { name: `vmsa-${index}`, gpa: VMSA_GPA, size: PAGE_SIZE, bytes };
     chain.add({ ...region, type: 'vmsa' }, listener);
   }
   return chain.digest();
+}
+
+export interface PlanVmsa {
+  /** Of the vCPU. */
+  readonly index: number;
+  /** 4096 bytes. */
+  readonly bytes: Uint8Array;
+}
+
+/** The VMSAs of a plan's vCPUs, in the order in which they are measured. */
+export function planVmsas(
+  plan: LaunchPlan,
+  features: bigint,
+  vmm: VmmName = 'qemu',
+): readonly PlanVmsa[] {
+  const profile = vmmProfile(vmm);
+  const vcpus = [...plan.vcpus].sort(([a], [b]) => a - b);
+  return vcpus.map(([index, state]) => ({
+    index,
+    bytes: stateVmsa(state, { features, profile }),
+  }));
 }
 
 interface PlanPage {

@@ -61,6 +61,8 @@ export interface MicroOptions {
   readonly code: readonly number[];
   readonly mode?: FlatOptions['mode'];
   readonly backend: VmPlugin;
+  /** One unless given. */
+  readonly cpus?: number;
   readonly plugins?: readonly VmPlugin[];
   /** What the host does at each mark. */
   readonly at?: Readonly<Record<number, (host: Host) => void>>;
@@ -68,9 +70,9 @@ export interface MicroOptions {
 
 /** A VM of 8 MiB with this program at 1 MiB. */
 export async function microVm(options: MicroOptions, reports: number[] = []): Promise<Vm> {
-  const { code, mode = 'long', backend, plugins = [], at = {} } = options;
+  const { code, mode = 'long', backend, cpus = 1, plugins = [], at = {} } = options;
   const image = Uint8Array.from(code);
-  return createVm({ memory: '8M', seed: 1, clock: 'icount' })
+  return createVm({ memory: '8M', cpus, seed: 1, clock: 'icount' })
     .use(
       backend,
       pc(),

@@ -1,0 +1,371 @@
+/**
+ * What an emulated processor gains by SEV-ES: registers that no hypervisor sees.
+ *
+ * Between two runs a guest's registers are in its VMSA, under its key. An event that the hypervisor
+ * intercepts leaves the guest by itself if the hypervisor needs no register for it (an automatic
+ * exit), else it becomes #VC in the guest, with the exit code as error code; the guest's handler
+ * puts into a shared page (GHCB) what it wants to show, and VMGEXIT goes to the hypervisor.
+ *
+ * Source: AMD64 APM vol. 2 (24593), 15.35 "Encrypted state (SEV-ES)": 15.35.4 and table 15-35
+ * (automatic and non-automatic exits), 15.35.5 (#VC), 15.35.6 (VMGEXIT), 15.35.7 (GHCB), 15.35.9
+ * and 15.35.10 (control registers).
+ *
+ * Known inaccuracies: the PAUSE filter never runs out, so that PAUSE never exits; a write to ROM is
+ * #VC with code 400h like MMIO, where real processors leave with a nested page fault that no
+ * hypervisor can answer; DR0 to DR3 are the guest's as with the feature DebugSwap, DR7 as without;
+ * INVLPGA, VMRUN and the like are #UD, since no CPU model has SVM.
+ */
+import {
+  type CpuExtension,
+  type CpuidValue,
+  type EnterRefusal,
+  type ExtensionVcpu,
+  type FillRequest,
+  type FillVerdict,
+  type GuestMemory,
+  type InterceptDetail,
+  type InterceptName,
+  type InterceptVerdict,
+  type MsrValue,
+  type SystemMemory,
+  VmmError,
+} from '@cloister/core';
+import { MSR_GHCB } from '../abi/ghcb.js';
+import { EVENT_TYPE, EXIT, NP_CONTROL, VMCB } from '../abi/vmcb.js';
+import type { Hypervisor, Next } from '../hypervisor/hypervisor.js';
+import { EsVcpu } from './es-vcpu.js';
+import type { MemoryController } from './memory-controller.js';
+import {
+  CPUID_ENCRYPTION,
+  MSR_SEV_STATUS,
+  SevProcessor,
+  type SevProcessorOptions,
+} from './sev-processor.js';
+
+export const VC_VECTOR = 29;
+/** CPUID Fn8000_001F EAX. */
+const EAX_SEV_ES = 1 << 3;
+/** SEV_STATUS: SEV, SEV-ES. */
+const STATUS = 3;
+const MSR_EFER = 0xc0000080;
+const LBR_VIRTUALIZATION = 1;
+const RESUME: InterceptVerdict = { kind: 'resume' };
+const PROCEED: InterceptVerdict = { kind: 'proceed' };
+
+/** Non-automatic exits by the event that makes them. */
+const NON_AUTOMATIC: Readonly<Partial<Record<InterceptName, number>>> = {
+  cpuid: EXIT.CPUID,
+  rdtsc: EXIT.RDTSC,
+  rdtscp: EXIT.RDTSCP,
+  rdpmc: EXIT.RDPMC,
+  io: EXIT.IOIO,
+  msr: EXIT.MSR,
+  wbinvd: EXIT.WBINVD,
+  invd: EXIT.INVD,
+  monitor: EXIT.MONITOR,
+  mwait: EXIT.MWAIT,
+  vmmcall: EXIT.VMMCALL,
+  xsetbv: EXIT.XSETBV,
+  iret: EXIT.IRET,
+};
+
+/** Every event that some exit code stands for. */
+const EVENTS: readonly InterceptName[] = [
+  ...(Object.keys(NON_AUTOMATIC) as InterceptName[]),
+  ...(['cr-write-after', 'dr', 'hlt', 'shutdown'] as const),
+];
+
+/** The exit code of a write trap, by the register of `InterceptDetail.number`. */
+const WRITE_TRAPS: Readonly<Record<number, number>> = {
+  0: EXIT.CR0_WRITE_TRAP,
+  4: EXIT.CR4_WRITE_TRAP,
+  8: EXIT.CR8_WRITE_TRAP,
+  [MSR_EFER]: EXIT.EFER_WRITE_TRAP,
+};
+
+const EVENT_TYPES = {
+  [EVENT_TYPE.INTERRUPT]: 'interrupt',
+  [EVENT_TYPE.NMI]: 'nmi',
+  [EVENT_TYPE.EXCEPTION]: 'exception',
+  [EVENT_TYPE.SOFTWARE]: 'software',
+} as const;
+
+export interface SevEsProcessorOptions extends SevProcessorOptions {
+  readonly hypervisor: Hypervisor;
+  /** The host's view of the guest's memory. */
+  readonly memory: () => GuestMemory;
+}
+
+type VcVerdict = Extract<InterceptVerdict, { kind: 'exception' }>;
+
+export class SevEsProcessor implements CpuExtension {
+  readonly name = 'sev-es';
+  readonly msrs = [MSR_SEV_STATUS, MSR_GHCB];
+  readonly instructions = ['VMGEXIT'];
+  readonly intercepts = EVENTS;
+  readonly registersHidden = true;
+  readonly interruptArrivals = true;
+  readonly tableBits: readonly number[];
+  readonly cipher: MemoryController;
+  /** #VC exceptions so far, by exit code. */
+  readonly exceptions = new Map<number, number>();
+  readonly #sev: SevProcessor;
+  readonly #verdicts = new Map<number, VcVerdict>();
+  readonly #vcpus: EsVcpu[] = [];
+  #cpus = 0;
+  #system!: SystemMemory;
+  #pages: readonly number[] = [];
+
+  constructor(
+    controller: MemoryController,
+    private readonly options: SevEsProcessorOptions,
+  ) {
+    this.#sev = new SevProcessor(controller, options);
+    this.cipher = controller;
+    this.tableBits = this.#sev.tableBits;
+  }
+
+  // --- As SEV ---------------------------------------------------------------------------------
+
+  systemPages(cpus: number): number {
+    this.#cpus = cpus;
+    return cpus;
+  }
+
+  attach(memory: SystemMemory): void {
+    this.#sev.attach(memory);
+    this.#system = memory;
+    this.#pages = Array.from({ length: this.#cpus }, () => memory.reserve());
+  }
+
+  cpuid(leaf: number, subleaf: number, value: CpuidValue): void {
+    this.#sev.cpuid(leaf, subleaf, value);
+    if (leaf === CPUID_ENCRYPTION) value.eax |= EAX_SEV_ES;
+  }
+
+  readMsr(index: number, value: MsrValue, vcpu: ExtensionVcpu): 'ok' {
+    if (index === MSR_SEV_STATUS) {
+      value.lo = STATUS;
+      value.hi = 0;
+      return 'ok';
+    }
+    const { vmcb } = this.#of(vcpu);
+    value.lo = vmcb.get(VMCB.GHCB_GPA);
+    value.hi = vmcb.get(VMCB.GHCB_GPA + 4);
+    return 'ok';
+  }
+
+  writeMsr(index: number, { lo, hi }: MsrValue, vcpu: ExtensionVcpu): 'ok' | 'gp' {
+    if (index !== MSR_GHCB) return 'gp';
+    this.#of(vcpu).vmcb.setPair(VMCB.GHCB_GPA, lo, hi);
+    return 'ok';
+  }
+
+  fill(request: FillRequest): FillVerdict {
+    const verdict = this.#sev.fill(request);
+    if (verdict.kind === 'device') return this.#exception(EXIT.NPF);
+    const rom = request.access === 'write' && verdict.kind === 'page' && !isWritable(verdict);
+    return rom ? this.#exception(EXIT.NPF) : verdict;
+  }
+
+  // --- Launch ---------------------------------------------------------------------------------
+
+  /** System-physical address of the VMSA of vCPU `index`. */
+  vmsaOf(index: number): number {
+    const page = this.#pages[index];
+    if (page !== undefined) return page;
+    throw new VmmError('invalid-argument', `there is no vCPU ${index} with a VMSA`);
+  }
+
+  /** The firmware has encrypted the VMSA of vCPU `index`. */
+  launched(index: number): void {
+    this.#vcpu(index).seal();
+  }
+
+  // --- Exits ----------------------------------------------------------------------------------
+
+  intercept(name: InterceptName, vcpu: ExtensionVcpu, detail: InterceptDetail): InterceptVerdict {
+    const { vmcb } = this.#of(vcpu);
+    switch (name) {
+      case 'hlt':
+        vcpu.complete();
+        return this.#leaveBy(vcpu, EXIT.HLT);
+      case 'shutdown':
+        return this.#leaveBy(vcpu, EXIT.SHUTDOWN);
+      case 'cr-write-after': {
+        const code = WRITE_TRAPS[detail.number]!;
+        const trapped = vmcb.intercepts(code);
+        return trapped ? this.#leaveBy(vcpu, code, detail.lo, detail.hi) : PROCEED;
+      }
+      case 'dr': {
+        const first = detail.direction === 'read' ? EXIT.READ_DR0 : EXIT.WRITE_DR0;
+        const code = first + detail.number;
+        return vmcb.intercepts(code) ? this.#exception(code) : PROCEED;
+      }
+      case 'msr': {
+        const { direction, number } = detail;
+        const stopped = this.options.hypervisor.interceptsMsr(direction, number);
+        return stopped ? this.#exception(EXIT.MSR) : PROCEED;
+      }
+      default:
+        return this.#exception(NON_AUTOMATIC[name]!);
+    }
+  }
+
+  execute(_mnemonic: string, vcpu: ExtensionVcpu): InterceptVerdict {
+    vcpu.complete();
+    return this.#leaveBy(vcpu, EXIT.VMGEXIT);
+  }
+
+  interrupt(vcpu: ExtensionVcpu): void {
+    const own = this.#of(vcpu);
+    if (!own.inside) {
+      if (own.halted && own.loaded) this.#wake(own);
+      return;
+    }
+    const open = vcpu.interruptFlag && !vcpu.interruptShadow;
+    const nmi = vcpu.pending === 'nmi';
+    const window = own.vmcb.interruptWindow;
+    // What the hypervisor knows already is no news until the guest can take it.
+    if (window && !open && !nmi) return;
+    this.#leaveBy(vcpu, nmi ? EXIT.NMI : window && open ? EXIT.VINTR : EXIT.INTR);
+  }
+
+  #exception(code: number): VcVerdict {
+    this.exceptions.set(code, (this.exceptions.get(code) ?? 0) + 1);
+    let verdict = this.#verdicts.get(code);
+    if (verdict === undefined) {
+      const exception = { vector: VC_VECTOR, errorCode: code };
+      verdict = { kind: 'exception', exception };
+      this.#verdicts.set(code, verdict);
+    }
+    return verdict;
+  }
+
+  /** An automatic exit, or VMGEXIT: to the hypervisor, and what it says comes next. */
+  #leaveBy(vcpu: ExtensionVcpu, code: number, infoLo = 0, infoHi = 0): InterceptVerdict {
+    const own = this.#of(vcpu);
+    own.save();
+    own.vmcb.setExit(code, infoLo, infoHi);
+    this.#goOn(own, this.options.hypervisor.handleExit(own));
+    return RESUME;
+  }
+
+  #goOn(own: EsVcpu, next: Next): void {
+    const { processor, vmcb } = own;
+    switch (next) {
+      case 'run':
+        this.options.hypervisor.prepare(own);
+        // The registers are still the processor's, unless somebody has touched the page.
+        if (own.refusal() === null) this.#enterGuest(own);
+        else {
+          vmcb.setExit(EXIT.INVALID);
+          this.#goOn(own, this.options.hypervisor.handleExit(own));
+        }
+        return;
+      case 'halt':
+        own.halted = true;
+        processor.halt(vmcb.guestInterruptFlag);
+        return;
+      case 'reset-hold':
+        processor.waitForStartup();
+        return;
+      case 'terminated':
+        processor.stop(vmcb.exitCode === EXIT.SHUTDOWN ? 'shutdown' : 'error');
+        return;
+    }
+  }
+
+  /** What waits may end HLT, before the host has been left. */
+  #wake(own: EsVcpu): void {
+    this.options.hypervisor.prepare(own);
+    if (own.vmcb.event !== null) this.#goOn(own, 'run');
+  }
+
+  /** The rest of VMRUN: the event goes to the guest, and intercepts are what the VMCB says. */
+  #enterGuest(own: EsVcpu): void {
+    const { vmcb, processor } = own;
+    own.inside = true;
+    own.halted = false;
+    const { event } = vmcb;
+    if (event === null) return;
+    vmcb.event = null;
+    const type = EVENT_TYPES[event.type as keyof typeof EVENT_TYPES];
+    if (type !== undefined) processor.inject({ ...event, type });
+  }
+
+  // --- The world switch -----------------------------------------------------------------------
+
+  enter(vcpu: ExtensionVcpu): EnterRefusal | null {
+    const own = this.#of(vcpu);
+    this.options.hypervisor.prepare(own);
+    if (own.halted && own.vmcb.event === null) return null;
+    const reason = own.refusal();
+    if (reason !== null) {
+      own.vmcb.setExit(EXIT.INVALID);
+      return { code: 'vmrun-invalid', message: `VMRUN of CPU ${vcpu.index}: ${reason}` };
+    }
+    own.load();
+    vcpu.iretUnblocksNmi = false;
+    vcpu.setIntercepts(this.#interceptsOf(own));
+    this.#enterGuest(own);
+    return null;
+  }
+
+  leave(vcpu: ExtensionVcpu): void {
+    const own = this.#of(vcpu);
+    own.loaded = false;
+    if (!own.inside) return;
+    own.save();
+    own.vmcb.setExit(EXIT.INTR);
+  }
+
+  /** A hypervisor can't reset what it can't see: the registers stay. */
+  init(vcpu: ExtensionVcpu): void {
+    this.#of(vcpu);
+  }
+
+  startup(_vector: number, vcpu: ExtensionVcpu): void {
+    const own = this.#of(vcpu);
+    own.halted = false;
+    const next = this.options.hypervisor.startup(own);
+    if (next !== 'run') this.#goOn(own, next);
+  }
+
+  #interceptsOf({ vmcb }: EsVcpu): ReadonlySet<InterceptName> {
+    const wanted = (name: InterceptName) => {
+      const code = NON_AUTOMATIC[name];
+      if (code !== undefined) return vmcb.intercepts(code);
+      if (name === 'hlt') return vmcb.intercepts(EXIT.HLT);
+      return true;
+    };
+    return new Set(EVENTS.filter(wanted));
+  }
+
+  #of(vcpu: ExtensionVcpu): EsVcpu {
+    const own = this.#vcpu(vcpu.index);
+    if (own.processor === undefined) {
+      own.processor = vcpu;
+      this.options.hypervisor.initialize(own);
+    }
+    return own;
+  }
+
+  #vcpu(index: number): EsVcpu {
+    const known = this.#vcpus[index];
+    if (known !== undefined) return known;
+    const { memory, asid } = this.options;
+    const own = new EsVcpu(index, this.vmsaOf(index), this.#system, memory(), asid);
+    const { vmcb } = own;
+    vmcb.set(VMCB.GUEST_ASID, asid());
+    vmcb.set(VMCB.NP_CONTROL, NP_CONTROL.NP_ENABLE | NP_CONTROL.SEV | NP_CONTROL.SEV_ES);
+    vmcb.set(VMCB.LBR_CONTROL, LBR_VIRTUALIZATION);
+    vmcb.setAddress(VMCB.VMSA_PA, own.vmsa);
+    this.#vcpus[index] = own;
+    return own;
+  }
+}
+
+function isWritable({ permissions }: { readonly permissions: number }): boolean {
+  return (permissions & 2) !== 0;
+}
