@@ -104,18 +104,19 @@ export class VmParts {
     for (const extension of options.extensions) {
       extension.attach?.(systemMemory(this.physical, pagesOf(extension)));
     }
+    const { module, handlers } = coreModule(options.jit !== 'off');
     if (options.jit !== 'off') {
       this.translator = new Translator({
         mode: options.jit,
         memory: this.wasmMemory,
-        handlers: coreModule().handlers,
+        handlers,
         now: hostMilliseconds,
       });
     }
     const { translator } = this;
     this.opCache = new OpCache({
       physical: this.physical,
-      handlers: coreModule().handlers,
+      handlers,
       decoder: this.extensions.decoder((feature) => cpu.has(feature)),
       base: cpuBytes,
       size: opCacheSize,
@@ -123,7 +124,7 @@ export class VmParts {
       ...(translator === undefined ? {} : { translator }),
       onReset: () => this.flush(),
     });
-    this.vcpus = Array.from({ length: cpus }, (_, index) => this.makeVcpu(index));
+    this.vcpus = Array.from({ length: cpus }, (_, index) => this.makeVcpu(index, module));
     translator?.connect(
       this.opCache,
       this.vcpus.map(({ interpreter }) => interpreter),
@@ -135,7 +136,7 @@ export class VmParts {
     for (const { processor } of this.vcpus) processor.mmu.tlb.flushAll();
   }
 
-  private makeVcpu(index: number): EmulatedVcpu {
+  private makeVcpu(index: number, module: WebAssembly.Module): EmulatedVcpu {
     const { options, wasmMemory: memory, physical, opCache, extensions } = this;
     const { cpu, random, intercept, instructions } = options;
     const processor = new Processor({
@@ -162,7 +163,7 @@ export class VmParts {
       processor.mmu.setFillPolicy(extensions.policy, processor.extension);
     const interpreter = new Interpreter({
       memory,
-      module: coreModule().module,
+      module,
       record: processor.record,
       mmu: processor.mmu,
       access: processor.memory,

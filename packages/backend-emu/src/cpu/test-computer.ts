@@ -28,7 +28,7 @@ export class TestComputer extends TestProcessor {
     const functions = interceptedFunctions(set.intercepts);
     cpu.extension.connect(set);
     if (set.policy !== null) cpu.mmu.setFillPolicy(set.policy, cpu.extension);
-    const { module, handlers } = coreModule();
+    const { module, handlers } = coreModule(jit !== 'off');
     const translator =
       jit === 'off' ? undefined : new Translator({ mode: jit, memory, handlers, now: () => 0 });
     const translated = translator === undefined ? {} : { translator, sampler: translator };

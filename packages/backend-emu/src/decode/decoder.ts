@@ -30,29 +30,21 @@ const PAUSE_ROW = row('PAUSE');
 const PAUSE_ASKED_ROW = row('PAUSE_ASKED');
 /** CR1, CR5 to CR7 and those from CR9 on are undefined opcodes. */
 const CONTROL_REGISTERS = new Set([0, 2, 3, 4, 8]);
-/** Instructions with an implied memory operand that are not string instructions. */
-const IMPLIED_SEGMENT = new Set(['XLAT', 'MASKMOV']);
 const { es, cs, ss, ds, fs, gs } = L.SEG;
 const SEGMENT_NUMBERS: Readonly<Record<string, number>> = { es, cs, ss, ds, fs, gs };
 
-let nextRowNumber = 0;
-const rowNumbers = new WeakMap<Row, number>();
-
-function rowNumber(of: Row): number {
-  let number = rowNumbers.get(of);
-  if (number === undefined) {
-    number = nextRowNumber++;
-    rowNumbers.set(of, number);
-  }
-  return number;
-}
+/** Forms by row and what `#formInfo` makes of prefixes and ModRM: the same for all decoders. */
+const forms: (FormInfo | null | undefined)[] = [];
+/** Outside 64-bit mode, there but in real mode, in 64-bit mode: places in `#validity`. */
+const MODE_KINDS = 3;
 
 /** Which optional instructions the CPU model has, by feature name of the rows. */
 export type FeatureTest = (feature: string) => boolean;
 
 export class Decoder {
   readonly out: Decoded;
-  readonly #forms: (FormInfo | null | undefined)[] = [];
+  /** Whether rows are defined, by row and mode. */
+  readonly #validity: (boolean | undefined)[] = [];
   readonly #has: FeatureTest;
   readonly #bytes = new InstructionBytes();
   readonly #prefixes = new Prefixes();
@@ -172,17 +164,17 @@ export class Decoder {
     const { operandSize: size, addressSize, long, rep, wide } = this.#prefixes;
     const register = this.#modrm >= 0xc0;
     const key =
-      rowNumber(found) * 256 +
+      found.number * 256 +
       (size === 64 ? 2 : size >> 5) +
       (register ? 4 : 0) +
       (long ? 0 : 8) +
       (rep & 3) * 16 +
       (addressSize >> 5) * 64;
-    const known = this.#forms[key];
+    const known = forms[key];
     if (known !== undefined) return known;
     const variant = { size, register, legacy: !long, rep, addressSize, rexW: wide };
     const info = formOf(found, variant);
-    this.#forms[key] = info;
+    forms[key] = info;
     return info;
   }
 
@@ -191,12 +183,7 @@ export class Decoder {
       this.#replace(UNDEFINED_ROW, this.#bytes.length);
       return;
     }
-    if (
-      this.#modrm < 0 &&
-      found.operands.some((code) => /^[EGMRSCDVWUPQN]/.test(code) && code !== 'DX')
-    ) {
-      this.#needModrm();
-    }
+    if (found.hasModrm) this.#needModrm();
     const info = this.#formInfo(found);
     if (info === null) {
       this.#replace(UNDEFINED_ROW, this.#bytes.length);
@@ -204,18 +191,29 @@ export class Decoder {
     }
     this.out.info = info;
     this.out.row = found;
-    const fine = this.#operands(info.operands);
+    const fine = this.#operands(info);
     // The x87 unit keeps the opcode of its last instruction.
     if (this.#escape) this.out.registers[1] = ((this.#opcode & 7) << 8) | this.#modrm;
     this.out.length = this.#bytes.length;
-    const lockable = info.description.lockable === true && info.operands[0]?.kind === 'm';
-    if (!fine || (this.#prefixes.lock && !lockable)) this.#replace(UNDEFINED_ROW, this.out.length);
-    if (found.flags.has('rep') || IMPLIED_SEGMENT.has(found.mnemonic)) {
-      implicitSegment(this.#prefixes, this.out);
+    if (!fine || (this.#prefixes.lock && !info.lockable)) {
+      this.#replace(UNDEFINED_ROW, this.out.length);
     }
+    if (info.impliesMemory) implicitSegment(this.#prefixes, this.out);
   }
 
   #valid(found: Row): boolean {
+    const { long, mode } = this.#prefixes;
+    const kind = long ? 2 : (mode & MODE_REAL) !== 0 ? 1 : 0;
+    const key = found.number * MODE_KINDS + kind;
+    let valid = this.#validity[key];
+    if (valid === undefined) {
+      valid = this.#isValid(found);
+      this.#validity[key] = valid;
+    }
+    return valid;
+  }
+
+  #isValid(found: Row): boolean {
     if (found.flags.has(this.#prefixes.long ? 'i64' : 'o64')) return false;
     if (found.flags.has('prot') && (this.#prefixes.mode & MODE_REAL) !== 0) return false;
     return this.#allowed(found);
@@ -231,9 +229,9 @@ export class Decoder {
   }
 
   /** Fills in the operands; false where an operand makes the instruction undefined. */
-  #operands(plans: readonly OperandPlan[]): boolean {
+  #operands({ operands: plans, hasModrmMemory }: FormInfo): boolean {
     // The address comes first: its bytes do.
-    if (plans.some(({ where, kind }) => kind === 'm' && where !== 'O')) {
+    if (hasModrmMemory) {
       if (this.#modrm >= 0xc0) return false;
       memoryOperand(this.#bytes, this.#prefixes, this.#modrm, this.out);
     }

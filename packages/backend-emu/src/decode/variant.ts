@@ -38,11 +38,23 @@ export interface FormInfo {
   readonly description: Description;
   readonly operands: readonly OperandPlan[];
   readonly hasMemory: boolean;
+  /** An operand in memory is named by ModRM. */
+  readonly hasModrmMemory: boolean;
+  /** An operand in memory is implied: RSI, RDI or RBX has its address. */
+  readonly impliesMemory: boolean;
+  /** LOCK is allowed. */
+  readonly lockable: boolean;
+  /** Counts forms, so that what is known of one can be found by it. */
+  readonly number: number;
 }
+
+let forms = 0;
 
 const SIZES: Readonly<Record<string, number>> = { b: 8, w: 16, d: 32, q: 64, o: 128, t: 80, p: 8 };
 const SEGMENT_NAMES = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'];
 const REPEAT_BOTH = new Set(['CMPS', 'SCAS']);
+/** Instructions with an implied memory operand that are not string instructions. */
+const IMPLIED_SEGMENT = new Set(['XLAT', 'MASKMOV']);
 
 function letterSize(letter: string, variant: Variant, size: number): number {
   switch (letter) {
@@ -158,8 +170,17 @@ export function formOf(row: Row, variant: Variant): FormInfo | null {
     rep,
     addressSize: row.flags.has('addr') ? variant.addressSize : 0,
   };
-  const hasMemory = operands.some(({ kind }) => kind === 'm');
-  return { form, key: formKey(form), description, operands, hasMemory };
+  return {
+    form,
+    key: formKey(form),
+    description,
+    operands,
+    hasMemory: operands.some(({ kind }) => kind === 'm'),
+    hasModrmMemory: operands.some(({ where, kind }) => kind === 'm' && where !== 'O'),
+    impliesMemory: row.flags.has('rep') || IMPLIED_SEGMENT.has(row.mnemonic),
+    lockable: description.lockable === true && operands[0]?.kind === 'm',
+    number: forms++,
+  };
 }
 
 /** Every variant that a row can meet. */

@@ -85,6 +85,7 @@ export class BlockFusion {
 
   /** Chooses handlers for the `count` records from `first` on. */
   fuse(first: number, count: number): void {
+    if (this.#root.next.size === 0) return;
     this.#findDeadFlags(first, count);
     for (let i = count - 1; i >= 0; i--) this.#choose(first, count, i);
     for (let i = 0; i < count; i += this.#lengths[i]) {

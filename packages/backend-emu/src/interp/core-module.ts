@@ -24,6 +24,7 @@ import {
   RUN_STOP,
 } from './flows.js';
 import {
+  type CaseChoice,
   type CaseItem,
   enumerateHandlers,
   firstCold,
@@ -206,11 +207,20 @@ class CoreModuleBuilder {
     code.br(loop.next);
   }
 
-  /** Finds the record of `target` in the jump cache, or has it looked up. */
+  /** Goes on at `target`, whose block may lie under another TLB. */
   #dispatch(loop: LoopContext): void {
-    const { code, cpu, op, tlb, target } = loop;
+    const { code, cpu, tlb } = loop;
+    code.set(tlb, code.op('i32.add', cpu, code.load('i32.load', cpu, L.TLB)));
+    this.#enterTarget(loop, false);
+  }
+
+  /**
+   * Finds the record of `target` in the jump cache, or has it looked up, and enters its block.
+   * `stale`: `op` is void, and the jump cache may have led there.
+   */
+  #enterTarget(loop: LoopContext, stale: boolean): void {
+    const { code, cpu, op, target } = loop;
     const x = new FlagEmitter(code, cpu);
-    code.set(tlb, x.add(cpu, x.state32(L.TLB)));
     const low = x.wrap(target);
     const hash = x.xor(low, x.shrU(low, x.i32(12)));
     const offset = x.shl(x.and(hash, x.i32(L.JUMP_ENTRIES - 1)), x.i32(4));
@@ -218,13 +228,14 @@ class CoreModuleBuilder {
     const other = x.xor(code.load('i64.load', entry), target);
     const current = x.stateAs('i64.load32_u', L.GENERATION);
     const old = x.xor(code.load('i64.load32_u', entry, 8), current);
+    const found = x.eqz(x.or(other, old));
+    const record = code.load('i32.load', entry, 12);
     x.if(
-      x.eqz(x.or(other, old)),
-      () => code.set(op, code.load('i32.load', entry, 12)),
-      () => {
-        this.#lookUp(loop);
-      },
+      stale ? x.and(found, code.op('i32.ne', record, op)) : found,
+      () => code.set(op, record),
+      () => this.#lookUp(loop),
     );
+    // Behind an instruction that crosses into the next page, the page is another.
     this.#setRipPage(loop);
     enterBlock(loop);
   }
@@ -312,13 +323,9 @@ class CoreModuleBuilder {
         const rip = x.add(page, x.sub(next, length));
         const remaining = code.load('i32.load8_u', op, R.OP_REMAINING);
         if (number === HANDLER_STALE) {
-          // Not by way of the jump cache, which may have led here.
           code.set(loop.target, rip);
           code.set(loop.refund, remaining);
-          this.#lookUp(loop);
-          // Behind an instruction that crosses into the next page, the page is another.
-          this.#setRipPage(loop);
-          enterBlock(loop);
+          this.#enterTarget(loop, true);
         } else {
           x.setState64(L.RIP, rip);
           x.setState32(L.BUDGET, x.add(x.state32(L.BUDGET), remaining));
@@ -406,7 +413,8 @@ class CoreModuleBuilder {
 export function buildCoreModule(
   memory: MemoryLimits,
   systemNumber: (name: string) => number,
+  cases: CaseChoice = 'all',
 ): CoreModule {
-  const handlers = enumerateHandlers();
+  const handlers = enumerateHandlers(cases);
   return { bytes: new CoreModuleBuilder(memory, handlers, systemNumber).build(), handlers };
 }

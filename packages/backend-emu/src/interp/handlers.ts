@@ -8,6 +8,7 @@ import type { Addressing } from '../isa/emitter.js';
 import type { FlagUse } from '../isa/flag-emitter.js';
 import { allRows } from '../isa/table/index.js';
 import { row } from '../isa/table/row.js';
+import { earlyForms } from './early-forms.js';
 import { effectsOf } from './effects.js';
 import { sequences } from './sequences.js';
 
@@ -69,8 +70,14 @@ function isHot({ form, description, key }: FormInfo): boolean {
   return !RARE.some((pattern) => pattern.test(key));
 }
 
+/**
+ * Which cases the switch has: all that make the interpreter fast, or those for code that is not
+ * translated yet (`early-forms.ts`).
+ */
+export type CaseChoice = 'all' | 'early';
+
 /** Every form that the decoder can produce, numbered. */
-export function enumerateHandlers(): HandlerSet {
+export function enumerateHandlers(choice: CaseChoice = 'all'): HandlerSet {
   const forms = new Map<string, FormInfo>();
   for (const each of [...EXTRA_ROWS, ...allRows()]) {
     for (const variant of variantsOf(each)) {
@@ -79,9 +86,13 @@ export function enumerateHandlers(): HandlerSet {
     }
   }
   const all = [...forms.values()];
-  const hot = all.filter(isHot);
-  const cold = all.filter((info) => !isHot(info));
-  const cases = casesOf(hot);
+  const early = earlyForms();
+  const hasCase = (info: FormInfo): boolean =>
+    isHot(info) && (choice === 'all' || early.has(info.key.trim()));
+  const hot = all.filter(hasCase);
+  const cold = all.filter((info) => !hasCase(info));
+  const single = hot.map(caseItem);
+  const cases = choice === 'all' ? casesOf(single) : single.map((item) => [item]);
   const numbers = new Map<string, number>();
   for (const [index, info] of hot.entries()) numbers.set(info.key, FIRST_FORM + index);
   for (const [index, info] of cold.entries()) {
@@ -90,11 +101,13 @@ export function enumerateHandlers(): HandlerSet {
   return { cases, cold, numbers };
 }
 
-function casesOf(hot: readonly FormInfo[]): CaseItem[][] {
-  const items = hot.map((info, index): CaseItem => {
-    const plain = FIRST_FORM + index;
-    return { info, plain, flagUse: 'store', addressing: 'any', countIsSet: false };
-  });
+function caseItem(info: FormInfo, index: number): CaseItem {
+  const plain = FIRST_FORM + index;
+  return { info, plain, flagUse: 'store', addressing: 'any', countIsSet: false };
+}
+
+/** With variants and sequences. */
+function casesOf(items: readonly CaseItem[]): CaseItem[][] {
   const byKey = new Map(items.map((item) => [item.info.key.trim(), item]));
   const known = (keys: string[]): CaseItem[] =>
     keys.map((key) => byKey.get(key)).filter((item) => item !== undefined);

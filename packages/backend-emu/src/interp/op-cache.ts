@@ -105,6 +105,8 @@ export class OpCache {
   readonly #decoder: Decoder;
   readonly #options: OpCacheOptions;
   readonly #scratch = new Uint8Array(MAX_LENGTH);
+  /** Handlers by number of the form. */
+  readonly #handlers: (number | undefined)[] = [];
   readonly #fusion: BlockFusion;
   #next: number;
 
@@ -271,7 +273,7 @@ export class OpCache {
     const words = this.#words;
     const half = record >> 1;
     const word = record >> 2;
-    halves[half + (R.OP_HANDLER >> 1)] = this.#options.handlers.numbers.get(out.info.key) as number;
+    halves[half + (R.OP_HANDLER >> 1)] = this.#handlerOf(out.info);
     bytes[record + R.OP_LENGTH] = out.length;
     halves[half + (R.OP_NEXT >> 1)] = next;
     halves[half + (R.OP_REG[0] >> 1)] = out.registers[0];
@@ -300,6 +302,15 @@ export class OpCache {
     }
     this.decoded++;
     this.#options.onDecoded?.(out);
+  }
+
+  #handlerOf(info: FormInfo): number {
+    let handler = this.#handlers[info.number];
+    if (handler === undefined) {
+      handler = this.#options.handlers.numbers.get(info.key) as number;
+      this.#handlers[info.number] = handler;
+    }
+    return handler;
   }
 
   /** Ends a block of `count` instructions and numbers them. */
@@ -336,11 +347,12 @@ export class OpCache {
   #codeWritten(frame: number, offset: number, length: number): void {
     const list = this.#frames.get(frame);
     if (list === undefined) return;
-    const kept = list.filter((block) => {
-      const hit = block.start < offset + length && offset < block.end;
-      if (hit) this.#kill(block);
-      return !hit && this.#alive(block);
-    });
+    const end = offset + length;
+    const isHit = (block: Block): boolean => block.start < end && offset < block.end;
+    // Most writes are to data beside the code.
+    if (!list.some(isHit)) return;
+    for (const block of list) if (isHit(block)) this.#kill(block);
+    const kept = list.filter((block) => this.#alive(block));
     if (kept.length > 0) {
       this.#frames.set(frame, kept);
       return;
@@ -365,6 +377,8 @@ export class OpCache {
     if (this.#alive(block)) block.found.delete(block.key);
     const hasHead = this.#heads.delete(block.record);
     if (hasHead) this.#options.translator?.killed(block);
+    for (const op of block.linked) this.#words[(op + R.OP_LINK) >> 2] = R.LINK_UNRESOLVED;
+    block.linked.length = 0;
     for (let i = hasHead ? -1 : 0; i < block.count; i++) {
       this.#halves[(block.record + i * R.OP_SIZE + R.OP_HANDLER) >> 1] = HANDLER_STALE;
     }

@@ -9,13 +9,14 @@ import { FlagState } from './flag-state.js';
 import { RegionCode, UNCOMPILABLE } from './region-code.js';
 import { RegionEmitter } from './region-emitter.js';
 
-const known = new Map<string, boolean>();
+/** By number of the form. */
+const known: (boolean | undefined)[] = [];
 
 export function isCompilable(info: FormInfo): boolean {
-  let answer = known.get(info.key);
+  let answer = known[info.number];
   if (answer === undefined) {
     answer = !info.form.legacy && info.form.rep === 0 && translates(info);
-    known.set(info.key, answer);
+    known[info.number] = answer;
   }
   return answer;
 }

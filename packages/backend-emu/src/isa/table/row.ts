@@ -26,7 +26,13 @@ export interface Row {
   readonly flags: ReadonlySet<RowFlag>;
   /** AMD APM or other source where it is not vol. 3 appendix A. */
   readonly feature: string;
+  /** Counts rows, so that what is known of one can be found by it. */
+  readonly number: number;
+  /** An operand is named by ModRM. */
+  readonly hasModrm: boolean;
 }
+
+let rows = 0;
 
 export type RowFlag =
   /** Operand size is 64 bits in 64-bit mode (16 with 66), never 32. */
@@ -52,12 +58,15 @@ export type RowFlag =
 
 /** `row('ADD Ev,Gv')`, `row('PUSH Zv', 'd64')`; `feature` names the CPUID feature it needs. */
 export function row(text: string, flags = '', feature = ''): Row {
-  const [mnemonic, operands = ''] = text.split(' ');
+  const [mnemonic, list = ''] = text.split(' ');
+  const operands = list === '' ? [] : list.split(',');
   return {
     mnemonic,
-    operands: operands === '' ? [] : operands.split(','),
+    operands,
     flags: new Set(flags === '' ? [] : (flags.split(' ') as RowFlag[])),
     feature,
+    number: rows++,
+    hasModrm: operands.some((code) => /^[EGMRSCDVWUPQN]/.test(code) && code !== 'DX'),
   };
 }
 
