@@ -1,4 +1,4 @@
-/** The V8 flag goes to tested versions of Node only, and to nothing that is not Node. */
+/** V8 flags go to tested versions of Node only, and to nothing that is not Node. */
 import { describe, expect, it } from 'vitest';
 import { tuneHost } from './host-tuning.js';
 
@@ -8,10 +8,14 @@ function node(version: string, flags: string[]): { process: unknown } {
 }
 
 describe('tuneHost', () => {
-  it('sets the flag on a tested version', () => {
+  it('sets the flags on a tested version', () => {
     const flags: string[] = [];
     expect(tuneHost(node('20.20.2', flags))).toBe(true);
-    expect(flags).toEqual(['--no-turbo-use-mid-tier-regalloc-for-huge-functions']);
+    expect(flags).toEqual([
+      '--no-turbo-use-mid-tier-regalloc-for-huge-functions',
+      '--max-inlined-bytecode-size-cumulative=250',
+      '--interrupt-budget=540000',
+    ]);
   });
 
   it('leaves other versions, old Nodes and browsers alone', () => {

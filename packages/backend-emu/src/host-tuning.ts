@@ -1,27 +1,35 @@
 /**
- * One process-wide V8 flag that the interpreter's large function gains from, where it is known.
+ * Process-wide V8 flags that the emulated processor gains from, where they are known.
  *
- * V8 gives functions with many virtual registers a cheaper register allocator; for one loop with
- * hundreds of cases that costs a sixth of the speed. Only Node versions on which the flag was tried
- * get it, since an unknown flag prints to standard error; Node 22 and 24 have no such flag. Nothing
- * here is imported: in a browser there is no `process`, and nothing happens.
+ * Only Node versions on which the flags were tried get them, since an unknown flag prints to
+ * standard error; Node 22 and 24 lack the first. Nothing here is imported: in a browser there is no
+ * `process`, and nothing happens.
  */
 
-/** Major versions of Node on which the flag is known to exist and to help. */
+/** Major versions of Node on which the flags are known to exist and to help. */
 const TESTED_NODE_MAJORS: readonly number[] = [20];
-const FLAG = '--no-turbo-use-mid-tier-regalloc-for-huge-functions';
+const FLAGS: readonly string[] = [
+  // V8 gives functions with many virtual registers a cheaper register allocator; for one loop with
+  // hundreds of cases that costs a sixth of the speed.
+  '--no-turbo-use-mid-tier-regalloc-for-huge-functions',
+  // A boot runs much JavaScript for a short time: optimising it costs more than it saves, most of
+  // all where one function is compiled as part of many others.
+  '--max-inlined-bytecode-size-cumulative=250',
+  '--interrupt-budget=540000',
+];
 
 interface NodeProcess {
   readonly versions?: { readonly node?: string };
   getBuiltinModule?(name: string): { setFlagsFromString(flag: string): void } | undefined;
 }
 
-/** Sets the flag where it is known; returns whether it did. Call before the module is compiled. */
+/** Sets the flags where they are known; returns whether it did. Call before anything is compiled. */
 export function tuneHost(scope: object = globalThis): boolean {
   const host = (scope as { process?: NodeProcess }).process;
   const major = Number(host?.versions?.node?.split('.')[0]);
   if (!TESTED_NODE_MAJORS.includes(major)) return false;
   const v8 = host?.getBuiltinModule?.('node:v8');
-  v8?.setFlagsFromString(FLAG);
-  return v8 !== undefined;
+  if (v8 === undefined) return false;
+  for (const flag of FLAGS) v8.setFlagsFromString(flag);
+  return true;
 }
