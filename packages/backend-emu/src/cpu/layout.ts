@@ -149,6 +149,13 @@ export const RECORD_SIZE = 0x600;
 export const REGION_INSTRUCTIONS = 0x600;
 export const REGION_EXITS = 0x608;
 
+/**
+ * Of the jump caches of supervisor and user code, u32 each: the generation of their valid entries;
+ * the mode that these were made for, -1: none.
+ */
+export const CODE_GENERATIONS = 0x640;
+export const CODE_MODES = 0x648;
+
 export const ACTIVITY_RUNNING = 0;
 export const ACTIVITY_HALTED = 1;
 export const ACTIVITY_WAIT_SIPI = 2;
@@ -165,8 +172,8 @@ export const TLB_ADDEND = 24;
 export const TLB_SUPERVISOR = 0x1000;
 export const TLB_USER = TLB_SUPERVISOR + TLB_ENTRIES * TLB_ENTRY_SIZE;
 
-/** Jump cache: 4096 entries of 16 bytes {rip i64, generation u32, op record u32}, two likewise. */
-export const JUMP_ENTRIES = 4096;
+/** Jump cache: 8192 entries of 16 bytes {rip i64, generation u32, op record u32}, two likewise. */
+export const JUMP_ENTRIES = 8192;
 export const JUMP_ENTRY_SIZE = 16;
 export const JUMP_SUPERVISOR = TLB_USER + TLB_ENTRIES * TLB_ENTRY_SIZE;
 export const JUMP_USER = JUMP_SUPERVISOR + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
@@ -178,7 +185,7 @@ export const TLB_OVERRIDE = JUMP_USER + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 export const TLB_EMPTY = TLB_OVERRIDE + TLB_ENTRIES * TLB_ENTRY_SIZE;
 
 /** Bytes from one vCPU's base to the next. */
-export const CPU_STRIDE = 0x48000;
+export const CPU_STRIDE = 0x68000;
 
 /** Offset of general register `index`. */
 export function gprOffset(index: number): number {

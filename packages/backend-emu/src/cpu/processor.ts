@@ -57,6 +57,7 @@ export type SystemFunction = (cpu: Processor) => Outcome;
 const CPL = L.CPL >> 2;
 const MODE = L.MODE >> 2;
 const EFLAGS = L.EFLAGS >> 2;
+const CODE_MODES = L.CODE_MODES >> 2;
 const CR0 = L.CR0 >> 2;
 const EFER = L.EFER >> 2;
 const CS_ATTRIBUTES = (L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES) >> 1;
@@ -108,8 +109,7 @@ export class Processor implements ApicCpu, MsrCpu {
   readonly outer = { lo: 0, hi: 0, selector: 0 };
   /** A descriptor set aside while another is read. */
   readonly saved = { lo: 0, hi: 0, atLo: 0, atHi: 0 };
-  /** Mode, code base and limit that the entries of the two jump caches were made for. */
-  private readonly cacheMode = [-1, -1];
+  /** Code base and limit that the entries of the two jump caches were made for; the mode is CODE_MODES. */
   private readonly cacheBase = [0, 0];
   private readonly cacheLimit = [0, 0];
 
@@ -242,7 +242,7 @@ export class Processor implements ApicCpu, MsrCpu {
   private stateReplaced(): void {
     this.stopRequested = false;
     this.extension.forgetRegisters();
-    this.cacheMode.fill(-1);
+    this.words.fill(-1, CODE_MODES, CODE_MODES + 2);
     this.mmu.breakpoints.hits = 0;
     this.mmu.breakpoints.configure();
     this.mmu.reconfigure();
@@ -292,13 +292,12 @@ export class Processor implements ApicCpu, MsrCpu {
     }
     words[MODE] = mode;
     this.selectTlb();
-    words[L.JUMP_CACHE >> 2] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;
     this.mmu.tlb.selectCode(user);
     const limit = words[CS_LIMIT];
-    const same = this.cacheMode[user] === mode && this.cacheBase[user] === base;
+    const same = words[CODE_MODES + user] === mode && this.cacheBase[user] === base;
     if (same && (this.cacheLimit[user] === limit || long64)) return;
     // The jump cache knows addresses by RIP alone.
-    this.cacheMode[user] = mode;
+    words[CODE_MODES + user] = mode;
     this.cacheBase[user] = base;
     this.cacheLimit[user] = limit;
     this.mmu.tlb.nextGeneration(user);

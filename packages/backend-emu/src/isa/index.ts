@@ -3,6 +3,7 @@ import './semantics/alu.js';
 import './semantics/bit.js';
 import './semantics/bmi.js';
 import './semantics/branch.js';
+import './semantics/fast-calls.js';
 import './semantics/flag.js';
 import './semantics/fs-gs-base.js';
 import './semantics/legacy.js';

@@ -19,6 +19,8 @@ const TAG_EXECUTE = L.TLB_TAG_EXECUTE >> 2;
 const ADDEND = L.TLB_ADDEND >> 2;
 const SPARE = ADDEND + 1;
 const GENERATION = L.GENERATION >> 2;
+const GENERATIONS = L.CODE_GENERATIONS >> 2;
+const JUMP_CACHE = L.JUMP_CACHE >> 2;
 const PAGE_MASK = ~0xfff;
 
 /** Numbers of the tables, and where each begins in the record's words. */
@@ -50,7 +52,6 @@ export const RIGHT_EXECUTE = 4;
 
 /** What is known of the code that a jump cache leads to. */
 class CodeNotes {
-  generation = 0;
   /** Its regions in this generation; empty: not known. */
   readonly regions = new RegionSet();
   /** All of it lies in global pages. */
@@ -67,7 +68,6 @@ export class Tlb {
   private readonly largeRegions = new RegionSet();
   /** Of supervisor and user code: see `selectCode`. */
   private readonly code = [new CodeNotes(), new CodeNotes()];
-  private current = 0;
   fills = 0;
 
   constructor(record: CpuRecord) {
@@ -78,6 +78,11 @@ export class Tlb {
       const entry = first + index * STRIDE;
       this.words.fill(index === LAST_INDEX ? 0 : -1, entry, entry + ADDEND);
     }
+  }
+
+  /** Whose jump cache is in use: 0 supervisor, 1 user code. */
+  private get current(): number {
+    return this.words[JUMP_CACHE] === L.JUMP_USER ? 1 : 0;
   }
 
   /** Word index of the entry for a page. */
@@ -166,12 +171,12 @@ export class Tlb {
   }
 
   /**
-   * Makes GENERATION that of supervisor (0) or user code (1), whose jump cache goes into use: each
-   * has its own. Processors call it with every change of privilege.
+   * Puts the jump cache of supervisor (0) or user code (1) into use, with its own GENERATION.
+   * Processors call it with every change of privilege; emitted code does the same by itself.
    */
   selectCode(user: number): void {
-    this.current = user;
-    this.words[GENERATION] = this.code[user].generation;
+    this.words[JUMP_CACHE] = user === 1 ? L.JUMP_USER : L.JUMP_SUPERVISOR;
+    this.words[GENERATION] = this.words[GENERATIONS + user];
   }
 
   /**
@@ -190,17 +195,19 @@ export class Tlb {
 
   /** Makes the jump cache of supervisor (0) or user code (1) void. */
   nextGeneration(user: number): void {
+    const { words } = this;
     const notes = this.code[user];
-    notes.generation = (notes.generation + 1) | 0;
-    if (notes.generation === 0) {
+    let generation = (words[GENERATIONS + user] + 1) | 0;
+    if (generation === 0) {
       // All numbers have been used: an entry may be left from the first time.
       const first = JUMPS[user];
-      this.words.fill(0, first, first + JUMP_WORDS);
-      notes.generation = 1;
+      words.fill(0, first, first + JUMP_WORDS);
+      generation = 1;
     }
+    words[GENERATIONS + user] = generation;
     notes.regions.clear();
     notes.allGlobal = true;
-    if (user === this.current) this.words[GENERATION] = notes.generation;
+    if (user === this.current) words[GENERATION] = generation;
   }
 
   /** Drops the write tags that lead to the frame at `host`. */
