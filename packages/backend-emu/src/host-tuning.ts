@@ -23,7 +23,7 @@ interface NodeProcess {
   getBuiltinModule?(name: string): { setFlagsFromString(flag: string): void } | undefined;
 }
 
-/** Sets the flags where they are known; returns whether it did. Call before anything is compiled. */
+/** Sets the flags where they are known; returns whether it did. Call before code is compiled. */
 export function tuneHost(scope: object = globalThis): boolean {
   const host = (scope as { process?: NodeProcess }).process;
   const major = Number(host?.versions?.node?.split('.')[0]);

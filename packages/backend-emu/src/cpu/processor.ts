@@ -109,7 +109,7 @@ export class Processor implements ApicCpu, MsrCpu {
   readonly outer = { lo: 0, hi: 0, selector: 0 };
   /** A descriptor set aside while another is read. */
   readonly saved = { lo: 0, hi: 0, atLo: 0, atHi: 0 };
-  /** Code base and limit that the entries of the two jump caches were made for; the mode is CODE_MODES. */
+  /** Code base and limit that the entries of the two jump caches were made for; see CODE_MODES. */
   private readonly cacheBase = [0, 0];
   private readonly cacheLimit = [0, 0];
 
