@@ -74,7 +74,7 @@ describe('run', () => {
       '--disk d --disk /e,ro,serial=S1 --rng --virtio pci ' +
       '--disk f,overlay=g,queues=4,bps=10M,iops=500,latency=0 ' +
       '--net passt --net none --net passt,mac=52:54:00:01:02:03,mtu=1400,bps=10M,tcp=8080:80,' +
-      'tcp=127.0.0.1/22,udp=5000-5002,pcap=p --net tap=tap0 ' +
+      'tcp=127.0.0.1/22,udp=5000-5002,pcap=p,pcap-limit=1M --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio --vsock s,cid=7 --share d:ro ' +
       '--share /e,tag=home --protect sev --policy 0x1 ' +
       '--platform pl --session se --dh-cert dh ' +
@@ -121,6 +121,7 @@ describe('run', () => {
           tcp: ['8080:80', '127.0.0.1/22'],
           udp: ['5000-5002'],
           pcap: '/here/p',
+          pcapLimit: 1 << 20,
         },
         {
           backend: 'tap',
@@ -131,6 +132,7 @@ describe('run', () => {
           tcp: [],
           udp: [],
           pcap: undefined,
+          pcapLimit: undefined,
         },
       ],
       vsock: { directory: '/here/s', cid: 7 },
@@ -188,6 +190,8 @@ test.each([
   [['--net', 'passt,udp=x'], '--net: "x" is not [ADDRESS/]HOST[:GUEST]'],
   [['--net', 'tap=a/b'], '--net: "a/b" is no name of an interface'],
   [['--net', 'tap=t,tcp=80'], '--net: only passt forwards ports'],
+  [['--net', 'passt,pcap-limit=1M'], '--net: without a capture it has no limit'],
+  [['--net', 'passt,pcap=f,pcap-limit=9'], '--net: "9" is no length of a capture such as 100M'],
   [['--net', 'none,pcap=f'], '--net: none has no address, MTU, rate or capture'],
   [['--disk', 'a,queues=65'], '--disk: queues "65" is not a number from 1 to 64'],
   [['--disk', 'a,bps=fast'], '--disk: bps "fast" is not a number from 1'],

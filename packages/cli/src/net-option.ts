@@ -1,7 +1,7 @@
 /**
- * `--net passt|tap=NAME|none[,mac=MAC][,mtu=N][,bps=SIZE][,tcp=PORTS][,udp=PORTS][,pcap=FILE]`: a
- * network
- * device as a word of the command line, and the same as an object of the configuration.
+ * `--net passt|tap=NAME|none[,mac=MAC][,mtu=N][,bps=SIZE][,tcp=PORTS][,udp=PORTS]
+ * [,pcap=FILE[,pcap-limit=SIZE]]`: a network device as a word of the command line, and the same as
+ * an object of the configuration.
  */
 import { VmmError } from '@cloister/core';
 import { parseMac } from '@cloister/virtio';
@@ -9,8 +9,8 @@ import type { NamedSource } from './named-source.js';
 import { parseInteger, parseSize } from './quantity.js';
 
 export const NET_HELP =
-  'a network: passt|tap=NAME|none[,mac=MAC][,mtu=N][,bps=SIZE][,pcap=FILE], with passt also ' +
-  '[,tcp=PORTS][,udp=PORTS]; repeatable';
+  'a network: passt|tap=NAME|none[,mac=MAC][,mtu=N][,bps=SIZE] [,pcap=FILE[,pcap-limit=SIZE]], ' +
+  'with passt also [,tcp=PORTS][,udp=PORTS]; repeatable';
 
 export interface NetChoice {
   /** `none` takes back what was given before it. */
@@ -27,6 +27,8 @@ export interface NetChoice {
   readonly udp: readonly string[];
   /** All frames are written here. */
   readonly pcap: string | undefined;
+  /** Most bytes of that file. */
+  readonly pcapLimit: number | undefined;
 }
 
 /** A network of the configuration file. */
@@ -39,12 +41,15 @@ export interface RawNet {
   readonly tcp?: readonly string[];
   readonly udp?: readonly string[];
   readonly pcap?: string;
+  readonly 'pcap-limit'?: string | number;
 }
 
 const FORWARD = /^([0-9a-fA-F.:]+\/)?(\d{1,5})(-\d{1,5})?(:\d{1,5}(-\d{1,5})?)?$/;
-const PARTS = 'mac=MAC, mtu=N, bps=SIZE, tcp=PORTS, udp=PORTS or pcap=FILE';
+const PARTS = 'mac=MAC, mtu=N, bps=SIZE, tcp=PORTS, udp=PORTS, pcap=FILE or pcap-limit=SIZE';
 const PORT_MAX = 65_535;
-const NET_KEYS: ReadonlySet<string> = new Set(['mac', 'mtu', 'bps', 'pcap']);
+const NET_KEYS: ReadonlySet<string> = new Set(['mac', 'mtu', 'bps', 'pcap', 'pcap-limit']);
+/** A capture has a header at least. */
+const PCAP_MIN = 24;
 /** IPv4 hosts take packets of 68 bytes; a frame has room for 65535. */
 const [MTU_MIN, MTU_MAX] = [68, 65_535];
 
@@ -74,7 +79,7 @@ export function readNet(value: string | RawNet, source: NamedSource): NetChoice 
   if (typeof raw === 'string' || wrong !== undefined) {
     throw new VmmError(source.code, wrong ?? '', { path: source.name });
   }
-  const { backend, tap, mac, mtu, bps, tcp = [], udp = [], pcap } = raw;
+  const { backend, tap, mac, mtu, bps, tcp = [], udp = [], pcap, 'pcap-limit': limit } = raw;
   return {
     backend,
     tap,
@@ -84,11 +89,12 @@ export function readNet(value: string | RawNet, source: NamedSource): NetChoice 
     tcp,
     udp,
     pcap: pcap === undefined ? undefined : source.resolvePath(pcap),
+    pcapLimit: limit === undefined ? undefined : parseSize(limit),
   };
 }
 
 function problem(raw: RawNet): string | undefined {
-  const { backend, tap, mac, mtu, bps, tcp = [], udp = [], pcap } = raw;
+  const { backend, tap, mac, mtu, bps, tcp = [], udp = [], pcap, 'pcap-limit': limit } = raw;
   const isTap = backend === 'tap';
   if (isTap !== (tap !== undefined)) return 'a TAP, and nothing else, has an interface';
   if (tap !== undefined && !/^[^\s/:]{1,15}$/.test(tap)) {
@@ -100,6 +106,10 @@ function problem(raw: RawNet): string | undefined {
   const size = mtu === undefined ? MTU_MIN : (parseInteger(mtu) ?? 0);
   if (size < MTU_MIN || size > MTU_MAX) return `an MTU is from ${MTU_MIN} to ${MTU_MAX}`;
   if (bps !== undefined && !parseSize(bps)) return `${JSON.stringify(bps)} is no rate such as 10M`;
+  if (limit !== undefined && !((parseSize(limit) ?? 0) >= PCAP_MIN)) {
+    return `${JSON.stringify(limit)} is no length of a capture such as 100M`;
+  }
+  if (limit !== undefined && pcap === undefined) return 'without a capture it has no limit';
   const forwards = [...tcp, ...udp];
   if (backend !== 'passt' && forwards.length > 0) return 'only passt forwards ports';
   const bad = forwards.find((each) => !isForward(each));

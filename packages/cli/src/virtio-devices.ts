@@ -84,8 +84,9 @@ function disk(choice: DiskChoice, index: number): VmPlugin {
 }
 
 function net(choice: NetChoice, index: number): VmPlugin {
-  const { tap, mac, mtu, bps, tcp, udp, pcap } = choice;
+  const { tap, mac, mtu, bps, tcp, udp, pcap, pcapLimit } = choice;
   const size = mtu === undefined ? {} : { mtu };
+  const limit = pcapLimit === undefined ? {} : { limit: pcapLimit };
   return virtioNet({
     name: `net${index}`,
     ...(mac && { mac }),
@@ -94,6 +95,6 @@ function net(choice: NetChoice, index: number): VmPlugin {
       tap === undefined
         ? passt({ ...size, tcp, udp })
         : tapBackend({ ...size, open: () => openTap(tap) }),
-    ...(pcap !== undefined && { capture: (epoch) => pcapFile(pcap, epoch) }),
+    ...(pcap !== undefined && { capture: (epoch) => pcapFile(pcap, epoch, limit) }),
   });
 }

@@ -13,13 +13,8 @@
 import type { Clock, InputPort } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 import { BufferPool } from '../device/buffer-pool.js';
-import {
-  HostResult,
-  HostWork,
-  type SavedWork,
-  savedWorkField,
-  type Work,
-} from '../device/host-work.js';
+import { type HostRequest, HostRequests, type SavedRequests } from '../device/host-requests.js';
+import { HostResult, savedWorkField, type Work } from '../device/host-work.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { type RateLimit, RateLimiter, type RateState, rateField } from '../device/rate-limiter.js';
 import { byteLength, type Segment, slice } from '../queue/chain.js';
@@ -69,18 +64,14 @@ const NOW_MAX = 2 ** 20;
 /** In place of a status: the data is still to be read, when the result is delivered. */
 const UNREAD = 0xff;
 
-interface InFlight {
-  token: number;
+interface InFlight extends HostRequest {
   request: R.BlkRequest;
   /** What the driver gave beside the header; empty where that is nothing. */
   data: Uint8Array;
 }
 
-interface State {
-  nextToken: number;
+interface State extends SavedRequests<InFlight> {
   waiting: R.BlkRequest[];
-  inFlight: InFlight[];
-  work: SavedWork[];
   rate: RateState;
 }
 
@@ -106,14 +97,11 @@ class BlkModel implements VirtioModel<State> {
   });
   private port: VirtioPort | null = null;
   private readonly pool = new BufferPool();
-  private readonly work: HostWork;
+  private readonly requests: HostRequests<InFlight>;
   private readonly limiter: RateLimiter;
   private readonly serial: Uint8Array;
   private readonly latency: number;
-  private nextToken = 0;
   private waiting: R.BlkRequest[] = [];
-  private readonly inFlight = new Map<number, InFlight>();
-  private bytesInFlight = 0;
 
   constructor(
     options: BlkOptions,
@@ -132,13 +120,11 @@ class BlkModel implements VirtioModel<State> {
       ...(queues > 1 ? [BLK_F_MQ] : []),
     ];
     this.writeConfigSpace(disk.size, queues);
-    this.work = new HostWork({
-      name,
-      input,
-      clock,
-      bound: 2 * IN_FLIGHT_BYTES,
-      pool: this.pool,
-      deliver: (token, result) => this.answered(token, result),
+    this.requests = new HostRequests<InFlight>({
+      ...{ name, input, clock, pool: this.pool, limit: IN_FLIGHT_BYTES },
+      weight: ({ request }) => weightOf(request),
+      work: (entry) => this.workOf(entry),
+      answered: (entry, result) => this.answered(entry, result),
     });
   }
 
@@ -178,8 +164,7 @@ class BlkModel implements VirtioModel<State> {
   private startWaiting(): void {
     while (this.waiting.length > 0) {
       const [request] = this.waiting as [R.BlkRequest];
-      const size = Math.min(request.length, R.DATA_MAX);
-      if (this.bytesInFlight > 0 && this.bytesInFlight + size > IN_FLIGHT_BYTES) return;
+      if (!this.requests.hasRoom(weightOf(request))) return;
       this.waiting.shift();
       if (!this.start(request)) return;
     }
@@ -196,15 +181,11 @@ class BlkModel implements VirtioModel<State> {
       this.port!.needsReset('the data of a block request is not in guest memory');
       return false;
     }
-    const token = this.newToken();
-    const entry: InFlight = { token, request, data };
-    this.inFlight.set(token, entry);
-    this.bytesInFlight += this.weight(entry);
     const now = this.ports.clock.now();
-    const wait = this.limiter.take(now, this.moved(entry));
+    const wait = this.limiter.take(now, this.moved(request, data));
     const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
-    if (status === null) this.work.start(token, wait + latency, this.workOf(entry));
-    else this.work.startDone(token, wait + latency, answer(status, 0));
+    const result = status === null ? null : answer(status, 0);
+    this.requests.start({ request, data }, wait + latency, result);
     return true;
   }
 
@@ -212,7 +193,7 @@ class BlkModel implements VirtioModel<State> {
   private canMoveNow({ length }: R.BlkRequest): boolean {
     const { clock, input } = this.ports;
     const free = clock.mode === 'icount' && !input.recording && !input.replaying;
-    return free && this.work.isClear && length <= NOW_MAX;
+    return free && this.requests.isClear && length <= NOW_MAX;
   }
 
   /** Writes at once, where that is possible; `UNREAD` for what is read at once when it is due. */
@@ -237,14 +218,10 @@ class BlkModel implements VirtioModel<State> {
     return move(queue, room, 'write', (spans) => disk.readNow!(request.offset, spans));
   }
 
-  private weight({ request }: InFlight): number {
-    return Math.min(request.length, R.DATA_MAX);
-  }
-
   /** Bytes that the host reads or writes for a request; zeroes too, which the guest only names. */
-  private moved(entry: InFlight): number {
-    if (entry.request.type !== R.T_WRITE_ZEROES) return this.weight(entry);
-    const ranges = R.parseRanges(entry.data, this.ports.disk.size, R.T_WRITE_ZEROES);
+  private moved(request: R.BlkRequest, data: Uint8Array): number {
+    if (request.type !== R.T_WRITE_ZEROES) return weightOf(request);
+    const ranges = R.parseRanges(data, this.ports.disk.size, R.T_WRITE_ZEROES);
     return typeof ranges === 'number' ? 0 : ranges.reduce((sum, { length }) => sum + length, 0);
   }
 
@@ -290,32 +267,15 @@ class BlkModel implements VirtioModel<State> {
     };
   }
 
-  private newToken(): number {
-    const token = this.nextToken;
-    this.nextToken = (token + 1) >>> 0;
-    return token;
-  }
-
-  /** Leaves to the host what was to be read just now. */
-  private startAgain(entry: InFlight): void {
-    this.inFlight.delete(entry.token);
-    entry.token = this.newToken();
-    this.inFlight.set(entry.token, entry);
-    this.work.start(entry.token, 0, this.workOf(entry));
-  }
-
-  private answered(token: number, result: Uint8Array): void {
-    const entry = this.inFlight.get(token);
-    if (entry === undefined) return;
+  private answered(entry: InFlight, result: Uint8Array): void {
     const { request } = entry;
     const unread = result[0] === UNREAD;
     const now = unread ? this.readNow(this.port!.queue(request.queue), request) : null;
     if (unread && now === null) {
-      this.startAgain(entry);
+      // Left to the host after all, and due just now.
+      this.requests.start(entry, 0);
       return;
     }
-    this.inFlight.delete(token);
-    this.bytesInFlight -= this.weight(entry);
     // The host is done with it.
     this.pool.give(entry.data);
     const { chain } = request;
@@ -334,50 +294,37 @@ class BlkModel implements VirtioModel<State> {
   }
 
   reset(): void {
-    this.work.reset();
-    this.inFlight.clear();
+    this.requests.reset();
     this.waiting = [];
-    this.bytesInFlight = 0;
-    this.nextToken = 0;
     this.limiter.reset();
   }
 
   save(): State {
     return {
-      nextToken: this.nextToken,
+      ...this.requests.save(),
       waiting: structuredClone(this.waiting),
-      // Data is copied when a state is saved, and only as much of its buffer as it is.
-      inFlight: [...this.inFlight.values()].map((entry) => ({ ...entry })),
-      work: this.work.save(),
       rate: this.limiter.save(),
     };
   }
 
   load(saved: State): void {
-    this.reset();
-    this.nextToken = saved.nextToken;
     this.waiting = saved.waiting;
-    for (const entry of saved.inFlight) {
-      this.inFlight.set(entry.token, entry);
-      this.bytesInFlight += this.weight(entry);
-    }
     this.limiter.load(saved.rate);
-    this.work.load(saved.work, (token) => {
-      const entry = this.inFlight.get(token);
-      return entry === undefined ? () => Promise.reject(new Error('unknown')) : this.workOf(entry);
-    });
+    this.requests.load(saved);
   }
 
   drain(): Promise<void> {
-    return this.work.drain();
+    return this.requests.drain();
   }
 
   async dispose(): Promise<void> {
-    this.work.dispose();
-    await this.work.drain();
+    await this.requests.dispose();
     await this.ports.disk.close();
   }
 }
+
+/** Host memory that a request takes while it is under way. */
+const weightOf = ({ length }: R.BlkRequest) => Math.min(length, R.DATA_MAX);
 
 const WRITES: ReadonlySet<number> = new Set([R.T_OUT, R.T_DISCARD, R.T_WRITE_ZEROES]);
 

@@ -9,13 +9,8 @@
  */
 import type { Clock, InputPort, SnapshotValue } from '@cloister/core';
 import { state } from '@cloister/core/devices';
-import {
-  HostResult,
-  HostWork,
-  type SavedWork,
-  savedWorkField,
-  type Work,
-} from '../device/host-work.js';
+import { type HostRequest, HostRequests, type SavedRequests } from '../device/host-requests.js';
+import { HostResult, savedWorkField, type Work } from '../device/host-work.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { byteLength, type Chain, chainField } from '../queue/chain.js';
 import { DATA_MAX, ERRNO, IN_HEADER, OUT_HEADER, reply, SILENT } from './fuse.js';
@@ -55,16 +50,12 @@ interface FsRequest {
   chain: Chain;
 }
 
-interface InFlight extends FsRequest {
-  token: number;
+interface InFlight extends FsRequest, HostRequest {
   bytes: Uint8Array;
 }
 
-interface State {
-  nextToken: number;
+interface State extends SavedRequests<InFlight> {
   waiting: FsRequest[];
-  inFlight: InFlight[];
-  work: SavedWork[];
   share: SnapshotValue;
 }
 
@@ -91,12 +82,9 @@ class FsModel implements VirtioModel<State> {
     share: (value) => structuredClone(value ?? null) as SnapshotValue,
   });
   private port: VirtioPort | null = null;
-  private readonly work: HostWork;
+  private readonly requests: HostRequests<InFlight>;
   private readonly latency: number;
-  private nextToken = 0;
   private waiting: FsRequest[] = [];
-  private readonly inFlight = new Map<number, InFlight>();
-  private bytesInFlight = 0;
 
   constructor(
     options: FsOptions,
@@ -109,12 +97,11 @@ class FsModel implements VirtioModel<State> {
     this.config.set(new TextEncoder().encode(tag).subarray(0, TAG_BYTES));
     new DataView(this.config.buffer).setUint32(TAG_BYTES, queues, true);
     const { input, clock } = ports;
-    this.work = new HostWork({
-      name,
-      input,
-      clock,
-      bound: 2 * IN_FLIGHT_BYTES,
-      deliver: (token, result) => this.answered(token, result),
+    this.requests = new HostRequests<InFlight>({
+      ...{ name, input, clock, limit: IN_FLIGHT_BYTES },
+      weight: weightOf,
+      work: (entry) => this.workOf(entry),
+      answered: (entry, result) => this.answered(entry, result),
     });
   }
 
@@ -138,8 +125,7 @@ class FsModel implements VirtioModel<State> {
   private startWaiting(): void {
     while (this.waiting.length > 0) {
       const [request] = this.waiting as [FsRequest];
-      const weight = weightOf(request);
-      if (this.bytesInFlight > 0 && this.bytesInFlight + weight > IN_FLIGHT_BYTES) return;
+      if (!this.requests.hasRoom(weightOf(request))) return;
       this.waiting.shift();
       if (!this.start(request)) return;
     }
@@ -151,13 +137,8 @@ class FsModel implements VirtioModel<State> {
       this.port!.needsReset('a file system request is not in guest memory');
       return false;
     }
-    const token = this.nextToken;
-    this.nextToken = (token + 1) >>> 0;
-    const entry: InFlight = { ...request, token, bytes };
-    this.inFlight.set(token, entry);
-    this.bytesInFlight += weightOf(request);
     const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
-    this.work.start(token, latency, this.workOf(entry));
+    this.requests.start({ ...request, bytes }, latency);
     return true;
   }
 
@@ -171,11 +152,7 @@ class FsModel implements VirtioModel<State> {
     };
   }
 
-  private answered(token: number, result: Uint8Array): void {
-    const entry = this.inFlight.get(token);
-    if (entry === undefined) return;
-    this.inFlight.delete(token);
-    this.bytesInFlight -= weightOf(entry);
+  private answered(entry: InFlight, result: Uint8Array): void {
     const { chain } = entry;
     const queue = this.port!.queue(entry.queue);
     const answer =
@@ -189,48 +166,34 @@ class FsModel implements VirtioModel<State> {
   }
 
   reset(): void {
-    this.work.reset();
-    this.inFlight.clear();
+    this.requests.reset();
     this.waiting = [];
-    this.bytesInFlight = 0;
-    this.nextToken = 0;
     this.ports.share.reset();
   }
 
   save(): State {
     return {
-      nextToken: this.nextToken,
+      ...this.requests.save(),
       waiting: structuredClone(this.waiting),
-      inFlight: structuredClone([...this.inFlight.values()]),
-      work: this.work.save(),
       share: this.ports.share.save(),
     };
   }
 
   load(saved: State): void {
     this.reset();
-    this.nextToken = saved.nextToken;
     this.waiting = saved.waiting.filter(({ chain }) => isRequest(chain));
-    for (const entry of saved.inFlight) {
-      // A saved VM may be made to harm.
-      if (entry.bytes.length < IN_HEADER || this.inFlight.has(entry.token)) continue;
-      this.inFlight.set(entry.token, entry);
-      this.bytesInFlight += weightOf(entry);
-    }
     this.ports.share.load(saved.share);
-    this.work.load(saved.work, (token) => {
-      const entry = this.inFlight.get(token);
-      return entry === undefined ? () => Promise.reject(new Error('unknown')) : this.workOf(entry);
-    });
+    // A saved VM may be made to harm.
+    const inFlight = saved.inFlight.filter(({ bytes }) => bytes.length >= IN_HEADER);
+    this.requests.load({ ...saved, inFlight });
   }
 
   drain(): Promise<void> {
-    return this.work.drain();
+    return this.requests.drain();
   }
 
   async dispose(): Promise<void> {
-    this.work.dispose();
-    await this.work.drain();
+    await this.requests.dispose();
     await this.ports.share.close();
   }
 }

@@ -2,6 +2,6 @@
 export { type FileDiskOptions, fileDisk } from './file-disk.js';
 export { type OverlayOptions, overlayDisk } from './overlay-disk.js';
 export { type PasstOptions, passt } from './passt.js';
-export { pcapFile } from './pcap-file.js';
+export { type PcapOptions, pcapFile } from './pcap-file.js';
 export { type HostShareOptions, hostShare } from './share/host-share.js';
 export { type UnixVsockOptions, unixVsock } from './unix-vsock.js';

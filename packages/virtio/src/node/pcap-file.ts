@@ -1,8 +1,9 @@
 /**
  * A pcap file that is written while a VM runs.
  *
- * Records are gathered and written at the end of the event loop's turn, so that a file is whole up
- * to then however the process ends.
+ * It ends before the record that would make it longer than its limit: a guest sends as much as it
+ * likes. Records are gathered and written at the end of the event loop's turn, so that a file is
+ * whole up to then however the process ends.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { VmmError } from '@cloister/core';
@@ -11,17 +12,32 @@ import { pcapHeader, pcapRecord } from '../net/pcap.js';
 
 const GATHERED_MAX = 256 * 1024;
 
+export interface PcapOptions {
+  /** Most bytes of the file; no limit unless given. */
+  readonly limit?: number;
+}
+
 class PcapFile implements FrameSink {
   private readonly fd: number;
   private gathered: Uint8Array[] = [pcapHeader()];
   private length = 0;
+  /** Bytes that may still be written. */
+  private left: number;
   private scheduled = false;
   private broken = false;
 
   constructor(
     private readonly path: string,
     private readonly epochSeconds: number,
+    { limit = Number.POSITIVE_INFINITY }: PcapOptions,
   ) {
+    this.left = limit - this.gathered[0]!.length;
+    if (!(this.left >= 0)) {
+      throw new VmmError(
+        'invalid-argument',
+        `a capture of ${limit} bytes has no room for a header`,
+      );
+    }
     try {
       this.fd = openSync(path, 'w');
     } catch (cause) {
@@ -31,7 +47,14 @@ class PcapFile implements FrameSink {
   }
 
   frame(frame: Uint8Array, at: number): void {
+    if (this.broken) return;
     const record = pcapRecord(frame, at, this.epochSeconds);
+    this.left -= record.length;
+    if (this.left < 0) {
+      this.write();
+      this.end('its limit is reached');
+      return;
+    }
     this.gathered.push(record);
     this.length += record.length;
     if (this.length > GATHERED_MAX) this.write();
@@ -60,13 +83,20 @@ class PcapFile implements FrameSink {
         done += writeSync(this.fd, bytes, done);
       }
     } catch (error) {
-      this.broken = true;
-      process.emitWarning(`capture ${this.path} ends here: ${(error as Error).message}`);
+      this.end((error as Error).message);
     }
+  }
+
+  private end(why: string): void {
+    this.broken = true;
+    process.emitWarning(`capture ${this.path} ends here: ${why}`);
   }
 }
 
-/** Captures to a file; `VmmError('invalid-file')` when it cannot be made. */
-export function pcapFile(path: string, epochSeconds: number): FrameSink {
-  return new PcapFile(path, epochSeconds);
+/**
+ * Captures to a file; `VmmError('invalid-file')` when it cannot be made. A warning of the process
+ * says where it ends before the VM does.
+ */
+export function pcapFile(path: string, epochSeconds: number, options: PcapOptions = {}): FrameSink {
+  return new PcapFile(path, epochSeconds, options);
 }

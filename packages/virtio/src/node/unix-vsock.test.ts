@@ -12,7 +12,7 @@ import {
   type VsockEvent,
   type VsockHost,
 } from '../vsock/vsock-host.js';
-import { unixVsock } from './unix-vsock.js';
+import { type UnixVsockOptions, unixVsock } from './unix-vsock.js';
 
 let directory: string;
 let hosts: VsockHost[];
@@ -29,12 +29,12 @@ afterEach(async () => {
 });
 
 /** A host, its events, and waiting for the next one. */
-async function rig() {
+async function rig(options: Partial<UnixVsockOptions> = {}) {
   const events: VsockEvent[] = [];
   let room = true;
   let wake = () => {};
   let hasRoom = () => {};
-  const host = unixVsock({ directory })({
+  const host = unixVsock({ directory, ...options })({
     push(event) {
       if (!room) return false;
       events.push(event);
@@ -116,6 +116,41 @@ describe('unixVsock', () => {
       expect(events).toEqual([]);
     },
   );
+
+  it('closes one that does not write its line in time, and gives its place to others', async () => {
+    const { next } = await rig({ lineMs: 50 });
+    for (let idle = 0; idle <= VSOCK_CONNECTIONS; ) {
+      const some = Array.from({ length: 300 }, () => client());
+      some[0]!.socket.write('CONNECT 1');
+      await Promise.all(some.map(({ ended }) => ended));
+      idle += some.length;
+    }
+    const { socket } = client();
+    socket.write('CONNECT 1\n');
+    const { id } = await next('open');
+    // The limit was for the line.
+    await new Promise((resolve) => setTimeout(resolve, 120));
+    expect(socket.readableEnded).toBe(false);
+    expect(id).toBe(1);
+  });
+
+  it('closes one whose connection is over and which takes nothing any more', async () => {
+    const { host, next } = await rig({ lingerMs: 50 });
+    const socket = connect({ path: join(directory, 'vsock.sock'), allowHalfOpen: true });
+    sockets.push(socket);
+    socket.on('error', () => {});
+    socket.write('CONNECT 1\n');
+    const { id } = await next('open');
+    host.accept(id, 1);
+    // More than the sockets of the system hold, and never read.
+    for (let i = 0; i < 64; i++) host.send(id, new Uint8Array(VSOCK_WINDOW));
+    const closed = new Promise<void>((resolve) => void socket.on('close', () => resolve()));
+    host.close(id);
+    // Writing to it fails once the other end is gone.
+    const poke = setInterval(() => socket.write('x'), 10);
+    await closed;
+    clearInterval(poke);
+  });
 
   it('connects the guest to who listens at the port’s socket, refuses it otherwise', async () => {
     const { host, next } = await rig();

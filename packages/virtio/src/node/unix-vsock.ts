@@ -4,8 +4,9 @@
  *
  * A program that wants port N of the guest connects to the socket NAME, writes `CONNECT N\n` and
  * reads `OK M\n`, M being the port it seems to come from; then the connection is the guest's. One
- * that the guest does not take is closed without a word. Where the guest connects to port N of the
- * host, the program that listens at NAME_N gets it; if nobody does, the guest is refused.
+ * that the guest does not take, or that is late with its line, is closed without a word. Where the
+ * guest connects to port N of the host, the program that listens at NAME_N gets it; if nobody does,
+ * the guest is refused.
  */
 import { lstatSync, mkdirSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
@@ -24,7 +25,17 @@ export interface UnixVsockOptions {
   readonly directory: string;
   /** Name of the main socket in it; `vsock.sock` unless given. */
   readonly name?: string;
+  /** Milliseconds in which a program has to write its first line; 10 s unless given. */
+  readonly lineMs?: number;
+  /**
+   * Milliseconds after which a socket is closed whose connection is over, and whose other end takes
+   * nothing of what is left for it; 30 s unless given.
+   */
+  readonly lingerMs?: number;
 }
+
+const LINE_MS = 10_000;
+const LINGER_MS = 30_000;
 
 /** sun_path has 108 bytes, the last of them 0. */
 const PATH_MAX = 107;
@@ -142,8 +153,13 @@ class UnixVsock implements VsockHost {
     // What is still in its buffer goes out, as long as the other end takes it.
     this.others.add(socket);
     socket.once('close', () => this.others.delete(socket));
-    if (link.connected) socket.end(() => socket.destroy());
-    else socket.destroy();
+    if (!link.connected) {
+      socket.destroy();
+      return;
+    }
+    socket.end(() => socket.destroy());
+    // One that takes nothing any more would keep its place for ever.
+    socket.setTimeout(this.options.lingerMs ?? LINGER_MS, () => socket.destroy());
   }
 
   async dispose(): Promise<void> {
@@ -171,6 +187,9 @@ class UnixVsock implements VsockHost {
     socket.on('error', gone);
     socket.on('close', gone);
     socket.on('end', gone);
+    const tooLate = setTimeout(gone, this.options.lineMs ?? LINE_MS);
+    tooLate.unref();
+    socket.on('close', () => clearTimeout(tooLate));
     let line = '';
     const look = () => {
       line += readLine(socket, LINE_MAX - line.length);
@@ -178,7 +197,10 @@ class UnixVsock implements VsockHost {
       const found = /^CONNECT (\d{1,10})\r?\n$/.exec(line);
       const port = Number(found?.[1] ?? -1);
       if (port < 0 || port > 0xffff_ffff) gone();
-      else this.open(socket, port, () => socket.off('readable', look).off('end', gone));
+      else {
+        clearTimeout(tooLate);
+        this.open(socket, port, () => socket.off('readable', look).off('end', gone));
+      }
     };
     socket.on('readable', look);
   }
