@@ -1,6 +1,7 @@
-// Everything there is to test (CLOISTER_FULL=1: every kernel and entry, full fuzzing), then, with
-// --record, the outcome as docs/test-full.md: when, on which commit and machine, how many and how
-// long.
+// Everything there is to test (CLOISTER_FULL=1: every kernel and entry, full fuzzing), and every
+// test of the emulated processor again with its code never translated and translated at once, with
+// the samples of a normal run. Then, with --record, the outcome as docs/test-full.md: when, on
+// which commit and machine, how many and how long.
 //
 //   npm run test:full -- [--record]
 import { execFileSync } from 'node:child_process';
@@ -45,12 +46,24 @@ export function page({ date, commit, changed, node, cpu, results }) {
   ].join('\n');
 }
 
+const PROCESSOR = 'packages/backend-emu/src';
+
+/** The tests of the emulated processor, with its code translated as `jit` says. */
+function processorTests(jit, rest) {
+  const environment = { CLOISTER_JIT: jit, CLOISTER_FULL: '0' };
+  const results = runProjects(['unit'], { rest: [PROCESSOR, ...rest], environment });
+  return results.map((result) => ({ ...result, project: `processor, translation ${jit}` }));
+}
+
 function main(args) {
   // Before the run: what is tested is the tree as it was then.
   const commit = git('rev-parse', 'HEAD');
   const changed = git('status', '--porcelain') !== '';
   const rest = args.filter((arg) => arg !== '--record');
-  const results = runProjects(['unit', 'integration'], { full: true, rest });
+  const results = [
+    ...runProjects(['unit', 'integration'], { full: true, rest }),
+    ...['off', 'stress'].flatMap((jit) => processorTests(jit, rest)),
+  ];
   const total = totalOf(results);
   if (args.includes('--record')) {
     const date = new Date().toISOString().slice(0, 10);

@@ -48,7 +48,7 @@ export function refuseSkippedVectors(summary) {
   };
 }
 
-function runProject(project, { full, rest, reportPath }) {
+function runProject(project, { full, rest, environment, reportPath }) {
   const started = performance.now();
   const { status } = spawnSync(
     process.execPath,
@@ -61,7 +61,7 @@ function runProject(project, { full, rest, reportPath }) {
     {
       cwd: root,
       stdio: 'inherit',
-      env: { ...process.env, ...(full ? { CLOISTER_FULL: '1' } : {}) },
+      env: { ...process.env, ...(full ? { CLOISTER_FULL: '1' } : {}), ...environment },
     },
   );
   const summary = readSummary(reportPath);
@@ -87,12 +87,13 @@ function readSummary(reportPath) {
   }
 }
 
-export function runProjects(projects, { full = false, rest = [] } = {}) {
+/** Runs projects with further arguments of vitest's and variables of the environment. */
+export function runProjects(projects, { full = false, rest = [], environment = {} } = {}) {
   const temporary = mkdtempSync(join(tmpdir(), 'cloister-test-'));
   try {
     return projects.map((project) => {
       const reportPath = join(temporary, `${project}.json`);
-      return runProject(project, { full, rest, reportPath });
+      return runProject(project, { full, rest, environment, reportPath });
     });
   } finally {
     rmSync(temporary, { recursive: true, force: true });

@@ -26,6 +26,27 @@ const INVLPG = [0x0f, 0x01, 0x3f]; // invlpg [rdi]
 // shl bl, 4; or al, bl; out 0xf4, al
 const REPORT = [0xc0, 0xe3, 0x04, 0x08, 0xd8, 0xe6, 0xf4];
 
+/** The bytes of a word, little-endian. */
+const word = (value: number) => [0, 8, 16, 24].map((shift) => (value >> shift) & 0xff);
+const TOGGLED = 400;
+
+/** mov dword [address], … for all of `code`. */
+function place(address: number, code: readonly number[]): number[] {
+  const padded = [...code, 0, 0, 0].slice(0, Math.ceil(code.length / 4) * 4);
+  return Array.from({ length: padded.length / 4 }, (_, i) => [
+    ...[0xc7, 0x04, 0x25, ...word(address + 4 * i)],
+    ...padded.slice(4 * i, 4 * i + 4),
+  ]).flat();
+}
+
+/** A loop that maps its own page to another frame, in which it adds `step`, each time round. */
+const toggling = (step: number) => [
+  ...[0x05, ...word(step)], // add eax, step
+  ...[0x81, 0x34, 0x25, 0x00, 0x10, 0x20, 0x00, 0x00, 0x10, 0x00, 0x00], // xor [0x201000], 0x1000
+  ...[0x0f, 0x01, 0x3f], // invlpg [rdi]
+  ...[0xff, 0xc9, 0x75, 0xe9, 0xc3], // dec ecx; jnz; ret
+];
+
 async function report(code: readonly number[], jit: JitMode): Promise<unknown> {
   const image = new Uint8Array([...SET_UP, ...code, ...REPORT]);
   const vm = await createVm({ memory: '4M', cpus: 1, seed: 1, clock: 'icount' })
@@ -55,6 +76,17 @@ describe.each(['off', 'stress'] as const)('translation %s', (jit) => {
     ],
   ])('%s', async (_name, code) => {
     expect(await report(code, jit)).toMatchObject(reported(0x12));
+  });
+
+  it('goes on in the new page while a loop remaps itself', async () => {
+    const code = [
+      ...[...place(0x210000, toggling(1)), ...place(0x211000, toggling(2))],
+      ...[0x31, 0xc0, 0xb9, ...word(TOGGLED)], // xor eax, eax; mov ecx, TOGGLED
+      ...CALL,
+      ...[0x3d, ...word((TOGGLED / 2) * 3)], // cmp eax, what half of each adds
+      ...[0x0f, 0x94, 0xc3, 0xb0, 0x00], // sete bl; mov al, 0
+    ];
+    expect(await report(code, jit)).toMatchObject(reported(0x10));
   });
 
   it('goes on executing the old page while the translation is kept', async () => {
