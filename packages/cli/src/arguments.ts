@@ -21,6 +21,7 @@ import {
   type OptionSource,
   PROTECTIONS,
   type RawOptions,
+  SEV_HOSTS,
   VIRTIO,
 } from './run-options.js';
 import { addTrace, type TraceInvocation } from './trace-arguments.js';
@@ -160,6 +161,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
   run
     .optionsGroup('Protection:')
     .addOption(choice('--protect', 'encrypt the guest’s memory, and registers', PROTECTIONS))
+    .addOption(choice('--sev-host', 'whose hypervisor it has (default: kvm)', SEV_HOSTS))
     .option('--policy <n>', 'what the guest’s owner forbids the host (default: 0x23)')
     .option('--platform <file>', 'the emulated platform, see cloister psp (default: a fresh one)')
     .option('--session <file>', 'the session that the owner opened with it')

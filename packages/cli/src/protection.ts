@@ -9,7 +9,7 @@ import type { RunOptions } from './run-options.js';
 
 type ProtectionOptions = Pick<
   RunOptions,
-  'protect' | 'policy' | 'platform' | 'session' | 'dhCert' | 'measureOut' | 'seed'
+  'protect' | 'sevHost' | 'policy' | 'platform' | 'session' | 'dhCert' | 'measureOut' | 'seed'
 >;
 
 /** Bytes of what an owner gives (SEV API 55766, appendix C, and session data). */
@@ -18,13 +18,14 @@ const CERTIFICATE_SIZE = 0x824;
 
 /** Nothing without a protection; its package is loaded only then. */
 export async function protectionPlugins(options: ProtectionOptions): Promise<VmPlugin[]> {
-  const { protect, policy, measureOut, seed, platform, session, dhCert } = options;
+  const { protect, sevHost, policy, measureOut, seed, platform, session, dhCert } = options;
   if (protect === undefined) return [];
   const { sev, sevEs } = await import('@cloister/sev/launch');
   const plugin = protect === 'sev-es' ? sevEs : sev;
   return [
     plugin({
       ...(policy !== undefined && { policy }),
+      ...(sevHost !== undefined && { host: sevHost }),
       platform: {
         // A seed that the user gives makes the run repeatable, keys included.
         ...(seed !== undefined && { seed: String(seed) }),

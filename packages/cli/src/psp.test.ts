@@ -74,6 +74,7 @@ describe('a platform in a file', () => {
   test('launches a guest whose measurement the owner checks', async () => {
     const options = {
       protect: 'sev' as const,
+      sevHost: undefined,
       policy: 1,
       platform: path('platform'),
       session: path('owner', 'session.bin'),
@@ -109,6 +110,7 @@ describe('a platform in a file', () => {
   test('refuses a session that is for another policy, and files of other sizes', async () => {
     const options = {
       protect: 'sev' as const,
+      sevHost: undefined,
       policy: 1,
       platform: path('platform'),
       session: path('owner', 'godh.cert'),

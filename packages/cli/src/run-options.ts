@@ -37,6 +37,10 @@ export type ConsoleChoice = (typeof CONSOLES)[number];
 export const PROTECTIONS = ['sev', 'sev-es'] as const;
 export type Protection = (typeof PROTECTIONS)[number];
 
+/** Whose hypervisor an SEV-ES guest has, see `@cloister/sev/launch`. */
+export const SEV_HOSTS = ['kvm', 'openbsd'] as const;
+export type SevHost = (typeof SEV_HOSTS)[number];
+
 export interface PluginChoice {
   /** A path or package name. */
   readonly module: string;
@@ -67,6 +71,7 @@ export interface RawOptions {
   readonly balloon?: boolean | string | number;
   readonly console?: ConsoleChoice;
   readonly protect?: Protection;
+  readonly sevHost?: SevHost;
   readonly policy?: string | number;
   readonly platform?: string;
   readonly session?: string;
@@ -124,6 +129,8 @@ export interface RunOptions {
   readonly balloon: number | undefined;
   readonly console: ConsoleChoice;
   readonly protect: Protection | undefined;
+  /** `kvm` unless given. */
+  readonly sevHost: SevHost | undefined;
   /** The policy of a protected guest; that of the protection unless given. */
   readonly policy: number | undefined;
   /** An emulated platform that is kept, and an owner's session with it. */
@@ -168,6 +175,7 @@ export const DEFAULTS: RunOptions = {
   balloon: undefined,
   console: 'serial',
   protect: undefined,
+  sevHost: undefined,
   policy: undefined,
   platform: undefined,
   session: undefined,
@@ -256,6 +264,7 @@ function readLayer(source: OptionSource): Layer {
     balloon: balloonSize(raw.balloon, read),
     console: raw.console,
     protect: raw.protect,
+    sevHost: raw.sevHost,
     policy: integer('policy', raw.policy),
     platform: path(raw.platform),
     session: path(raw.session),
@@ -310,6 +319,9 @@ function refuseContradictions(options: RunOptions): void {
     if (options.measureOut !== undefined) refuse('--measure-out needs --protect');
     if (options.platform !== undefined) refuse('--platform needs --protect');
     if (options.session !== undefined) refuse('--session needs --protect');
+  }
+  if (options.sevHost !== undefined && options.protect !== 'sev-es') {
+    refuse('--sev-host needs --protect sev-es');
   }
   if ((options.session === undefined) !== (options.dhCert === undefined)) {
     refuse('--session and --dh-cert go together');
