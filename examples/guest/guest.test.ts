@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { BootSource, VmPlugin } from '@cloister/core';
 import { linux } from '@cloister/core/boot';
-import { sev } from '@cloister/sev/launch';
+import { sev, sevEs } from '@cloister/sev/launch';
 import { virtioMmio, virtioRng } from '@cloister/virtio';
 import { describe, expect, test } from 'vitest';
 import { runGuest } from '../guests/run-guest.js';
@@ -38,6 +38,7 @@ const checks = (lines: readonly string[], result: string) =>
 const PROTECTIONS: Record<string, () => VmPlugin[]> = {
   none: () => [],
   SEV: () => [sev({ platform: { seed: '1' } })],
+  'SEV SEV-ES': () => [sevEs({ platform: { seed: '1' } })],
 };
 
 describe.each(Object.keys(PROTECTIONS))('protection %s', (protection) => {

@@ -30,7 +30,7 @@ static const u64 exits[] = {
 	EXIT_DR7_READ, EXIT_DR7_WRITE, EXIT_RDTSC, EXIT_RDPMC, EXIT_CPUID, EXIT_INVD, EXIT_IOIO, EXIT_MSR,
 	EXIT_VMMCALL, EXIT_RDTSCP, EXIT_WBINVD, EXIT_MONITOR, EXIT_MWAIT, EXIT_MMIO_READ, EXIT_MMIO_WRITE,
 	0x80000003, 0x80000005, 0x80000010, 0x80000011, 0x80000012, 0x80000013, 0x80000014, 0x80000017,
-	0x80000018, 0x8000fffd, 0x8000ffff,
+	0x80000018, 0x8000fffd,
 };
 #define EXITS (sizeof exits / sizeof exits[0])
 
@@ -142,6 +142,14 @@ static void random_page(void)
 	random_exit();
 }
 
+/* A page for a GHCB that is none. */
+static u64 elsewhere(void)
+{
+	if (wild) return address() & ~0xfffull;
+	u64 page = below(5);
+	return page == 4 ? (u64)private_victim : (u64)victim + page * PAGE_SIZE;
+}
+
 static u64 msr_value(void)
 {
 	static const u16 requests[] = { GHCB_INFO_REQUEST, GHCB_CPUID_REQUEST, GHCB_FEATURES_REQUEST };
@@ -168,8 +176,7 @@ void run_fuzz(u64 seed, u64 count, bool is_wild)
 		if (below(32) == 0) random_page();
 		else random_exit();
 		/* Another place for the GHCB; the answer may land there. */
-		u64 at = below(32) == 0 ? (address() & ~0xfffull) : (u64)ghcb;
-		if (!wild && at >= machine.ram_end - PAGE_SIZE && at < machine.ram_end) at = (u64)victim;
+		u64 at = below(32) == 0 ? elsewhere() : (u64)ghcb;
 		if (machine.openbsd) at = (u64)ghcb; /* the first one is the only one */
 		wrmsr(MSR_GHCB, at);
 		vmgexit();

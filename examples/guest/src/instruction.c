@@ -85,6 +85,8 @@ void decode(struct instruction *in, const struct frame *frame)
 		in->reg = (modrm >> 3 & 7) | (in->rex & 4) << 1;
 		if (in->mod != 3 && in->opcode != 0x0f21 && in->opcode != 0x0f23) at += operand(in, frame, at);
 	}
+	/* MOV of RAX and an address that stands in the instruction. */
+	if (in->opcode >= 0xa0 && in->opcode <= 0xa3) in->address = get(at, 8), at += 8;
 	u32 size = immediate_size(in);
 	in->immediate = get(at, size);
 	in->length = at + size - start;

@@ -61,9 +61,9 @@ void handle_mmio(struct frame *frame, const struct instruction *in)
 	u32 size = (in->opcode & 1) != 0 ? wide : 1;
 	u32 narrow = (in->opcode & 1) != 0 ? 2 : 1;
 	switch (in->opcode) {
-	case 0x88: case 0x89:
+	case 0x88: case 0x89: case 0xa2: case 0xa3:
 		return mmio_write(in->address, size, read_register(frame, in, size));
-	case 0x8a: case 0x8b:
+	case 0x8a: case 0x8b: case 0xa0: case 0xa1:
 		return write_register(frame, in, size, mmio_read(in->address, size));
 	case 0xc6: case 0xc7:
 		return mmio_write(in->address, size, in->immediate);

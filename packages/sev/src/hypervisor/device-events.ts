@@ -16,6 +16,8 @@ const SIZES: ReadonlyMap<number, number> = new Map([
   [IOIO.SIZE_32, 4],
 ]);
 const SIZE_BITS = IOIO.SIZE_8 | IOIO.SIZE_16 | IOIO.SIZE_32;
+/** An exit holds so many bytes of a string at most, as that of an unprotected guest's. */
+const EXIT_BYTES = 4096;
 /** Bytes of the widest access that a device sees. */
 const MMIO_WIDTH = 8;
 /** Guest-physical addresses have 52 bits at most. */
@@ -75,11 +77,12 @@ function string(exchange: Exchange, info1: number, size: number): Next {
   const data = scratch.open(ghcb, vcpu.memory, count * size);
   if (data === null) return refuse(exchange, GHCB_ERROR.INVALID_SCRATCH_AREA);
   const port = info1 >>> 16;
-  if (count > 0 && isIn(info1)) {
-    data.fill(0xff);
-    vcpu.host.io('in', port, size, count, data);
-    scratch.publish(vcpu.memory);
-  } else if (count > 0) vcpu.host.io('out', port, size, count, data);
+  const direction = isIn(info1) ? 'in' : 'out';
+  for (let at = 0; at < data.length; at += EXIT_BYTES) {
+    const part = data.subarray(at, at + EXIT_BYTES);
+    vcpu.host.io(direction, port, size, part.length / size, part);
+  }
+  if (data.length > 0 && direction === 'in') scratch.publish(vcpu.memory);
   ghcb.done();
   return 'run';
 }

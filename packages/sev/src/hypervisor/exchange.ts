@@ -1,7 +1,7 @@
 /**
  * What the answers to VMGEXIT work with: one CPU, its GHCB, and the hypervisor's memory of both.
  */
-import type { ErrorExit } from '@cloister/core';
+import type { ErrorExit, WorldSwitchSink } from '@cloister/core';
 import { GHCB_ERROR, type GhcbError, type GhcbField } from '../abi/ghcb.js';
 import type { GhcbPage } from './ghcb-page.js';
 import type { HostVcpu, Next } from './hypervisor.js';
@@ -15,6 +15,8 @@ export interface HypervisorSettings {
   readonly profile: HostProfile;
   /** Where the C-bit is: what SEV_INFO tells. */
   readonly cBit: number;
+  /** Takes what guests ask. */
+  readonly switches?: WorldSwitchSink | undefined;
 }
 
 export interface Exchange {

@@ -9,6 +9,7 @@ import { type Exchange, endWith, type GhcbEvent, hex, refuse } from './exchange.
 import { GUEST_EVENTS } from './guest-events.js';
 import type { Next } from './hypervisor.js';
 import { PROCESSOR_EVENTS } from './processor-events.js';
+import { tellEvent } from './request-text.js';
 
 /** Every event that some hypervisor here answers, by SW_EXITCODE. */
 export const GHCB_EVENTS: ReadonlyMap<number, GhcbEvent> = new Map(
@@ -49,6 +50,7 @@ function answerEvent(exchange: Exchange): Next {
   if (!ALWAYS.every((field) => ghcb.has(field))) return refuse(exchange, GHCB_ERROR.MISSING_INPUT);
   const code = ghcb.number('SW_EXITCODE');
   statistics.events.count(code);
+  tellEvent(exchange, code);
   const event = profile.events.has(code) ? GHCB_EVENTS.get(code) : undefined;
   if (event === undefined || event.since > profile.protocol.max) return unknown(exchange, code);
   const has = (field: GhcbEvent['required'][number]) => ghcb.has(field);

@@ -12,6 +12,7 @@ import { VMCB, type Vmcb } from '../abi/vmcb.js';
 import { answerCpuid, RESET_XCR0 } from './cpuid-policy.js';
 import { type Exchange, endWith, type HypervisorSettings, hex } from './exchange.js';
 import type { HostVcpu, Next } from './hypervisor.js';
+import { tellRequest } from './request-text.js';
 import { terminationExit, terminationOfMsr } from './termination.js';
 
 interface Request {
@@ -119,6 +120,7 @@ export function answerMsr(exchange: Exchange): Next {
   const hi = vcpu.vmcb.get(VMCB.GHCB_GPA + 4);
   const number = lo & REQUEST_BITS;
   statistics.requests.count(number);
+  tellRequest(exchange, number, hi);
   const request = MSR_REQUESTS.get(number);
   const known = profile.msrRequests.has(number) && request !== undefined;
   if (known && request.since <= profile.protocol.max) return request.answer(exchange, lo, hi);

@@ -1,7 +1,7 @@
 /**
  * A hypervisor of SEV-ES guests: what a profile (`profile.ts`) says, for all CPUs of one VM.
  */
-import type { Snapshot } from '@cloister/core';
+import type { Snapshot, WorldSwitchSink } from '@cloister/core';
 import { EXIT, VMCB } from '../abi/vmcb.js';
 import { answerExit } from './automatic-exits.js';
 import type { Exchange, HypervisorSettings } from './exchange.js';
@@ -30,6 +30,8 @@ export interface SevEsHypervisorOptions {
   readonly cBit: number;
   /** Address of the AP jump table that the launch made, 0 for none; the guest may set another. */
   readonly apJumpTable?: number;
+  /** Takes what guests ask. */
+  readonly switches?: WorldSwitchSink;
 }
 
 export class SevEsHypervisor implements Hypervisor {
@@ -40,8 +42,8 @@ export class SevEsHypervisor implements Hypervisor {
   /** The one under way: CPUs come one after the other. */
   #exchange: Exchange | null = null;
 
-  constructor({ host = 'kvm', cBit, apJumpTable = 0 }: SevEsHypervisorOptions) {
-    this.#settings = { profile: SEV_HOSTS[host], cBit };
+  constructor({ host = 'kvm', cBit, apJumpTable = 0, switches }: SevEsHypervisorOptions) {
+    this.#settings = { profile: SEV_HOSTS[host], cBit, switches };
     this.#preset = apJumpTable;
     this.#vm = { apJumpTable, vcpus: [] };
   }

@@ -30,6 +30,16 @@ export function exitName(code: number): string {
   return EXIT_NAMES.get(code) ?? `${hex(code)}h`;
 }
 
+/** Name of an event of the GHCB. */
+export function eventName(code: number): string {
+  return EVENT_NAMES.get(code) ?? `${hex(code)}h`;
+}
+
+/** Name of a request of the MSR protocol. */
+export function requestName(number: number): string {
+  return REQUEST_NAMES.get(number) ?? `${hex(number)}h`;
+}
+
 export class Tally {
   readonly #counts = new Map<number, number>();
   #unknown = 0;

@@ -42,7 +42,7 @@ export class EmulatedSevEs implements MemoryEncryption {
 
   constructor(
     private readonly options: EmulatedSevEsOptions,
-    vm: Pick<PluginContext, 'cpus' | 'memory'>,
+    vm: Pick<PluginContext, 'cpus' | 'memory' | 'switches'>,
   ) {
     const { platform, host = 'kvm' } = options;
     this.#platform =
@@ -50,7 +50,8 @@ export class EmulatedSevEs implements MemoryEncryption {
     const { psp, asids, controller } = this.#platform;
     this.#asid = psp.asids.take(true);
     const apJumpTable = vm.cpus > 1 ? AP_JUMP_TABLE : 0;
-    this.#hypervisor = new SevEsHypervisor({ host, cBit: C_BIT, apJumpTable });
+    const { switches } = vm;
+    this.#hypervisor = new SevEsHypervisor({ host, cBit: C_BIT, apJumpTable, switches });
     this.extensions = [
       new SevEsProcessor(controller, {
         cBit: C_BIT,
@@ -59,6 +60,7 @@ export class EmulatedSevEs implements MemoryEncryption {
         asid: () => this.#asid,
         hypervisor: this.#hypervisor,
         memory: () => vm.memory,
+        switches,
       }),
     ];
   }

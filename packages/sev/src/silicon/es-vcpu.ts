@@ -22,6 +22,8 @@ export class EsVcpu implements HostVcpu {
   inside = false;
   /** Whether they still are, though the guest has been left for the moment. */
   loaded = false;
+  /** Whether an exit was told whose entry is yet to be told. */
+  told = false;
   /** Whether HLT put it to sleep. */
   halted = false;
   /** The processor's vCPU in whose hook all this happens. */

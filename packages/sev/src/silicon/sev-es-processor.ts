@@ -29,10 +29,13 @@ import {
   type MsrValue,
   type SystemMemory,
   VmmError,
+  type WorldSwitch,
+  type WorldSwitchSink,
 } from '@cloister/core';
 import { MSR_GHCB } from '../abi/ghcb.js';
 import { EVENT_TYPE, EXIT, NP_CONTROL, VMCB } from '../abi/vmcb.js';
 import type { Hypervisor, Next } from '../hypervisor/hypervisor.js';
+import { exitName } from '../hypervisor/statistics.js';
 import { EsVcpu } from './es-vcpu.js';
 import type { MemoryController } from './memory-controller.js';
 import {
@@ -94,6 +97,8 @@ export interface SevEsProcessorOptions extends SevProcessorOptions {
   readonly hypervisor: Hypervisor;
   /** The host's view of the guest's memory. */
   readonly memory: () => GuestMemory;
+  /** Takes the world switches that the guest makes; not those of a host that ends its slice. */
+  readonly switches?: WorldSwitchSink;
 }
 
 type VcVerdict = Extract<InterceptVerdict, { kind: 'exception' }>;
@@ -163,9 +168,9 @@ export class SevEsProcessor implements CpuExtension {
 
   fill(request: FillRequest): FillVerdict {
     const verdict = this.#sev.fill(request);
-    if (verdict.kind === 'device') return this.#exception(EXIT.NPF);
+    if (verdict.kind === 'device') return this.#exception(request.vcpu, EXIT.NPF);
     const rom = request.access === 'write' && verdict.kind === 'page' && !isWritable(verdict);
-    return rom ? this.#exception(EXIT.NPF) : verdict;
+    return rom ? this.#exception(request.vcpu, EXIT.NPF) : verdict;
   }
 
   // --- Launch ---------------------------------------------------------------------------------
@@ -200,15 +205,15 @@ export class SevEsProcessor implements CpuExtension {
       case 'dr': {
         const first = detail.direction === 'read' ? EXIT.READ_DR0 : EXIT.WRITE_DR0;
         const code = first + detail.number;
-        return vmcb.intercepts(code) ? this.#exception(code) : PROCEED;
+        return vmcb.intercepts(code) ? this.#exception(vcpu.index, code) : PROCEED;
       }
       case 'msr': {
         const { direction, number } = detail;
         const stopped = this.options.hypervisor.interceptsMsr(direction, number);
-        return stopped ? this.#exception(EXIT.MSR) : PROCEED;
+        return stopped ? this.#exception(vcpu.index, EXIT.MSR) : PROCEED;
       }
       default:
-        return this.#exception(NON_AUTOMATIC[name]!);
+        return this.#exception(vcpu.index, NON_AUTOMATIC[name]!);
     }
   }
 
@@ -231,8 +236,9 @@ export class SevEsProcessor implements CpuExtension {
     this.#leaveBy(vcpu, nmi ? EXIT.NMI : window && open ? EXIT.VINTR : EXIT.INTR);
   }
 
-  #exception(code: number): VcVerdict {
+  #exception(vcpu: number, code: number): VcVerdict {
     this.exceptions.set(code, (this.exceptions.get(code) ?? 0) + 1);
+    this.#tell('exception', vcpu, code, VC_VECTOR);
     let verdict = this.#verdicts.get(code);
     if (verdict === undefined) {
       const exception = { vector: VC_VECTOR, errorCode: code };
@@ -242,11 +248,20 @@ export class SevEsProcessor implements CpuExtension {
     return verdict;
   }
 
+  #tell(kind: WorldSwitch['kind'], vcpu: number, code: number, vector?: number): void {
+    const { switches } = this.options;
+    if (switches === undefined || !switches.observed) return;
+    const name = kind === 'entry' ? 'VMRUN' : exitName(code);
+    switches.next({ kind, vcpu, code, name, ...(vector !== undefined && { vector }) });
+  }
+
   /** An automatic exit, or VMGEXIT: to the hypervisor, and what it says comes next. */
   #leaveBy(vcpu: ExtensionVcpu, code: number, infoLo = 0, infoHi = 0): InterceptVerdict {
     const own = this.#of(vcpu);
     own.save();
     own.vmcb.setExit(code, infoLo, infoHi);
+    own.told = true;
+    this.#tell('exit', vcpu.index, code);
     this.#goOn(own, this.options.hypervisor.handleExit(own));
     return RESUME;
   }
@@ -288,6 +303,10 @@ export class SevEsProcessor implements CpuExtension {
     own.inside = true;
     own.halted = false;
     const { event } = vmcb;
+    if (own.told) {
+      own.told = false;
+      this.#tell('entry', own.index, 0, event?.vector);
+    }
     if (event === null) return;
     vmcb.event = null;
     const type = EVENT_TYPES[event.type as keyof typeof EVENT_TYPES];
