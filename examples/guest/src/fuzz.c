@@ -62,7 +62,7 @@ static u64 device(bool write)
 /* Ports whose registers end or reset the machine, or mask what it needs. */
 static bool deadly(u32 port)
 {
-	if (port == 0xf4 || port == 0x64 || port == 0x60 || port == 0x92) return true;
+	if ((port & ~3u) == 0xf4 || port == 0x64 || port == 0x60 || port == 0x92) return true;
 	return (port & ~7u) == 0xcf8 || (port & ~0xffu) == 0x600 || (port & ~7u) == 0x3f8;
 }
 

@@ -10,6 +10,7 @@ import { emulated } from '@cloister/backend-emu';
 import { createVm, type VmPlugin } from '@cloister/core';
 import { boot, linux } from '@cloister/core/boot';
 import { debugExit, pc, serial } from '@cloister/core/devices';
+import { sevEs } from '@cloister/sev/launch';
 import { expect, test } from 'vitest';
 import { exitLine, isGuestExit, switchLine } from './exit-record.js';
 import { MermaidDiagram } from './trace-mermaid.js';
@@ -27,11 +28,28 @@ interface Diagram {
   readonly about: RegExp;
 }
 
+const ES = () => [sevEs({ platform: { seed: '1' } })];
+
 /** By the marks in the page. */
 const DIAGRAMS: Readonly<Record<string, Diagram>> = {
   plain: {
     append: 'checks=none outs=3 port=0x80',
     protection: () => [],
+    about: /OUT port 0x80,/,
+  },
+  automatic: {
+    append: 'checks=timer',
+    protection: ES,
+    about: /^HLT$/,
+  },
+  'non-automatic': {
+    append: 'checks=none outs=3 port=0x80',
+    protection: ES,
+    about: /OUT port 0x80,/,
+  },
+  paravirtual: {
+    append: 'checks=none outs=3 port=0x80 pv=1',
+    protection: ES,
     about: /OUT port 0x80,/,
   },
 };

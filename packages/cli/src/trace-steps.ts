@@ -59,7 +59,10 @@ export class Steps {
     switch (record.text('step')) {
       case 'exception': {
         const text = `exception ${record.number('vector')}, code ${hex(record.number('code'))}`;
-        return [{ from: 'cpu', to: 'guest', text: `${text} (${described})`, way: 'exception' }];
+        return [
+          { from: 'guest', to: 'cpu', text: described },
+          { from: 'cpu', to: 'guest', text, way: 'exception' },
+        ];
       }
       case 'exit':
         this.#outside.add(vcpu);

@@ -71,7 +71,8 @@ describe('a diagram', () => {
   test('of a non-automatic exit: the device is inside of the exchange', async () => {
     const text = await traced(nae(10), { format: 'mermaid' });
     expect(text.split('\n').slice(4, -1)).toEqual([
-      '  C->>G: exception 29, code 0x7b (IOIO)',
+      '  G->>C: IOIO',
+      '  C->>G: exception 29, code 0x7b',
       '  G->>C: VMGEXIT',
       '  C->>V: exit 0x403: no registers',
       '  Note over V: reads what the guest asks: IOIO: OUT port 0x80, 1 byte',
