@@ -347,11 +347,14 @@ export class OpCache {
   #codeWritten(frame: number, offset: number, length: number): void {
     const list = this.#frames.get(frame);
     if (list === undefined) return;
-    const end = offset + length;
-    const isHit = (block: Block): boolean => block.start < end && offset < block.end;
+    let hits = 0;
+    for (const block of list) {
+      if (block.start >= offset + length || offset >= block.end) continue;
+      this.#kill(block);
+      hits++;
+    }
     // Most writes are to data beside the code.
-    if (!list.some(isHit)) return;
-    for (const block of list) if (isHit(block)) this.#kill(block);
+    if (hits === 0) return;
     const kept = list.filter((block) => this.#alive(block));
     if (kept.length > 0) {
       this.#frames.set(frame, kept);

@@ -78,7 +78,9 @@ export class Translator implements BlockTranslator, Sampler {
   private readonly samples = new WeakMap<Block, number>();
   /** Blocks that cannot begin a region. */
   private readonly refused = new WeakSet<Block>();
-  /** How often a page's code was overwritten: it has to be hotter then. */
+  /**
+   * How often a page's code was overwritten: so many samples more does it take, which count once.
+   */
   private readonly overwritten = new Map<number, number>();
   private readonly freeSlots: number[] = [];
   /** The tables of functions cannot grow any more. */
@@ -113,8 +115,11 @@ export class Translator implements BlockTranslator, Sampler {
     this.interval = INTERVAL;
     const count = (this.samples.get(block) ?? 0) + 1;
     this.samples.set(block, count);
+    if (count < HOT) return;
     const page = (block.key >>> 0) - block.start;
-    if (count >= HOT + (this.overwritten.get(page) ?? 0)) this.translate(block);
+    const times = this.overwritten.get(page) ?? 0;
+    if (times === 0) this.translate(block);
+    else this.overwritten.set(page, times - 1);
   }
 
   found(target: number): number {
