@@ -360,5 +360,5 @@ export class MemoryAccess {
 }
 
 function copy(memory: Uint8Array, from: number, to: number, size: number): void {
-  for (let i = 0; i < size; i++) memory[to + i] = memory[from + i];
+  memory.copyWithin(to, from, from + size);
 }

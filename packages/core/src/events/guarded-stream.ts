@@ -7,7 +7,10 @@
  * (`merge(events.a, events.b)`); there RxJS's own rule holds.
  */
 import type { Observer, Operator, Subscription, TeardownLogic } from 'rxjs';
-import { Observable, Subject, Subscriber } from 'rxjs';
+// The whole of RxJS is two hundred files, which a process would read at its start.
+import { Observable } from 'rxjs/internal/Observable';
+import { Subject } from 'rxjs/internal/Subject';
+import { Subscriber } from 'rxjs/internal/Subscriber';
 
 /** Takes what a subscriber threw; `count` says how often this subscriber has thrown. */
 export type FaultReport = (error: unknown) => void;
