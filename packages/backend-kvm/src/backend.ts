@@ -11,7 +11,7 @@ import {
 } from '@cloister/core';
 import { selectCpu, selectionText } from '@cloister/core/cpu';
 import { CAP, VM_TYPE } from './abi/constants.js';
-import { type CpuChoice, missingFeatures } from './cpuid-policy.js';
+import { type CpuChoice, cBitOf, missingFeatures } from './cpuid-policy.js';
 import { KvmHost } from './host.js';
 import type { KvmIrqchip } from './interrupts.js';
 import { addonSys } from './sys/addon.js';
@@ -138,9 +138,11 @@ export function kvmBackend(options: KvmOptions = {}): CpuBackend {
       const host = KvmHost.open(loaded.sys);
       if (!(host instanceof KvmHost)) return { ...nothing, ...host };
       try {
+        const cBit = cBitOf(host.supportedCpuid());
         return {
           name: NAME,
           available: true,
+          ...(cBit !== undefined && { cBit }),
           capabilities: capabilityWords(irqchip, host.vmTypes()),
           details: details(host, cpu),
         };

@@ -8,7 +8,7 @@
  */
 import type { CpuidValue } from '@cloister/core';
 import { CpuidTable, type CpuSelection, FEATURES, xcr0Mask } from '@cloister/core/cpu';
-import { CPUID_FLAG } from './abi/constants.js';
+import { CPUID_FLAG, VM_TYPE } from './abi/constants.js';
 import { StructView } from './abi/struct.js';
 import { CPUID_ENTRY2, CPUID2 } from './abi/structs.js';
 import type { CpuidEntry } from './host.js';
@@ -23,6 +23,8 @@ export interface CpuidRequest {
   readonly index: number;
   /** Frequency of the guest's TSC. */
   readonly tscKhz: number;
+  /** What leaf 8000_001F EAX may say: the encryption that the VM's type stands for. */
+  readonly encryption?: number;
 }
 
 /** Bits that KVM adds by the state of the guest, whatever the list says. */
@@ -33,6 +35,17 @@ const TIMING = 0x40000010;
 const EXTENDED_TOPOLOGY = 0xb;
 const XSAVE = 0xd;
 const CACHES = 0x8000001d;
+const ENCRYPTION = 0x8000001f;
+/** EAX of that leaf (AMD APM vol. 3, E.4.17). */
+const [SEV, SEV_ES, SNP, COHERENT] = [1 << 1, 1 << 3, 1 << 4, 1 << 10];
+/** By VM type. */
+const ENCRYPTION_OF: ReadonlyMap<number, number> = new Map([
+  [VM_TYPE.SEV_VM, SEV | COHERENT],
+  [VM_TYPE.SEV_ES_VM, SEV | SEV_ES | COHERENT],
+  [VM_TYPE.SNP_VM, SEV | SEV_ES | SNP | COHERENT],
+]);
+
+export const encryptionOf = (vmType: number): number => ENCRYPTION_OF.get(vmType) ?? 0;
 
 type Words = Omit<CpuidEntry, 'flags'>;
 
@@ -51,8 +64,10 @@ export function missingFeatures(cpu: CpuSelection, supported: readonly CpuidEntr
 
 /** Bytes for KVM_SET_CPUID2. */
 export function cpuidList(request: CpuidRequest): Uint8Array {
-  const entries =
-    request.cpu === 'host' ? hostEntries(request) : modelEntries(request, request.cpu);
+  const entries = withEncryption(
+    request,
+    request.cpu === 'host' ? hostEntries(request) : modelEntries(request, request.cpu),
+  );
   const bytes = new Uint8Array(CPUID2.size + entries.length * CPUID_ENTRY2.size);
   new StructView(CPUID2, bytes).set('nent', entries.length);
   entries.forEach((entry, index) => {
@@ -66,6 +81,21 @@ export function cpuidList(request: CpuidRequest): Uint8Array {
       .set('edx', entry.edx);
   });
   return bytes;
+}
+
+/** Where the C-bit lies, the host knows; what is encrypted, the VM's type. */
+function withEncryption({ supported, encryption = 0 }: CpuidRequest, list: readonly CpuidEntry[]) {
+  const host = find(supported, ENCRYPTION);
+  const others = list.filter(({ leaf }) => leaf !== ENCRYPTION);
+  const none = { leaf: ENCRYPTION, subleaf: 0, flags: 0, eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  if (host === undefined || encryption === 0) return [...others, none];
+  return [...others, { ...host, flags: 0, eax: (host.eax & encryption) >>> 0 }];
+}
+
+/** Bit of table entries that encrypts, as this host has it; undefined on one without SEV. */
+export function cBitOf(supported: readonly CpuidEntry[]): number | undefined {
+  const entry = find(supported, ENCRYPTION);
+  return entry !== undefined && (entry.eax & SEV) !== 0 ? entry.ebx & 0x3f : undefined;
 }
 
 /** The host's list with this vCPU's place in it. */

@@ -108,3 +108,32 @@ describe('native control', () => {
     await vm.dispose();
   });
 });
+
+test('a protected guest finds where the C-bit is, and its own protection only', async () => {
+  // EAX: SME, SEV, SEV-ES, SNP and coherence; EBX: C-bit 51, 5 bits fewer.
+  sys.answers.set('GET_SUPPORTED_CPUID', (argument) => {
+    const bytes = argument as Uint8Array;
+    new StructView(S.CPUID2, bytes).set('nent', 1);
+    new StructView(S.CPUID_ENTRY2, bytes, S.CPUID2.size)
+      .set('function', 0x8000001f)
+      .set('eax', 0x41b)
+      .set('ebx', 0x173);
+    return 0;
+  });
+  sys.capabilities.set(CAP.VM_TYPES, 0b11101);
+  expect((await kvmBackend({ sys }).probe()).cBit).toBe(51);
+  const found = async (vmType: number): Promise<number[]> => {
+    const vm = await makeVm({ sys }, { vmType });
+    const list = sys.calls('SET_CPUID2').at(-1) as Uint8Array;
+    await vm.dispose();
+    const entries = Array.from({ length: new StructView(S.CPUID2, list).get('nent') }, (_, at) => {
+      return new StructView(S.CPUID_ENTRY2, list, S.CPUID2.size + at * S.CPUID_ENTRY2.size);
+    });
+    const own = entries.filter((entry) => entry.get('function') === 0x8000001f);
+    return own.flatMap((entry) => [entry.get('eax'), entry.get('ebx')]);
+  };
+  expect(await found(0)).toEqual([0, 0]);
+  expect(await found(2)).toEqual([0x402, 0x173]);
+  expect(await found(3)).toEqual([0x40a, 0x173]);
+  expect(await found(4)).toEqual([0x41a, 0x173]);
+});

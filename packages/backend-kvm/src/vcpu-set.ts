@@ -5,7 +5,7 @@
 import { NR } from './abi/linux.js';
 import { StructView } from './abi/struct.js';
 import { REGS } from './abi/structs.js';
-import { cpuidList, signatureOf } from './cpuid-policy.js';
+import { cpuidList, encryptionOf, signatureOf } from './cpuid-policy.js';
 import { DirtyRing } from './dirty-ring.js';
 import type { KvmHost } from './host.js';
 import { ioctl, type Sys, tryIoctl } from './sys/sys.js';
@@ -22,6 +22,7 @@ export interface VcpuRequest {
   readonly vmFd: number;
   readonly cpus: number;
   readonly choices: KvmVmChoices;
+  readonly vmType: number;
   readonly ports: Omit<VcpuPorts, 'tscKhz'>;
   /** Takes what closes what was made. */
   readonly undo: (() => void)[];
@@ -59,7 +60,8 @@ export function openVcpus(request: VcpuRequest): VcpuSet {
       rings.push(ring);
       undo.push(() => ring.dispose());
     }
-    const leaves = { cpu: choices.cpu, supported, cpus, index, tscKhz: khz };
+    const encryption = encryptionOf(request.vmType);
+    const leaves = { cpu: choices.cpu, supported, cpus, index, tscKhz: khz, encryption };
     ioctl(sys, fd, 'SET_CPUID2', cpuidList(leaves));
     records.push(new VcpuRecords(sys, fd, { lapic: choices.irqchip !== 'none', xsave }, msrs));
     setSignature(sys, fd, signatureOf(choices.cpu, supported));

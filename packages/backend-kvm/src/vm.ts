@@ -357,7 +357,7 @@ export class KvmVm implements BackendVm {
       ringFull: () => this.collectRings(),
       requireReadable: () => requireReadable(vmType),
     };
-    return openVcpus({ host, vmFd: this.fd, cpus, choices, ports, undo });
+    return openVcpus({ host, vmFd: this.fd, cpus, choices, vmType, ports, undo });
   }
 
   /** Empties the rings; how many entries there were. */

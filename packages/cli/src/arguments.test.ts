@@ -77,7 +77,7 @@ describe('run', () => {
       'tcp=127.0.0.1/22,udp=5000-5002,pcap=p,pcap-limit=1M --net tap=tap0 ' +
       '--assist --balloon 64M --console virtio --vsock s,cid=7 --share d:ro ' +
       '--share /e,tag=home --protect sev --policy 0x1 ' +
-      '--platform pl --session se --dh-cert dh ' +
+      '--platform pl --session se --dh-cert dh --send-to ce ' +
       '--measure-out m --require-hardware --dump-memory /d --jit stress';
     expect(options(...line.split(' '), '--append', 'a=1 b')).toEqual({
       backend: 'kvm',
@@ -150,6 +150,7 @@ describe('run', () => {
       platform: '/here/pl',
       session: '/here/se',
       dhCert: '/here/dh',
+      sendTo: '/here/ce',
       measureOut: '/here/m',
       requireHardware: true,
       dumpMemory: '/d',
@@ -213,6 +214,12 @@ test.each([
   [['--platform', 'p', '--kernel', 'k'], '--platform needs --protect'],
   [['--protect', 'sev', '--session', 's'], '--session and --dh-cert go together'],
   [['--protect', 'sev', '--session', 's', '--dh-cert', 'd'], '--session needs --platform'],
+  [['--send-to', 'd', '--kernel', 'k'], '--send-to needs --protect sev'],
+  [['--protect', 'sev', '--send-to', 'd', '--kernel', 'k'], '--send-to needs --save FILE'],
+  [
+    ['--protect', 'sev', '--save', 's', '--kernel', 'k'],
+    '--save of a protected guest needs --platform',
+  ],
   [['--policy', 'x', '--protect', 'sev'], '--policy: "x" is not a whole number'],
   [['--protect', 'tdx'], 'is invalid. Allowed choices are sev, sev-es.'],
   [['--protect', 'sev-es', '--sev-host', 'xen'], 'Allowed choices are kvm, openbsd.'],

@@ -166,6 +166,7 @@ function addRun(program: Command, take: (flags: RunFlags) => void): void {
     .option('--platform <file>', 'the emulated platform, see cloister psp (default: a fresh one)')
     .option('--session <file>', 'the session that the owner opened with it')
     .option('--dh-cert <file>', 'the owner’s certificate for that session')
+    .option('--send-to <dir>', 'with --save: for the platform with these certificates')
     .option('--measure-out <file>', 'write what the launch measured, 32 bytes, and its nonce')
     .option('--require-hardware', 'refuse a protection that is emulated, and none')
     .option('--dump-memory <file>', 'at the end, write guest RAM as the host sees it');

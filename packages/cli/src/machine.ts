@@ -18,8 +18,11 @@ export interface Machine {
   /** Halts the guest until `resume`, without any effect that it can see. */
   pause(): void;
   resume(): void;
-  /** Writes the whole VM to a file. Between runs or during one. */
-  save(path: string): Promise<void>;
+  /**
+   * Writes the whole VM to a file. Between runs or during one; with `leave` the guest does not go
+   * on here.
+   */
+  save(path: string, options?: { readonly leave?: boolean }): Promise<void>;
   /** Writes what the run took in to the file of `--record`; does nothing without that option. */
   finishRecording(): void;
   /** Writes the host's view of guest RAM to the file of `--dump-memory`, where one is named. */

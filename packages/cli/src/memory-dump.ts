@@ -3,9 +3,10 @@
  *
  * The file is raw, in guest-physical order, as long as the RAM; the holes between are left out.
  */
-import { closeSync, openSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import type { GuestMemory, MemorySlot } from '@cloister/core';
 import { fileError } from './error-report.js';
+import { writePrivately } from './private-file.js';
 
 const PIECE = 1 << 20;
 
@@ -15,10 +16,8 @@ function ramSlots(memory: GuestMemory): readonly MemorySlot[] {
 
 /** Writes the dump; only the user may read it. */
 export function dumpMemory(memory: GuestMemory, path: string): void {
-  let file: number | undefined;
-  try {
-    file = openSync(path, 'w', 0o600);
-    const piece = new Uint8Array(PIECE);
+  const piece = new Uint8Array(PIECE);
+  const put = (file: number): void => {
     for (const { gpa, size } of ramSlots(memory)) {
       for (let done = 0; done < size; done += PIECE) {
         const part = piece.subarray(0, Math.min(PIECE, size - done));
@@ -26,10 +25,11 @@ export function dumpMemory(memory: GuestMemory, path: string): void {
         for (let at = 0; at < part.length; ) at += writeSync(file, part, at);
       }
     }
+  };
+  try {
+    writePrivately(path, put);
   } catch (error) {
     throw fileError('memory dump', path, error);
-  } finally {
-    if (file !== undefined) closeSync(file);
   }
 }
 

@@ -10,6 +10,7 @@ export interface PspInvocation {
   readonly file: string;
   readonly flags: {
     readonly out?: string;
+    readonly maker?: string;
     readonly policy?: string;
     readonly json?: boolean;
   };
@@ -31,7 +32,10 @@ export function addPsp(program: Command, take: (invocation: PspInvocation) => vo
         take({ command: 'psp', action: name, file, flags });
       });
 
-  action('init', '<platform>', 'make a platform, and write its chip and keys to a file');
+  action('init', '<platform>', 'make a platform, and write its chip and keys to a file').option(
+    '--maker <platform>',
+    'with the root of that platform: guests for SEV platforms only may go from one to the other',
+  );
   action('status', '<platform>', 'say what a platform is').option('--json', 'as JSON');
   action('export', '<platform>', 'write its certificates to a folder').requiredOption(
     '--out <dir>',

@@ -73,12 +73,14 @@ describe('a platform in a file', () => {
 
   test('launches a guest whose measurement the owner checks', async () => {
     const options = {
+      backend: 'emu' as const,
       protect: 'sev' as const,
       sevHost: undefined,
       policy: 1,
       platform: path('platform'),
       session: path('owner', 'session.bin'),
       dhCert: path('owner', 'godh.cert'),
+      sendTo: undefined,
       measureOut: path('measure'),
       seed: undefined,
     };
@@ -109,12 +111,14 @@ describe('a platform in a file', () => {
 
   test('refuses a session that is for another policy, and files of other sizes', async () => {
     const options = {
+      backend: 'emu' as const,
       protect: 'sev' as const,
       sevHost: undefined,
       policy: 1,
       platform: path('platform'),
       session: path('owner', 'godh.cert'),
       dhCert: path('owner', 'godh.cert'),
+      sendTo: undefined,
       measureOut: undefined,
       seed: undefined,
     };

@@ -2,7 +2,7 @@
  * `cloister psp`: emulated platforms as files, their certificates, and an owner's sessions with
  * them. Files of certificates are as the SEV API has them (55766, appendix B and C).
  */
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { VmmError } from '@cloister/core';
 import { certifiedCek, chipId, freshEntropy, makeChip, memoryStore } from '@cloister/sev/firmware';
@@ -17,6 +17,7 @@ import {
 import { toHex } from '@cloister/sev/measure';
 import { fileError } from './error-report.js';
 import { EXIT } from './exit-status.js';
+import { writePrivately } from './private-file.js';
 import type { PspInvocation } from './psp-arguments.js';
 
 export interface PspPorts {
@@ -33,7 +34,7 @@ export async function psp(invocation: PspInvocation, ports: PspPorts): Promise<n
   const { action, flags } = invocation;
   const file = resolve(ports.cwd, invocation.file);
   const out = flags.out === undefined ? '' : resolve(ports.cwd, flags.out);
-  if (action === 'init') initPlatform(file);
+  if (action === 'init') initPlatform(file, flags.maker && resolve(ports.cwd, flags.maker));
   else if (action === 'status') await ports.print(statusText(readPlatform(file), flags.json));
   else if (action === 'export') exportCertificates(readPlatform(file), out);
   else openSession(file, policyOf(flags.policy), out);
@@ -50,8 +51,9 @@ export function readPlatform(path: string): KeptPlatform {
   }
 }
 
-function initPlatform(path: string): void {
-  const kept = { chip: makeChip(freshEntropy), flash: memoryStore() };
+function initPlatform(path: string, maker: string | undefined): void {
+  const root = maker === undefined ? undefined : readPlatform(maker).chip.root();
+  const kept = { chip: makeChip(freshEntropy, root), flash: memoryStore() };
   // INIT makes the keys that the file is to hold.
   new EmulatedPlatform(kept).driver.init();
   // Never over a file that is there: its keys would be lost.
@@ -92,10 +94,12 @@ function openSession(path: string, policy: number, folder: string): void {
   write('certificate', join(folder, 'godh.cert'), owner.certificate);
   write('session', join(folder, 'session.bin'), owner.session);
   for (const [name, key] of Object.entries(keys)) {
-    const file = join(folder, `${name}.bin`);
-    write('key', file, key, { mode: SECRET });
-    // A file that was there keeps its mode otherwise.
-    chmodSync(file, SECRET);
+    const path = join(folder, `${name}.bin`);
+    try {
+      writePrivately(path, (file) => writeFileSync(file, key));
+    } catch (error) {
+      throw fileError('key', path, error);
+    }
   }
 }
 

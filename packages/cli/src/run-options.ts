@@ -76,6 +76,7 @@ export interface RawOptions {
   readonly platform?: string;
   readonly session?: string;
   readonly dhCert?: string;
+  readonly sendTo?: string;
   readonly measureOut?: string;
   readonly requireHardware?: boolean;
   readonly dumpMemory?: string;
@@ -137,6 +138,8 @@ export interface RunOptions {
   readonly platform: string | undefined;
   readonly session: string | undefined;
   readonly dhCert: string | undefined;
+  /** Folder of the certificates of the platform that is to go on with a saved guest. */
+  readonly sendTo: string | undefined;
   readonly measureOut: string | undefined;
   readonly requireHardware: boolean;
   readonly dumpMemory: string | undefined;
@@ -180,6 +183,7 @@ export const DEFAULTS: RunOptions = {
   platform: undefined,
   session: undefined,
   dhCert: undefined,
+  sendTo: undefined,
   measureOut: undefined,
   requireHardware: false,
   dumpMemory: undefined,
@@ -269,6 +273,7 @@ function readLayer(source: OptionSource): Layer {
     platform: path(raw.platform),
     session: path(raw.session),
     dhCert: path(raw.dhCert),
+    sendTo: path(raw.sendTo),
     measureOut: path(raw.measureOut),
     requireHardware: raw.requireHardware,
     dumpMemory: path(raw.dumpMemory),
@@ -323,10 +328,12 @@ function refuseContradictions(options: RunOptions): void {
   if (options.sevHost !== undefined && options.protect !== 'sev-es') {
     refuse('--sev-host needs --protect sev-es');
   }
+  refuseLostGuest(options);
   if ((options.session === undefined) !== (options.dhCert === undefined)) {
     refuse('--session and --dh-cert go together');
   }
-  if (options.session !== undefined && options.platform === undefined) {
+  const emulated = options.backend === 'emu';
+  if (options.session !== undefined && options.platform === undefined && emulated) {
     refuse('--session needs --platform: it is for one platform');
   }
   const shared = sharedFile(options.disks);
@@ -347,6 +354,22 @@ function refuseContradictions(options: RunOptions): void {
   if (flatGiven && options.entry !== 'flat' && options.entry !== undefined) {
     refuse(`--flat-mode and --load-address need --entry flat, not --entry ${options.entry}`);
   }
+}
+
+/** A protected guest is saved for a platform, which has to be there when it goes on. */
+function refuseLostGuest(options: RunOptions): void {
+  const { protect, save, sendTo, platform, seed } = options;
+  if (sendTo !== undefined && protect !== 'sev') {
+    throw new VmmError('invalid-argument', '--send-to needs --protect sev');
+  }
+  if (sendTo !== undefined && save === undefined) {
+    throw new VmmError('invalid-argument', '--send-to needs --save FILE');
+  }
+  if (protect !== 'sev' || save === undefined) return;
+  if ((options.backend !== 'emu' || sendTo) ?? platform ?? seed !== undefined) return;
+  throw new VmmError('invalid-argument', '--save of a protected guest needs --platform', {
+    remedy: 'the platform made for this run ends with it: give one that is kept, or --send-to DIR',
+  });
 }
 
 function withoutUndefined<T extends object>(

@@ -264,7 +264,7 @@ class Session {
       if (this.#context.options.saveAt !== undefined) this.#say('not saved: the guest has ended');
       return;
     }
-    await machine.save(save);
+    await machine.save(save, { leave: true });
   }
 
   #summarize(machine: Machine, end: VmEnd, run: Pick<RunSummary, 'executed' | 'seconds'>): void {

@@ -81,8 +81,8 @@ export class VmMachine implements Machine {
     if (this.#saveAt !== undefined) void this.#vm.pause({ at: this.#saveAt });
   }
 
-  async save(path: string): Promise<void> {
-    const snapshot = await this.#vm.save();
+  async save(path: string, options: { readonly leave?: boolean } = {}): Promise<void> {
+    const snapshot = await this.#vm.save(options);
     if (this.#held) this.pause();
     await writeState(path, snapshot);
   }

@@ -6,6 +6,7 @@ import { POLICY } from '../abi/policy.js';
 import { STATUS } from '../abi/status.js';
 import { toHex } from '../bytes.js';
 import { AT, FirmwareBench } from '../testing/firmware-bench.js';
+import { AsidTable } from './asids.js';
 
 describe('PSP-09 ACTIVATE, DEACTIVATE, DF_FLUSH, DECOMMISSION', () => {
   const started = () => new FirmwareBench().start();
@@ -140,4 +141,14 @@ describe('PSP-10 ranges of ASIDs', () => {
     bench.ok('DECOMMISSION', { handle: 2 });
     expect(bench.ok('LAUNCH_START').handle).toBe(2);
   });
+});
+
+test('a processor with more core complexes than a set holds is refused', () => {
+  const make = (cores: number) =>
+    new AsidTable({ max: 9, minNoEs: 4 }, { cores, coresPerComplex: 1 });
+  const table = make(31);
+  table.reset();
+  table.wbinvd();
+  expect([table.flush(), table.mayGive(4)]).toEqual([STATUS.SUCCESS, STATUS.SUCCESS]);
+  for (const cores of [0, 32]) expect(() => make(cores)).toThrow('core complexes');
 });

@@ -9,7 +9,11 @@
  * Source: SEV API 55766, 6.2 "ACTIVATE", 6.4 "DEACTIVATE", 5.11 "DF_FLUSH"; ranges: AMD64 APM
  * 24594, CPUID Fn8000_001F (ECX the last ASID, EDX the first one of guests without SEV-ES).
  */
+import { VmmError } from '@cloister/core';
 import { STATUS, type Status } from '../abi/status.js';
+
+/** A set of them is bits of a number below 2^31; the biggest EPYC has 16 to 24. */
+const COMPLEXES_MAX = 31;
 
 export interface AsidLimits {
   /** The last ASID. */
@@ -44,6 +48,11 @@ export class AsidTable {
     readonly layout: CoreLayout,
   ) {
     const complexes = Math.ceil(layout.cores / layout.coresPerComplex);
+    if (complexes < 1 || complexes > COMPLEXES_MAX) {
+      throw new VmmError('invalid-argument', `${complexes} core complexes are too many or few`, {
+        remedy: `give a processor of 1 to ${COMPLEXES_MAX}`,
+      });
+    }
     this.all = 2 ** complexes - 1;
     this.#written = new Uint8Array(layout.cores);
     this.#asids = Array.from({ length: limits.max + 1 }, () => ({

@@ -265,6 +265,14 @@ describe('a chip as a file', () => {
     }
   });
 
+  test('with a factor that is odd and long enough, and no prime, is refused', () => {
+    const file = JSON.parse(TEST_CHIP_FILE) as { ark: { p: string } };
+    const { p } = file.ark;
+    const composite = (BigInt(`0x${p}`) + 2n).toString(16);
+    const text = JSON.stringify({ ...file, ark: { ...file.ark, p: composite } });
+    expect(() => decodeChip(text)).toThrow('ark.p is no prime of a key');
+  });
+
   test('from one seed is one chip, with one root', () => {
     const make = () => makeChip(seededEntropy('one seed'));
     expect(toHex(make().uniqueKey)).toBe(toHex(make().uniqueKey));

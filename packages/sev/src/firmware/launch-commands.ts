@@ -16,6 +16,7 @@ import { openSecret, openSession, type Result } from './channel.js';
 import { sign } from './ec-key.js';
 import { BLOCK, CHUNK, run } from './guest-commands.js';
 import {
+  closeChannel,
   freeHandle,
   type Guest,
   isAligned,
@@ -172,7 +173,7 @@ export function isPacketLength(length: number): boolean {
 
 export function launchFinish(platform: Platform, _: unknown, guest: Guest): Status {
   const status = run(platform, guest);
-  if (status === STATUS.SUCCESS) guest.channel = NO_CHANNEL;
+  if (status === STATUS.SUCCESS) closeChannel(guest);
   return status;
 }
 

@@ -12,11 +12,11 @@ import { createSession, open, seal } from './channel.js';
 import { BLOCK, run } from './guest-commands.js';
 import { createGuest, isPacketLength, ownerChannel } from './launch-commands.js';
 import {
+  closeChannel,
   type Guest,
   isAligned,
   isEs,
   mayTouch,
-  NO_CHANNEL,
   type Platform,
   readHost,
   writeHost,
@@ -139,7 +139,7 @@ export function sendUpdateVmsa(
 
 /** SEND_FINISH and SEND_CANCEL: the keys of the transport are forgotten. */
 export function sendEnd(_: Platform, __: unknown, guest: Guest): Status {
-  guest.channel = NO_CHANNEL;
+  closeChannel(guest);
   return STATUS.SUCCESS;
 }
 
@@ -184,6 +184,6 @@ export function receiveUpdateVmsa(
 
 export function receiveFinish(platform: Platform, _: unknown, guest: Guest): Status {
   const status = run(platform, guest);
-  if (status === STATUS.SUCCESS) guest.channel = NO_CHANNEL;
+  if (status === STATUS.SUCCESS) closeChannel(guest);
   return status;
 }

@@ -28,8 +28,8 @@ function receiver(chip = otherChip, name = 'receiver') {
 }
 
 /** A sending platform with a running guest of some pages, and SEND_START for that receiver. */
-function sender(policy: number, to: ReturnType<typeof receiver>) {
-  const bench = new FirmwareBench().start({ es: true });
+function sender(policy: number, to: ReturnType<typeof receiver>, made = new FirmwareBench()) {
+  const bench = made.start({ es: true });
   const asid = (policy & POLICY.ES) !== 0 ? 1 : 4;
   const handle = bench.ok('LAUNCH_START', { policy }).handle!;
   bench.ok('ACTIVATE', { handle, asid });
@@ -116,6 +116,26 @@ describe('PSP-13 migration', () => {
     expect(bench.processor.mayRun(4)).toBe(false);
     expect(bench.run('SEND_CANCEL', { handle }).status).toBe(STATUS.INVALID_GUEST_STATE);
   });
+
+  test.each(['SEND_FINISH', 'SEND_CANCEL', 'SHUTDOWN'] as const)(
+    '%s wipes the keys of the transport',
+    (end) => {
+      const own = seededEntropy('sender');
+      const made: Uint8Array[] = [];
+      const entropy = (length: number) => {
+        const bytes = own(length);
+        made.push(bytes);
+        return bytes;
+      };
+      const { bench, handle, start } = sender(0, receiver(), new FirmwareBench({ entropy }));
+      made.length = 0;
+      bench.ok('SEND_START', start);
+      const wiped = () => made.slice(0, 2).map((key) => key.every((byte) => byte === 0));
+      expect(wiped()).toEqual([false, false]);
+      bench.ok(end, end === 'SHUTDOWN' ? {} : { handle });
+      expect(wiped()).toEqual([true, true]);
+    },
+  );
 
   test('SEND_UPDATE_DATA says what room header and data need, and sends nothing without it', () => {
     const { bench, handle, start } = sender(0, receiver());

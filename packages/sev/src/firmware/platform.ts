@@ -94,8 +94,18 @@ export function writeHost(platform: Platform, spa: number, bytes: Uint8Array): S
   return STATUS.SUCCESS;
 }
 
-/** Drops a guest, and wipes its key unless another guest shares it. */
-export function forget({ guests }: Platform, { handle, key }: Guest): void {
+/** The transport keys of a guest are wiped. */
+export function closeChannel(guest: Guest): void {
+  const { tek, tik } = guest.channel;
+  tek.fill(0);
+  tik.fill(0);
+  guest.channel = NO_CHANNEL;
+}
+
+/** Drops a guest, and wipes its keys; that of its memory unless another guest shares it. */
+export function forget({ guests }: Platform, guest: Guest): void {
+  const { handle, key } = guest;
+  closeChannel(guest);
   guests.delete(handle);
   const shared = [...guests.values()].some((other) => other.key === key);
   if (!shared) key.fill(0);

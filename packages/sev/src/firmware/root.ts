@@ -12,8 +12,8 @@ import { hashes } from '../hash/port.js';
 import { deriveKey } from '../measure/session.js';
 import { type ApiVersion, authorityCertificate, certificate, signByAsk } from './certificate.js';
 import { chipPoint, type EcKey, keyFromSeed } from './ec-key.js';
-import { type Entropy, seededEntropy } from './entropy.js';
-import { generateRsaKey, type RsaKey, toBytes, toNumber } from './rsa-key.js';
+import { type Entropy, freshEntropy, seededEntropy } from './entropy.js';
+import { generateRsaKey, isKeyPrime, type RsaKey, toBytes, toNumber } from './rsa-key.js';
 
 /** 16 bytes each, in ASCII. */
 export const ROOT_KEY_ID = 'CLOISTER-EMU-ARK';
@@ -142,7 +142,7 @@ function parse(text: string): Record<string, unknown> {
 
 function prime(value: unknown, what: string): bigint {
   const number = toNumber(hex(value, 128, what));
-  if (number >> 1023n === 1n && (number & 1n) === 1n) return number;
+  if (isKeyPrime(number, freshEntropy)) return number;
   throw damaged(`${what} is no prime of a key`);
 }
 

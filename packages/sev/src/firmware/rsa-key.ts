@@ -140,15 +140,24 @@ function sieve(start: bigint): Uint8Array {
   return composite;
 }
 
+/**
+ * Whether a kept number can be a prime of a key: what was damaged fails one test, and nobody is to
+ * be kept out who made the file for itself.
+ */
+export function isKeyPrime(candidate: bigint, entropy: Entropy): boolean {
+  const whole = candidate >> BigInt(RSA_BITS / 2 - 1) === 1n && (candidate & 1n) === 1n;
+  return whole && (candidate - 1n) % EXPONENT !== 0n && isProbablePrime(candidate, entropy, 1);
+}
+
 /** Miller-Rabin with random bases. */
-function isProbablePrime(candidate: bigint, entropy: Entropy): boolean {
+function isProbablePrime(candidate: bigint, entropy: Entropy, rounds = ROUNDS): boolean {
   let odd = candidate - 1n;
   let twos = 0;
   while ((odd & 1n) === 0n) {
     odd >>= 1n;
     twos++;
   }
-  for (let round = 0; round < ROUNDS; round++) {
+  for (let round = 0; round < rounds; round++) {
     const base = (toNumber(entropy(32)) % (candidate - 3n)) + 2n;
     let x = power(base, odd, candidate);
     if (x === 1n || x === candidate - 1n) continue;
