@@ -24,11 +24,8 @@ const FAULT_VECTOR = L.FAULT_VECTOR >> 2;
 const STRETCH_MAX = 1 << 30;
 /**
  * Where frames are kept under keys, an instruction can cost as much as a thousand others: one that
- * has a frame re-encoded. A stretch is shorter there, much shorter after one that re-encoded many,
- * and then the slice ends as well: the host is to get its turn.
+ * has a frame re-encoded. After so many a slice ends: the host is to get its turn.
  */
-const KEYED_STRETCH_MAX = 1 << 14;
-const KEYED_STRETCH_MIN = 1 << 9;
 const MANY_SWITCHES = 256;
 const NO_BYTES = new Uint8Array(0);
 
@@ -38,8 +35,7 @@ export class EmulatedVcpu implements Vcpu {
   #end = 0;
   #inside = false;
   #kicked = false;
-  /** Instructions of the next stretch where frames are kept under keys. */
-  #keyed = KEYED_STRETCH_MAX;
+  readonly #tired = () => this.kick();
 
   constructor(
     readonly processor: Processor,
@@ -120,6 +116,7 @@ export class EmulatedVcpu implements Vcpu {
     const { processor, interpreter } = this;
     const { words } = processor;
     const { events } = processor.extension;
+    processor.physical.keys.watch(MANY_SWITCHES, this.#tired);
     for (;;) {
       if (events.active && events.ends) return events.takeEnd();
       if (this.#kicked) {
@@ -134,18 +131,8 @@ export class EmulatedVcpu implements Vcpu {
       if (activity !== L.ACTIVITY_RUNNING) return asleep(activity);
       const left = this.#end - interpreter.executed;
       if (left <= 0) return 'slice';
-      if (processor.physical.keys.cipher === null) this.#stretch(Math.min(left, STRETCH_MAX));
-      else this.#keyedStretch(left);
+      this.#stretch(Math.min(left, STRETCH_MAX));
     }
-  }
-
-  #keyedStretch(left: number): void {
-    const { keys } = this.processor.physical;
-    const before = keys.switches;
-    this.#stretch(Math.min(left, this.#keyed));
-    const many = keys.switches - before >= MANY_SWITCHES;
-    this.#keyed = many ? KEYED_STRETCH_MIN : Math.min(2 * this.#keyed, KEYED_STRETCH_MAX);
-    if (many) this.#kicked = true;
   }
 
   /** Runs at most `most` instructions, or delivers the fault of one. */

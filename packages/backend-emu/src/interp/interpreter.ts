@@ -263,7 +263,13 @@ export class Interpreter {
     const { mmu, opCache } = this.#options;
     if (mmu.breakpoints.data) return false;
     const handler = this.#halves[(words[CUR_OP] + R.OP_HANDLER) >> 1];
-    return overwritesPage(words, formOfHandler(opCache.handlers, handler)?.form);
+    const form = formOfHandler(opCache.handlers, handler)?.form;
+    const budget = words[BUDGET] + this.#reserve;
+    if (!overwritesPage(words, form, budget)) return false;
+    // A sample on the way would stop it in the middle of the page.
+    words[BUDGET] = budget;
+    this.#reserve = 0;
+    return true;
   }
 
   /** Puts RIP and the count to before the instruction that faulted. */

@@ -9,17 +9,16 @@ import type { Form } from '../isa/form.js';
 const ARG0 = L.ARG0 >> 2;
 const RCX = L.gprOffset(1) >> 2;
 const EFLAGS = L.EFLAGS >> 2;
-const BUDGET = L.BUDGET >> 2;
 const PAGE_SIZE = 4096;
 
 /**
  * Whether the instruction in execution is a REP STOS at the start of a page (ARG0) that will have
- * written all of it before the run can end or anybody else can look.
+ * written all of it before the run can end or anybody else can look, if it may use `budget`.
  */
-export function overwritesPage(words: Int32Array, form: Form | undefined): boolean {
+export function overwritesPage(words: Int32Array, form: Form | undefined, budget: number): boolean {
   if (form?.mnemonic !== 'STOS' || form.addressSize !== 64) return false;
   if ((words[ARG0] & (PAGE_SIZE - 1)) !== 0 || (words[EFLAGS] & FLAG_DF) !== 0) return false;
   const elements = PAGE_SIZE / (form.size >> 3);
   const many = words[RCX + 1] !== 0 || words[RCX] >>> 0 >= elements;
-  return many && words[BUDGET] > elements;
+  return many && budget > elements;
 }

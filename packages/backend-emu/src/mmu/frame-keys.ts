@@ -17,6 +17,8 @@ export class FrameKeys {
   cipher: FrameCipher | null = null;
   /** Frames re-encoded so far. */
   switches = 0;
+  private patience = 0;
+  private exhausted: () => void = () => {};
   private readonly scratch = new Uint8Array(PAGE_SIZE);
 
   /** `drop` forgets what is derived from a frame's bytes: translations and decoded code. */
@@ -25,6 +27,12 @@ export class FrameKeys {
     private readonly drop: (frame: number) => void,
   ) {
     this.tags = new Uint16Array(bytes.length / PAGE_SIZE);
+  }
+
+  /** Has `exhausted` called once so many frames more are re-encoded. */
+  watch(switches: number, exhausted: () => void): void {
+    this.patience = switches;
+    this.exhausted = exhausted;
   }
 
   /** Has `frame` kept under `tag`. */
@@ -44,6 +52,7 @@ export class FrameKeys {
     this.recode(frame, this.tags[frame], tag, this.bytesOf(frame));
     this.tags[frame] = tag;
     this.switches++;
+    if (--this.patience === 0) this.exhausted();
   }
 
   /** Has `frame` hold `content`, as seen under `tag`. */

@@ -165,6 +165,12 @@ export class PhysicalMemory implements MemoryBacking {
     return entry === 0 ? -1 : spaOf(entry);
   }
 
+  /** System-physical address of page number `page`, plus 1 for a read-only one; -1 nowhere. */
+  place(page: number): number {
+    const entry = page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);
+    return entry === 0 ? -1 : spaOf(entry) + ((entry - 1) & READ_ONLY);
+  }
+
   /** The raw entry of page number `page`, for `spaOf` and `isReadOnly`; 0 where no slot is. */
   entry(page: number): number {
     return page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);

@@ -2,7 +2,7 @@
  * System memory as extensions reach it: by system-physical address, under any key.
  */
 import { type SystemMemory, VmmError } from '@cloister/core';
-import { isReadOnly, PAGE_SIZE, type PhysicalMemory } from './physical.js';
+import { PAGE_SIZE, type PhysicalMemory } from './physical.js';
 
 /** `pages` of it are for one extension's own use. */
 export function systemMemory(physical: PhysicalMemory, pages = 0): SystemMemory {
@@ -16,10 +16,7 @@ export function systemMemory(physical: PhysicalMemory, pages = 0): SystemMemory 
   return {
     size,
     locate: (gpa) => physical.locate(gpa),
-    writable: (gpa) => {
-      const entry = physical.entry(Math.floor(gpa / 4096));
-      return entry !== 0 && !isReadOnly(entry);
-    },
+    place: (page) => physical.place(page),
     read(spa, target, keyTag) {
       check(spa, target.length);
       keys.read(spa, target, keyTag);

@@ -82,8 +82,11 @@ export interface SystemMemory {
   readonly size: number;
   /** System-physical address of the page of guest-physical `gpa`, or -1 where no memory is. */
   locate(gpa: number): number;
-  /** Whether the guest may write to the page of `gpa`: false for ROM, and without memory. */
-  writable(gpa: number): boolean;
+  /**
+   * As `locate`, by page number (GPA / 4096), for use at every TLB fill: one more than the address
+   * where the guest may not write (ROM).
+   */
+  place(page: number): number;
   /**
    * Fills `target` with the bytes at `spa` as seen under `keyTag`: 0 as they stand in memory, else
    * deciphered. The range must lie in memory.

@@ -59,7 +59,7 @@ function systemMemory(platform: EmulatedPlatform): SystemMemory {
   return {
     size: RAM,
     locate: (gpa) => (gpa < RAM ? RAM - PAGE - (gpa - (gpa % PAGE)) : -1),
-    writable: (gpa) => gpa < RAM,
+    place: (page) => (page < RAM / PAGE ? RAM - PAGE * (page + 1) : -1),
     read: (spa, target, tag) =>
       eachPage(spa, target.length, tag, (page, at, from, count) => {
         target.set(page.subarray(at, at + count), from);

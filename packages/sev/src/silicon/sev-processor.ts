@@ -101,16 +101,16 @@ export class SevProcessor implements CpuExtension {
   fill(request: FillRequest): FillVerdict {
     const { gpaHi, gpaLo, access, implicit } = request;
     const page = this.#page;
-    const memory = this.#memory;
-    const gpa = (gpaHi & ~this.#cBitHi) * 2 ** 32 + gpaLo;
-    const spa = memory.locate(gpa);
-    if (spa < 0) {
-      this.#nothing.gpa = gpa;
+    const number = (gpaHi & ~this.#cBitHi) * 0x100000 + (gpaLo >>> 12);
+    const place = this.#memory.place(number);
+    if (place < 0) {
+      this.#nothing.gpa = number * 4096;
       return this.#nothing;
     }
     const meant = implicit || (gpaHi & this.#cBitHi) !== 0;
-    page.gpa = gpa;
-    page.spa = spa;
+    const readOnly = place % 2;
+    page.gpa = number * 4096;
+    page.spa = place - readOnly;
     if (meant || access === 'execute') {
       page.keyTag = this.options.asid();
       // What a fetch finds in a page mapped as shared is no answer to an access to its data.
@@ -119,7 +119,7 @@ export class SevProcessor implements CpuExtension {
       page.keyTag = 0;
       page.permissions = READ_WRITE;
     }
-    if (!memory.writable(gpa)) page.permissions &= ~WRITE;
+    if (readOnly !== 0) page.permissions &= ~WRITE;
     return page;
   }
 }
