@@ -214,7 +214,7 @@ test.each([
   [['--platform', 'p', '--kernel', 'k'], '--platform needs --protect'],
   [['--protect', 'sev', '--session', 's'], '--session and --dh-cert go together'],
   [['--protect', 'sev', '--session', 's', '--dh-cert', 'd'], '--session needs --platform'],
-  [['--send-to', 'd', '--kernel', 'k'], '--send-to needs --protect sev'],
+  [['--send-to', 'd', '--kernel', 'k'], '--send-to needs --protect'],
   [['--protect', 'sev', '--send-to', 'd', '--kernel', 'k'], '--send-to needs --save FILE'],
   [
     ['--protect', 'sev', '--save', 's', '--kernel', 'k'],

@@ -359,8 +359,8 @@ function refuseContradictions(options: RunOptions): void {
 /** A protected guest is saved for a platform, which has to be there when it goes on. */
 function refuseLostGuest(options: RunOptions): void {
   const { protect, save, sendTo, platform, seed } = options;
-  if (sendTo !== undefined && protect !== 'sev') {
-    throw new VmmError('invalid-argument', '--send-to needs --protect sev');
+  if (sendTo !== undefined && protect === undefined) {
+    throw new VmmError('invalid-argument', '--send-to needs --protect');
   }
   if (sendTo !== undefined && save === undefined) {
     throw new VmmError('invalid-argument', '--send-to needs --save FILE');
