@@ -6,7 +6,7 @@ import { closeSync, openSync, renameSync, rmSync } from 'node:fs';
 
 const SECRET = 0o600;
 
-/** Calls `write` with a new file that becomes `path` once it returns; nothing is left if it throws. */
+/** Calls `write` with a new file that becomes `path` at its end; if it throws, nothing is left. */
 export function writePrivately(path: string, write: (file: number) => void): void {
   const temporary = `${path}.tmp`;
   rmSync(temporary, { force: true });
