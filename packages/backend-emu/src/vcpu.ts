@@ -71,23 +71,20 @@ export class EmulatedVcpu implements Vcpu {
     });
   }
 
-  /** Runs the guest of an extension that switches worlds: in and out again. */
+  /**
+   * Runs the guest of an extension that switches worlds: in and out again. INIT and a start-up IPI
+   * end the run, to be seen to by the next one.
+   */
   #guest(): RunEnd {
     const { words, exits, extension } = this.processor;
     const { events } = extension;
-    for (;;) {
-      events.arrive();
-      const activity = words[ACTIVITY];
-      if (events.stopped) return 'error';
-      if (!this.runnable) return asleep(activity);
-      const refusal = events.enter();
-      if (refusal !== null) {
-        exits.deliverError(refusal.code, refusal.message, NO_BYTES);
-        return 'error';
-      }
-      const end = this.#visit(events);
-      if (!events.arrived) return end;
-    }
+    events.arrive();
+    if (events.stopped) return 'error';
+    if (!this.runnable) return asleep(words[ACTIVITY]);
+    const refusal = events.enter();
+    if (refusal === null) return this.#visit(events);
+    exits.deliverError(refusal.code, refusal.message, NO_BYTES);
+    return 'error';
   }
 
   /** The guest's world. It is left even where a device's error ends the run. */

@@ -23,3 +23,4 @@ export * from './fakes.js';
 export { type HostileSubject, hostileGuests } from './hostile-guests.js';
 export * from './paging/index.js';
 export * from './trace.js';
+export { TrustDomain, type TrustDomainOptions } from './trust-domain.js';
