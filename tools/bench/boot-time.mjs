@@ -5,11 +5,13 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { cacheDirectory, initramfs, publishFile, sha256 } from '../guest-image/index.mjs';
 import { BOOT_OK } from '../guest-image/init-scripts.mjs';
+import { root } from '../lib/workspace.mjs';
 import { cpuSeconds } from './process-time.mjs';
 import { median, spreadPercent } from './statistics.mjs';
 
 export const COMMAND_LINE = 'console=ttyS0 panic=-1';
 
+const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
 const RUN_MS_MAX = 900_000;
 const TAIL_CHARS = 4096;
 const READY = /^BOOT-OK\r?$/m;
@@ -20,6 +22,19 @@ export async function bootOkPath(guest) {
   const file = `initramfs-${sha256(bytes).slice(0, 16)}.cpio`;
   return publishFile(join(cacheDirectory(), 'bench', file), bytes);
 }
+
+/** Arguments of a boot: of Node for Cloister, and of QEMU. */
+export const bootArguments = ({ kernel, initrd }) => ({
+  cloister: [
+    ...[CLOISTER, 'run', '--memory', '256M', '--kernel', kernel, '--initrd', initrd],
+    ...['--append', COMMAND_LINE],
+  ],
+  // With ACPI on, a direct boot of this machine type hangs.
+  qemu: [
+    ...['-M', 'microvm,acpi=off', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic'],
+    ...['-no-reboot', '-kernel', kernel, '-initrd', initrd, '-append', COMMAND_LINE],
+  ],
+});
 
 /** Runs a program until its output has the line BOOT-OK; the time it used by then. */
 export function cpuSecondsToReady(title, program, args) {

@@ -4,10 +4,8 @@
 // system, at the moment its console shows the line BOOT-OK.
 
 import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
 import { image } from '../guest-image/index.mjs';
-import { root } from '../lib/workspace.mjs';
-import { bootOkPath, COMMAND_LINE, cpuSecondsToReady, row } from './boot-time.mjs';
+import { bootArguments, bootOkPath, cpuSecondsToReady, row } from './boot-time.mjs';
 import { judged } from './goals.mjs';
 import { canMeasure } from './process-time.mjs';
 import { median } from './statistics.mjs';
@@ -17,16 +15,15 @@ export const description = 'CPU seconds of a Debian cloud kernel boot, up to the
 
 const PAIRS = 3;
 const QEMU = 'qemu-system-x86_64';
-const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
 
 export async function run(report) {
   const why = unmeasurable();
   if (why !== undefined) return void report.note(`skipped: ${why}`);
   const guest = await image({ log: report.progress });
-  const boot = { kernel: guest.kernelPath, initrd: await bootOkPath(guest) };
+  const args = bootArguments({ kernel: guest.kernelPath, initrd: await bootOkPath(guest) });
   const machines = [
-    { title: 'cloister', program: process.execPath, args: cloisterArguments(boot), seconds: [] },
-    { title: 'qemu tcg', program: QEMU, args: qemuArguments(boot), seconds: [] },
+    { title: 'cloister', program: process.execPath, args: args.cloister, seconds: [] },
+    { title: 'qemu tcg', program: QEMU, args: args.qemu, seconds: [] },
   ];
   for (let pair = 1; pair <= PAIRS; pair++) {
     for (const { title, program, args, seconds } of machines) {
@@ -53,14 +50,3 @@ function unmeasurable() {
     return `${QEMU} is not installed`;
   }
 }
-
-const cloisterArguments = ({ kernel, initrd }) => [
-  ...[CLOISTER, 'run', '--memory', '256M', '--kernel', kernel, '--initrd', initrd],
-  ...['--append', COMMAND_LINE],
-];
-
-/** With ACPI on, a direct boot of this machine type hangs. */
-const qemuArguments = ({ kernel, initrd }) => [
-  ...['-M', 'microvm,acpi=off', '-accel', 'tcg', '-cpu', 'max', '-m', '256', '-nographic'],
-  ...['-no-reboot', '-kernel', kernel, '-initrd', initrd, '-append', COMMAND_LINE],
-];

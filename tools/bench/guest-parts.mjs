@@ -14,7 +14,7 @@ export function secondsOfParts(title, child, parts, seconds) {
     const tooLate = setTimeout(() => child.kill('SIGKILL'), RUN_MS_MAX);
     child.stdout.setEncoding('utf8').on('data', (text) => {
       output += text;
-      for (const [, word, part] of output.matchAll(/(BEGIN|END) ([a-z-]+)\r?\n/g)) {
+      for (const [, word, part] of output.matchAll(/(BEGIN|END) ([a-z0-9-]+)\r?\n/g)) {
         if (word === 'BEGIN') begun[part] ??= seconds();
         // At least a clock tick, so that a rate stays finite.
         else found[part] ??= Math.max(0.01, seconds() - begun[part]);

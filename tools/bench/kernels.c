@@ -170,6 +170,29 @@ static uint64_t doubles(void)
 	return bits;
 }
 
+/* 14,000 instructions one after the other, no two alike, twenty times. */
+static uint64_t flat(void)
+{
+	uint64_t a = 1, b = 2, c = 3;
+	memset(target, 1, 16 * KIB);
+	for (int i = 0; i < 20; i++)
+		__asm__ volatile(".set n, 0\n"
+				 ".rept 2000\n"
+				 "add $n * 3 + 1, %0\n"
+				 "xor %0, %1\n"
+				 "lea n(%1, %2, 2), %2\n"
+				 "mov n * 8(%3), %%rax\n"
+				 "add %%rax, %0\n"
+				 "rol $(n & 31) + 1, %1\n"
+				 "mov %2, n * 8(%3)\n"
+				 ".set n, n + 1\n"
+				 ".endr"
+				 : "+r"(a), "+r"(b), "+r"(c)
+				 : "r"(target)
+				 : "rax", "memory", "cc");
+	return a ^ b ^ c;
+}
+
 static uint64_t system_calls(void)
 {
 	uint64_t right = 0;
@@ -200,7 +223,7 @@ static const struct {
 	{"sieve", sieve},         {"xorshift", xorshift_memory}, {"fib", fib},
 	{"crc32", crc32},         {"sort", sort},                {"sse-copy", sse_copy},
 	{"rep-movsb", rep_movsb}, {"double", doubles},           {"syscall", system_calls},
-	{"page-fault", page_faults},
+	{"page-fault", page_faults}, {"flat", flat},
 };
 
 static void prepare(void)
