@@ -16,11 +16,14 @@ const GROWTH_MAX = 96 << 20;
 
 const UNPACKING = `#!/bin/sh
 mount -t proc proc /proc
+echo STARTED
 busybox gzip -c < /bin/busybox > /packed
+echo PACKED
 i=0
 while true; do
   busybox gunzip -c < /packed > /program$((i % 3))
   busybox chmod +x /program$((i % 3))
+  echo UNPACKED
   /program$((i % 3)) sha256sum /packed > /dev/null
   /program$((i % 3)) awk 'BEGIN { for (i = 0; i < 2000; i++) a[i % 7] += i }'
   i=$((i + 1))
