@@ -203,6 +203,14 @@ describe('ES-07 ES-06 an event', () => {
   });
 });
 
+test('with version 1 events of version 2 are unknown', () => {
+  for (const each of CASES.filter(({ code }) => GHCB_EVENTS.get(code)?.since === 2)) {
+    const bench = new HypervisorBench({ ghcbVersion: 1 });
+    expect(bench.event(each.code, each.request)).toBe('run');
+    expect(bench.reply).toEqual(refused(GHCB_ERROR.INVALID_EVENT));
+  }
+});
+
 describe('ES-16 DR7', () => {
   test('what was written is read back; its upper half is not to be set', () => {
     const bench = new HypervisorBench();

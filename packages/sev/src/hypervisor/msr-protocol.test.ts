@@ -70,6 +70,18 @@ describe('ES-05 a request has its response', () => {
     expect(wrong).toEqual([]);
   });
 
+  test('with version 1 SEV_INFO says so, and requests of version 2 are unknown', () => {
+    for (const [number, { since }] of MSR_REQUESTS) {
+      const bench = new HypervisorBench({ ghcbVersion: 1 });
+      expect(bench.msr).toBe(0x0001_0001_3300_0001n);
+      bench.request(BigInt(number));
+      const [exit] = bench.host.exits;
+      expect(exit?.kind === 'error' ? exit.code : 'answered').toBe(
+        since === 1 ? 'answered' : 'ghcb-msr-request',
+      );
+    }
+  });
+
   test('each is counted', () => {
     const bench = new HypervisorBench();
     for (const request of MSR_REQUESTS.keys()) bench.request(BigInt(request));

@@ -11,7 +11,7 @@ import { endGhcbHold } from './guest-events.js';
 import type { HostVcpu, Hypervisor, Next } from './hypervisor.js';
 import { prepareEvents } from './injection.js';
 import { answerMsr, endMsrHold, REQUEST_BITS, resetGhcbMsr } from './msr-protocol.js';
-import { SEV_HOSTS, type SevHostName } from './profile.js';
+import { type HostProfile, SEV_HOSTS, type SevHostName } from './profile.js';
 import {
   loadRecord,
   newVcpuRecord,
@@ -28,6 +28,8 @@ export interface SevEsHypervisorOptions {
   readonly host?: SevHostName;
   /** Bit of table entries, 32 to 51. */
   readonly cBit: number;
+  /** Highest version of the GHCB protocol, if lower than the host's: Linux had 1 until 6.10. */
+  readonly ghcbVersion?: 1 | 2;
   /** Address of the AP jump table that the launch made, 0 for none; the guest may set another. */
   readonly apJumpTable?: number;
   /** Takes what guests ask. */
@@ -42,8 +44,9 @@ export class SevEsHypervisor implements Hypervisor {
   /** The one under way: CPUs come one after the other. */
   #exchange: Exchange | null = null;
 
-  constructor({ host = 'kvm', cBit, apJumpTable = 0, switches }: SevEsHypervisorOptions) {
-    this.#settings = { profile: SEV_HOSTS[host], cBit, switches };
+  constructor(options: SevEsHypervisorOptions) {
+    const { host = 'kvm', cBit, ghcbVersion = 2, apJumpTable = 0, switches } = options;
+    this.#settings = { profile: limited(SEV_HOSTS[host], ghcbVersion), cBit, switches };
     this.#preset = apJumpTable;
     this.#vm = { apJumpTable, vcpus: [] };
   }
@@ -127,4 +130,10 @@ export class SevEsHypervisor implements Hypervisor {
     this.#exchange.vm = this.#vm;
     return this.#exchange;
   }
+}
+
+/** The profile of a host that speaks `version` at most. */
+function limited(profile: HostProfile, version: number): HostProfile {
+  const { min, max } = profile.protocol;
+  return { ...profile, protocol: { min, max: Math.min(max, version) } };
 }

@@ -44,14 +44,20 @@ export class EmulatedSevEs implements MemoryEncryption {
     private readonly options: EmulatedSevEsOptions,
     vm: Pick<PluginContext, 'cpus' | 'memory' | 'switches'>,
   ) {
-    const { platform, host = 'kvm' } = options;
+    const { platform, host = 'kvm', ghcbVersion = 2 } = options;
     this.#platform =
       platform instanceof EmulatedPlatform ? platform : new EmulatedPlatform(platform);
     const { psp, asids, controller } = this.#platform;
     this.#asid = psp.asids.take(true);
     const apJumpTable = vm.cpus > 1 ? AP_JUMP_TABLE : 0;
     const { switches } = vm;
-    this.#hypervisor = new SevEsHypervisor({ host, cBit: C_BIT, apJumpTable, switches });
+    this.#hypervisor = new SevEsHypervisor({
+      host,
+      ghcbVersion,
+      cBit: C_BIT,
+      apJumpTable,
+      switches,
+    });
     this.extensions = [
       new SevEsProcessor(controller, {
         cBit: C_BIT,

@@ -13,6 +13,8 @@ import { DEFAULT_SEV_POLICY, type SevOptions } from './sev-options.js';
 export interface SevEsOptions extends Omit<SevOptions, 'sendTo'> {
   /** Whose hypervisor: Linux' KVM (the default), which every guest knows, or OpenBSD's vmm(4). */
   readonly host?: SevHostName;
+  /** Highest version of the GHCB protocol that it speaks; 2, as Linux from 6.11, if absent. */
+  readonly ghcbVersion?: 1 | 2;
 }
 
 /** As SEV's, for guests that must have SEV-ES. */

@@ -201,6 +201,7 @@ export interface Request extends GhcbValues {
 
 export interface BenchOptions {
   readonly host?: SevHostName;
+  readonly ghcbVersion?: 1 | 2;
   readonly apJumpTable?: number;
 }
 
