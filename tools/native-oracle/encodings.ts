@@ -2,6 +2,7 @@
  * From the instruction table to encodings: opcode bytes, mandatory prefix and what of ModRM an
  * entry fixes, for every row that a mode has.
  */
+import { isExtensionRow } from '../../packages/backend-emu/src/isa/extension-instructions.js';
 import { OPCODE_MAPS } from '../../packages/backend-emu/src/isa/table/index.js';
 import { type Entry, isRow, type Row } from '../../packages/backend-emu/src/isa/table/row.js';
 import type { Bits } from './user-state.js';
@@ -64,8 +65,9 @@ function walk(entry: Entry, opcode: readonly number[], bits: Bits, fixed: Fixed)
  */
 const REUSED = /^(INC|DEC|BOUND|SYSENTER|SYSEXIT)$/;
 
-/** Whether a row means something in the mode, if only an undefined opcode. */
+/** Whether a row means something in the mode, if only an undefined opcode, without extensions. */
 function isKnown({ row }: Encoding, bits: Bits): boolean {
+  if (isExtensionRow(row)) return false;
   if (bits !== 64) return !row.flags.has('o64');
   return !row.flags.has('i64') || !REUSED.test(row.mnemonic);
 }

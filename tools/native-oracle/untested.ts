@@ -34,6 +34,7 @@ export const UNTESTED: Readonly<Record<string, readonly string[]>> = {
     'SYSENTER (0f 34)',
     'VMMCALL (0f 01 /0 rm 1)',
     'VMMCALL (0f 01 /3 rm 1)',
+    'VMMCALL (66 0f 01 /3 rm 1)',
   ],
   'the host process needs its FS and GS': [
     'LOADFAR Gv,Mp,fs (0f b4)',

@@ -29,7 +29,8 @@ const group6 = byReg(
 
 /** F2 and F3 in front of VMMCALL mean nothing unless there is VMGEXIT. */
 const vmgexit = extended('VMGEXIT');
-const vmmcallOrExit = byPrefix(row('VMMCALL'), row('VMMCALL'), vmgexit, vmgexit);
+const vmmcall = row('VMMCALL');
+const vmmcallOrExit = byPrefix(vmmcall, vmmcall, vmgexit, vmgexit);
 /** 0F 01 FD to FF. */
 const rmpInstructions = [
   byPrefix(null, null, extended('RMPQUERY'), null),
