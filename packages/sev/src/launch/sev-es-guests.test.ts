@@ -14,8 +14,9 @@ import { describe, expect, test } from 'vitest';
 import { GHCB } from '../abi/ghcb.js';
 import { measurePlan } from '../measure/plan.js';
 import { es, esRun } from '../testing/es-guest.js';
-import { asm, type Host, microVm } from '../testing/micro-guest.js';
+import { asm, type Host, microRun, microVm } from '../testing/micro-guest.js';
 import { EmulatedPlatform } from './emulated-platform.js';
+import { sev } from './sev.js';
 import { type SevEsOptions, sevEs } from './sev-es.js';
 
 type Run = Partial<Parameters<typeof esRun>[0]>;
@@ -178,6 +179,31 @@ describe('the host', () => {
     expect(log).toEqual([Number(PLANTED & 0xffffffffn)]);
   });
 
+  test('with SEV alone it reads them', async () => {
+    let seen = 0n;
+    let context!: PluginContext;
+    const quad = Array.from({ length: 8 }, (_, i) => Number((PLANTED >> BigInt(8 * i)) & 0xffn));
+    const keep = definePlugin({
+      name: 'host',
+      version: '1.0.0',
+      api: 1,
+      setup: (own) => {
+        context = own;
+      },
+    });
+    await microRun({
+      code: [0x49, 0xbc, ...quad, ...asm.mark(1), ...asm.exit],
+      backend: emulated({ tuneHost: false }),
+      plugins: [sev({ platform: platformOf() }), keep],
+      at: {
+        1: () => {
+          seen = context.vcpus[0]!.readState().gpr.r12;
+        },
+      },
+    });
+    expect(seen).toBe(PLANTED);
+  });
+
   /** The VMSA of the only CPU is the last page of system memory. */
   const vmsa = (platform: EmulatedPlatform) => {
     const { memory } = platform.controller;
@@ -198,6 +224,7 @@ describe('the host', () => {
     );
     expect(log).toEqual([]);
     expect(end.reason).toBe('error');
+    expect(end.message).toMatch(/VMRUN|VMSA/);
   });
 
   test('ES-02: so is an older one that it has put back', async () => {
@@ -231,6 +258,7 @@ describe('the host', () => {
     );
     expect(log).toEqual([]);
     expect(end.reason).toBe('error');
+    expect(end.message).toMatch(/VMRUN|VMSA/);
   });
 });
 
