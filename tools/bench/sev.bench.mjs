@@ -1,7 +1,8 @@
-// What SEV costs: Debian's cloud kernel from its first instruction to user space, with --protect
-// sev and without, in turns. Measured is the processor time of the whole process at the moment its
-// console shows the line BOOT-OK: the launch, the guest's own work for SEV (bounce buffers, pages
-// turned shared) and the cipher are all in it.
+// What SEV and SEV-ES cost: Debian's cloud kernel from its first instruction to user space, with
+// --protect sev, with sev-es and without, in turns. Measured is the processor time of the whole
+// process at the moment its console shows the line BOOT-OK: the launch, the guest's own work
+// (bounce buffers, pages turned shared, its #VC handler) and the cipher are all in it. What a guest
+// executes is the same in each run: its instructions and exits are those of one more run of each.
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
@@ -13,9 +14,10 @@ import { canMeasure } from './process-time.mjs';
 import { median } from './statistics.mjs';
 
 export const name = 'sev';
-export const description = 'CPU seconds of a Debian boot as a SEV guest, beside the same without';
+export const description =
+  'CPU seconds of a Debian boot as a SEV and as a SEV-ES guest, beside the same without';
 
-const PAIRS = 5;
+const ROUNDS = 5;
 const PAGES = 4000;
 const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
 
@@ -28,31 +30,65 @@ export async function run(report) {
   const words = [CLOISTER, 'run', '--memory', '256M', '--kernel', guest.kernelPath];
   const plain = [...words, '--initrd', initrd, '--append', COMMAND_LINE];
   const machines = [
-    { title: 'with sev', args: [...plain, '--protect', 'sev'], seconds: [] },
+    { title: 'with sev', args: [...plain, '--protect', 'sev'], goal: 'sev', seconds: [] },
+    { title: 'with sev-es', args: [...plain, '--protect', 'sev-es'], seconds: [] },
     { title: 'without', args: plain, seconds: [] },
   ];
-  for (let pair = 1; pair <= PAIRS; pair++) {
+  for (let round = 1; round <= ROUNDS; round++) {
     for (const { title, args, seconds } of machines) {
       seconds.push(await cpuSecondsToReady(title, process.execPath, args));
-      report.progress(`${title} ${pair} of ${PAIRS}: ${seconds.at(-1).toFixed(2)} s`);
+      report.progress(`${title} ${round} of ${ROUNDS}: ${seconds.at(-1).toFixed(2)} s`);
     }
   }
-  const [secret, open] = machines.map(({ seconds }) => seconds);
-  // Each pair is one comparison: what else the machine did met both.
-  const cost = median(secret.map((seconds, index) => seconds / open[index]));
-  for (const [index, { title, seconds }] of machines.entries()) {
-    const compared = index === 0 ? { 'x of without': cost, goal: judged('sev', cost) } : {};
-    report.row({ ...row(title, seconds), ...compared });
+  const open = machines.at(-1);
+  const openCounts = countsOf(open.args);
+  for (const machine of machines) {
+    const { title, seconds, goal } = machine;
+    if (machine === open) {
+      report.row(row(title, seconds));
+      continue;
+    }
+    // Each round is one comparison: what else the machine did met all.
+    const cost = median(seconds.map((each, index) => each / open.seconds[index]));
+    const counts = countsOf(machine.args);
+    const perInstruction = cost / (counts.instructions / openCounts.instructions);
+    const verdict = goal === undefined ? judged('sev-es', perInstruction) : judged(goal, cost);
+    report.row({
+      ...row(title, seconds),
+      'x of without': cost,
+      'x an instruction': perInstruction,
+      goal: verdict,
+    });
+    report.note(describe(title, counts, openCounts, median(seconds)));
   }
-  report.note(
-    `${reencoded(machines[0].args)} pages re-encoded, ${await pageCost()} us of cipher each`,
-  );
+  report.note(`${await pageCost()} us of cipher for a page`);
 }
 
-/** Pages that a whole run re-encodes, as its summary says. */
-function reencoded(args) {
+/** What a whole run counts, as its summary says. */
+function countsOf(args) {
   const { stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
-  return /pages re-encoded +([0-9,]+)/.exec(stderr)?.[1] ?? 'no';
+  const number = (text) => Number((text ?? '0').replaceAll(',', ''));
+  const sum = (name) => {
+    const list = new RegExp(`^ *${name} +(.*)$`, 'm').exec(stderr)?.[1] ?? '';
+    return [...list.matchAll(/ ([0-9]+)(?=,|$)/g)].reduce((all, [, count]) => all + +count, 0);
+  };
+  return {
+    instructions: number(/^ *instructions +([0-9,]+)/m.exec(stderr)?.[1]),
+    reencoded: number(/pages re-encoded +([0-9,]+)/.exec(stderr)?.[1]),
+    automatic: sum('automatic exits'),
+    vmgexits: sum('GHCB events') + sum('GHCB MSR requests'),
+  };
+}
+
+function describe(title, counts, open, seconds) {
+  const { instructions, reencoded, automatic, vmgexits } = counts;
+  const added = ((instructions / open.instructions - 1) * 100).toFixed(1);
+  const parts = [`${added} % more instructions`, `${reencoded} pages re-encoded`];
+  if (vmgexits > 0) {
+    const rate = Math.round(vmgexits / seconds);
+    parts.push(`${automatic} automatic exits`, `${vmgexits} VMGEXITs (${rate} a second)`);
+  }
+  return `${title}: ${parts.join(', ')}`;
 }
 
 /** Microseconds of processor time to encipher a page. */
