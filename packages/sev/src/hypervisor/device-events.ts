@@ -20,6 +20,8 @@ const SIZE_BITS = IOIO.SIZE_8 | IOIO.SIZE_16 | IOIO.SIZE_32;
 const EXIT_BYTES = 4096;
 /** Bytes of the widest access that a device sees. */
 const MMIO_WIDTH = 8;
+/** An access of MMIO takes as long as so many times its bytes of string I/O. */
+const MMIO_WEIGHT = 8;
 /** Guest-physical addresses have 52 bits at most. */
 const ADDRESS_END = 2 ** 52;
 
@@ -76,6 +78,7 @@ function string(exchange: Exchange, info1: number, size: number): Next {
   if (count > SCRATCH_LIMIT) return refuse(exchange, GHCB_ERROR.INVALID_SCRATCH_AREA);
   const data = scratch.open(ghcb, vcpu.memory, count * size);
   if (data === null) return refuse(exchange, GHCB_ERROR.INVALID_SCRATCH_AREA);
+  exchange.moved += data.length;
   const port = info1 >>> 16;
   const direction = isIn(info1) ? 'in' : 'out';
   for (let at = 0; at < data.length; at += EXIT_BYTES) {
@@ -102,6 +105,7 @@ const mmio = (direction: 'read' | 'write'): GhcbEvent => ({
     const data = scratch.open(ghcb, vcpu.memory, length);
     if (data === null) return refuse(exchange, GHCB_ERROR.INVALID_SCRATCH_AREA);
     if (direction === 'read') data.fill(0xff);
+    exchange.moved += MMIO_WEIGHT * length;
     // More than a register holds is as many accesses as it takes, as Linux/KVM does it.
     for (let at = 0; at < length; at += MMIO_WIDTH) {
       vcpu.host.mmio(direction, gpa + at, data.subarray(at, at + MMIO_WIDTH));

@@ -28,6 +28,8 @@ export interface Exchange {
   readonly ghcb: GhcbPage;
   readonly scratch: ScratchArea;
   readonly statistics: Statistics;
+  /** Bytes moved to and from devices since the host had its turn; MMIO counts for more. */
+  moved: number;
   /** The guest gave up. */
   terminated: Termination | null;
 }

@@ -389,6 +389,23 @@ describe('ES-08 INS and OUTS', () => {
     expect(bench.memory.bytes[AT.shared + 0x1fffe]).toBe(0xff);
   });
 
+  test('give the host its turn, MMIO sooner', () => {
+    const turns = (code: number, info1: bigint) => {
+      const bench = new HypervisorBench();
+      for (let done = 0; done < 64; done++) {
+        bench.event(code, {
+          SW_EXITINFO1: info1,
+          SW_EXITINFO2: 0x8000n,
+          SW_SCRATCH: BigInt(AT.shared),
+        });
+      }
+      expect(bench.reply).toEqual(OK);
+      return bench.vcpu.yields;
+    };
+    expect(turns(EXIT.IOIO, ioInfo(0x80, 1, { string: true, rep: true }))).toBe(2);
+    expect(turns(NAE.MMIO_WRITE, 0xfed0_0000n)).toBe(16);
+  });
+
   test('no items reach no device', () => {
     const bench = new HypervisorBench();
     bench.event(EXIT.IOIO, {

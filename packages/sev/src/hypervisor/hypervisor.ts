@@ -19,6 +19,8 @@ export interface HostVcpu {
   acknowledge(): number;
   /** The hypervisor's own: from an NMI that it injected to the guest's NMI complete. */
   nmiBlocked: boolean;
+  /** Ends the run before the next instruction: the host's other work gets its turn. */
+  yield(): void;
 }
 
 /** What the CPU does after an exit. */

@@ -23,6 +23,9 @@ import { ScratchArea } from './scratch-area.js';
 import { Statistics } from './statistics.js';
 import { describeTermination } from './termination.js';
 
+/** What guests may move before the host's event loop gets its turn; a few milliseconds' work. */
+const MOVED_PER_TURN = 1 << 20;
+
 export interface SevEsHypervisorOptions {
   /** Whose behaviour; `kvm` unless given. */
   readonly host?: SevHostName;
@@ -77,7 +80,13 @@ export class SevEsHypervisor implements Hypervisor {
     const exchange = this.#exchangeWith(vcpu);
     const isRequest = (vmcb.get(VMCB.GHCB_GPA) & REQUEST_BITS) !== 0;
     if (isRequest) return answerMsr(exchange);
-    return answerGhcb(exchange, vmcb.getAddress(VMCB.GHCB_GPA));
+    const next = answerGhcb(exchange, vmcb.getAddress(VMCB.GHCB_GPA));
+    // One instruction of the guest's may be thousands of accesses to a device.
+    if (exchange.moved >= MOVED_PER_TURN) {
+      exchange.moved = 0;
+      if (next === 'run') vcpu.yield();
+    }
+    return next;
   }
 
   startup(vcpu: HostVcpu): Next {
@@ -123,6 +132,7 @@ export class SevEsHypervisor implements Hypervisor {
       ghcb: new GhcbPage(),
       scratch: new ScratchArea(),
       statistics: this.statistics,
+      moved: 0,
       terminated: null,
     };
     this.#exchange.vcpu = vcpu;

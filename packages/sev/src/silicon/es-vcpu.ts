@@ -55,6 +55,10 @@ export class EsVcpu implements HostVcpu {
     return this.processor.acknowledge();
   }
 
+  yield(): void {
+    this.processor.yield();
+  }
+
   get nmiBlocked(): boolean {
     return this.processor.nmiBlocked;
   }

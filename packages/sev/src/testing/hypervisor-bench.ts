@@ -172,6 +172,8 @@ export class BenchVcpu implements HostVcpu {
   readonly interrupts: number[] = [];
   nmis = 0;
   nmiBlocked = false;
+  /** Turns that the hypervisor gave the host. */
+  yields = 0;
 
   constructor(
     readonly index: number,
@@ -181,6 +183,10 @@ export class BenchVcpu implements HostVcpu {
   get pending(): 'none' | 'interrupt' | 'nmi' {
     if (this.nmis > 0 && !this.nmiBlocked) return 'nmi';
     return this.interrupts.length > 0 ? 'interrupt' : 'none';
+  }
+
+  yield(): void {
+    this.yields++;
   }
 
   acknowledge(): number {
