@@ -12,14 +12,20 @@ const CONTRIBUTORY = [
   ...[R.VECTOR_VC, R.VECTOR_SX],
 ].reduce((bits, vector) => bits | (1 << vector), 0);
 
+const FIXED = [
+  ...[R.VECTOR_DE, R.VECTOR_DF, R.VECTOR_TS, R.VECTOR_NP, R.VECTOR_SS, R.VECTOR_GP],
+  R.VECTOR_PF,
+].reduce((bits, vector) => bits | (1 << vector), 0);
+
 export class ExceptionClasses {
   private contributory = CONTRIBUTORY;
   private pageFaults = 1 << R.VECTOR_PF;
 
   /** The class of an extension's exception; undefined: as it is. */
   note(vector: number, kind: ExtensionException['class']): void {
-    if (kind === undefined) return;
     const bit = 1 << vector;
+    // What AMD has a class for keeps it, #VC and #SX excepted.
+    if (kind === undefined || (bit & FIXED) !== 0) return;
     this.contributory =
       kind === 'contributory' ? this.contributory | bit : this.contributory & ~bit;
     this.pageFaults = kind === 'page-fault' ? this.pageFaults | bit : this.pageFaults & ~bit;

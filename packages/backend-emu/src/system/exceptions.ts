@@ -14,6 +14,8 @@ import { EVENT_EXTERNAL, EVENT_FAULT, EVENT_SOFTWARE } from './event.js';
 import { GUEST_FAULT, LEAVE, type Outcome } from './outcome.js';
 
 const NO_ERROR = -1;
+/** Exceptions in the delivery of one another that none of the manual's classes add up to. */
+const ATTEMPTS = 8;
 
 /**
  * Delivers an event; `ripLo`/`ripHi` is the RIP that its frame shows. RIP of the record must be
@@ -34,7 +36,7 @@ export function deliver(
   let hi = ripHi;
   // What makes a double fault is an exception, not an interrupt.
   let exception = event === EVENT_FAULT;
-  for (;;) {
+  for (let attempts = 1; ; attempts++) {
     if (tryDeliver(cpu, currentVector, currentError, currentEvent, lo, hi)) {
       cpu.words[L.FAULT_VECTOR >> 2] = -1;
       return cpu.resume();
@@ -43,7 +45,9 @@ export function deliver(
     // CR2 is that of the last page fault, whatever comes of it.
     if (second === VECTOR_PF) cpu.record.copyPair(L.CR2, L.FAULT_ADDRESS);
     if (currentVector === VECTOR_DF && exception) return shutDown(cpu);
-    if (exception && cpu.classes.makesDoubleFault(currentVector, second)) {
+    // Benign ones of an extension's could go on for ever.
+    const makes = attempts > ATTEMPTS || cpu.classes.makesDoubleFault(currentVector, second);
+    if (exception && makes) {
       currentVector = VECTOR_DF;
       currentError = 0;
     } else {

@@ -13,7 +13,8 @@ export interface ExtensionException {
    * (AMD APM vol. 2, 8.2.9; Intel SDM vol. 3, table 6-5): two contributory ones make a double
    * fault, and so do two of which the first is a page fault and the second contributory or a page
    * fault. Default: what the vector has with AMD (29, #VC, and 30, #SX, are contributory), and
-   * for vectors that AMD has no exception for, `benign`. It holds for the vector from then on.
+   * for vectors that AMD has no exception for, `benign`. It holds for the vector from then on;
+   * those of the manual's own classes (#DE, #TS, #NP, #SS, #GP, #PF, #DF) keep theirs.
    */
   readonly class?: 'benign' | 'contributory' | 'page-fault';
   /** Stored by the extension before delivery, where its architecture has such a record. */
