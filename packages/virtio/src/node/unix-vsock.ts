@@ -29,7 +29,8 @@ export interface UnixVsockOptions {
   readonly lineMs?: number;
   /**
    * Milliseconds after which a socket is closed whose connection is over, and whose other end takes
-   * nothing of what is left for it; 30 s unless given.
+   * nothing of what is left for it (what the system has taken of a write counts when it has all of
+   * it); 30 s unless given.
    */
   readonly lingerMs?: number;
 }
@@ -158,8 +159,18 @@ class UnixVsock implements VsockHost {
       return;
     }
     socket.end(() => socket.destroy());
-    // One that takes nothing any more would keep its place for ever.
-    socket.setTimeout(this.options.lingerMs ?? LINGER_MS, () => socket.destroy());
+    this.linger(socket);
+  }
+
+  /** Closes a socket that takes nothing any more, whatever it sends: it would keep its place. */
+  private linger(socket: Socket): void {
+    let left = socket.writableLength;
+    const look = setInterval(() => {
+      if (socket.writableLength === left) socket.destroy();
+      left = socket.writableLength;
+    }, this.options.lingerMs ?? LINGER_MS);
+    look.unref();
+    socket.once('close', () => clearInterval(look));
   }
 
   async dispose(): Promise<void> {
