@@ -39,18 +39,20 @@ export class HostServices implements ExtensionHost {
   }
 
   cpuid(leaf: number, subleaf: number, guest: CpuidGuestState, value: CpuidValue): void {
-    const { exits } = this.cpu;
-    queryCpuid(this.cpu, leaf >>> 0, subleaf >>> 0, guest.cr4, guest.xcr0);
+    const { exits, intercept } = this.cpu;
+    queryCpuid(this.cpu, leaf >>> 0, subleaf >>> 0, guest, intercept.has('cpuid'));
     const { eax, ebx, ecx, edx } = exits.cpuid;
     Object.assign(value, { eax, ebx, ecx, edx });
   }
 
   readMsr(index: number, value: MsrValue): 'ok' | 'gp' {
-    return readMsr(this.cpu, index >>> 0, value) ? 'ok' : 'gp';
+    const { intercept } = this.cpu;
+    return readMsr(this.cpu, index >>> 0, value, intercept.has('msr')) ? 'ok' : 'gp';
   }
 
   writeMsr(index: number, value: MsrValue): 'ok' | 'gp' {
-    return writeMsr(this.cpu, index >>> 0, value.lo, value.hi) ? 'ok' : 'gp';
+    const { intercept } = this.cpu;
+    return writeMsr(this.cpu, index >>> 0, value, intercept.has('msr')) ? 'ok' : 'gp';
   }
 
   hypercall(number: number, args: Uint32Array, result: MsrValue): void {

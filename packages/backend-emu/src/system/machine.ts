@@ -4,7 +4,7 @@
  *
  * Source: AMD APM vol. 3 for each; vol. 2, 13.2 (TSC).
  */
-import type { MsrValue } from '@cloister/core';
+import type { CpuidGuestState, MsrValue } from '@cloister/core';
 import * as F from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
@@ -18,19 +18,27 @@ const RDX = L.gprOffset(2);
 const RBX = L.gprOffset(3);
 const RSI = L.gprOffset(6);
 
-/** Answers CPUID in `exits.cpuid`, for a guest with this CR4 and XCR0. */
+/**
+ * Whether an instruction that no extension intercepts is an exit: of hidden registers the host is
+ * told by the extension alone.
+ */
+function isExit(cpu: Processor, kind: 'cpuid' | 'msr'): boolean {
+  return cpu.intercept.has(kind) && !cpu.extension.set.registersHidden;
+}
+
+/** Answers CPUID in `exits.cpuid`, for a guest with this CR4 and XCR0; `exit`: by the host. */
 export function queryCpuid(
   cpu: Processor,
   leaf: number,
   subleaf: number,
-  cr4: number,
-  xcr0: number,
+  { cr4, xcr0 }: CpuidGuestState,
+  exit: boolean,
 ): void {
   const { services, exits } = cpu;
   const value = exits.cpuid;
   const state = { cr4, xcr0, apicEnabled: services.apic.enabled };
   services.cpuid.query(leaf, subleaf, state, value, cpu.extension);
-  if (!cpu.intercept.has('cpuid')) return;
+  if (!exit) return;
   value.leaf = leaf;
   value.subleaf = subleaf;
   exits.deliverCpuid();
@@ -39,7 +47,8 @@ export function queryCpuid(
 /** CPUID: EAX, ECX → EAX, EBX, ECX, EDX. */
 export function cpuid(cpu: Processor): Outcome {
   const { record, exits } = cpu;
-  queryCpuid(cpu, record.u32(RAX), record.u32(RCX), record.i32(L.CR4), record.i32(L.XCR0));
+  const guest = { cr4: record.i32(L.CR4), xcr0: record.i32(L.XCR0) };
+  queryCpuid(cpu, record.u32(RAX), record.u32(RCX), guest, isExit(cpu, 'cpuid'));
   const value = exits.cpuid;
   record.setPair(RAX, value.eax, 0);
   record.setPair(RBX, value.ebx, 0);
@@ -48,10 +57,10 @@ export function cpuid(cpu: Processor): Outcome {
   return NEXT;
 }
 
-/** Reads an MSR into `value`; false: #GP(0). */
-export function readMsr(cpu: Processor, index: number, value: MsrValue): boolean {
+/** Reads an MSR into `value`; false: #GP(0). With `exit` the host is asked first. */
+export function readMsr(cpu: Processor, index: number, value: MsrValue, exit: boolean): boolean {
   const { msrs } = cpu.services;
-  const claimed = cpu.intercept.has('msr') && cpu.exits.deliverMsr('read', index, 0, 0);
+  const claimed = exit && cpu.exits.deliverMsr('read', index, 0, 0);
   if (!claimed && !msrs.read(index)) return false;
   const from = claimed ? cpu.exits.msr : msrs;
   value.lo = from.lo;
@@ -59,9 +68,14 @@ export function readMsr(cpu: Processor, index: number, value: MsrValue): boolean
   return true;
 }
 
-/** Writes an MSR; false: #GP(0). */
-export function writeMsr(cpu: Processor, index: number, lo: number, hi: number): boolean {
-  const claimed = cpu.intercept.has('msr') && cpu.exits.deliverMsr('write', index, lo, hi);
+/** Writes an MSR; false: #GP(0). With `exit` the host is asked first. */
+export function writeMsr(
+  cpu: Processor,
+  index: number,
+  { lo, hi }: MsrValue,
+  exit: boolean,
+): boolean {
+  const claimed = exit && cpu.exits.deliverMsr('write', index, lo, hi);
   const done = claimed || cpu.services.msrs.write(index, lo, hi);
   if (done) cpu.updatePending();
   return done;
@@ -71,7 +85,7 @@ export function writeMsr(cpu: Processor, index: number, lo: number, hi: number):
 export function rdmsr(cpu: Processor): Outcome {
   cpu.requireCpl0();
   const { record, msrValue } = cpu;
-  if (!readMsr(cpu, record.u32(RCX), msrValue)) cpu.gp();
+  if (!readMsr(cpu, record.u32(RCX), msrValue, isExit(cpu, 'msr'))) cpu.gp();
   record.setPair(RAX, msrValue.lo, 0);
   record.setPair(RDX, msrValue.hi, 0);
   return NEXT;
@@ -80,8 +94,10 @@ export function rdmsr(cpu: Processor): Outcome {
 /** WRMSR: ECX, EDX:EAX. */
 export function wrmsr(cpu: Processor): Outcome {
   cpu.requireCpl0();
-  const { record } = cpu;
-  if (!writeMsr(cpu, record.u32(RCX), record.u32(RAX), record.u32(RDX))) cpu.gp();
+  const { record, msrValue } = cpu;
+  msrValue.lo = record.u32(RAX);
+  msrValue.hi = record.u32(RDX);
+  if (!writeMsr(cpu, record.u32(RCX), msrValue, isExit(cpu, 'msr'))) cpu.gp();
   cpu.completed();
   return cpu.resume();
 }

@@ -162,7 +162,8 @@ export interface CpuExtension {
   /**
    * Whether the registers are the guest's secret: `Vcpu.readState`, `Vcpu.writeState` and single
    * steps of the host then throw `VmmError('unsupported')`, and the processor clears its record
-   * after `leave`. The extension keeps the registers, in memory under a key, say.
+   * after `leave`. The extension keeps the registers, in memory under a key, say. CPUID, RDMSR and
+   * WRMSR that it does not intercept are then no exits, whichever handler wants them.
    */
   readonly registersHidden?: boolean;
   /** Contexts of a vCPU (`ExtensionVcpu.switchContext`): 1, the default, to 16. */
