@@ -212,7 +212,7 @@ test('with version 1 events of version 2 are unknown', () => {
 });
 
 describe('ES-16 DR7', () => {
-  test('what was written is read back; its upper half is not to be set', () => {
+  test('all but reserved bits is read back; the upper half is not to be set', () => {
     const bench = new HypervisorBench();
     bench.event(EXIT.WRITE_DR7, { RAX: 0xf0001n });
     bench.event(EXIT.READ_DR7);
@@ -221,6 +221,9 @@ describe('ES-16 DR7', () => {
     expect(bench.reply).toEqual([1n, GP_EVENT]);
     bench.event(EXIT.READ_DR7);
     expect(bench.answered).toEqual({ RAX: 0xf0401n });
+    bench.event(EXIT.WRITE_DR7, { RAX: 0xffff_ffffn });
+    bench.event(EXIT.READ_DR7);
+    expect(bench.answered).toEqual({ RAX: 0xffff_27ffn });
   });
 });
 

@@ -9,7 +9,7 @@ import { EXIT } from '../abi/vmcb.js';
 import { answerCpuid, RESET_XCR0 } from './cpuid-policy.js';
 import { type GhcbEvent, refuse } from './exchange.js';
 import { HIDDEN_MSRS } from './profile.js';
-import { DR7_RESET } from './records.js';
+import { DR7_RESET, DR7_WRITABLE } from './records.js';
 
 const GP = 13;
 const LEAF_XSAVE = 0xd;
@@ -51,7 +51,7 @@ const writeDr7: GhcbEvent = {
   answer({ ghcb, record }) {
     if (ghcb.hi('RAX') !== 0) ghcb.raise(GP, 0);
     else {
-      record.dr7 = (ghcb.lo('RAX') | DR7_RESET) >>> 0;
+      record.dr7 = ((ghcb.lo('RAX') & DR7_WRITABLE) | DR7_RESET) >>> 0;
       ghcb.done();
     }
     return 'run';

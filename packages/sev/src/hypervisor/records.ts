@@ -20,8 +20,9 @@ export interface VcpuRecord {
   dr7: number;
 }
 
-/** DR7 after RESET. */
+/** DR7 after RESET, and its bits that can be written (AMD64 APM vol. 2, figure 13-5). */
 export const DR7_RESET = 0x400;
+export const DR7_WRITABLE = 0xffff_23ff;
 
 /** Of a VM. */
 export interface VmRecord {
