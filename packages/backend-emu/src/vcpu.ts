@@ -115,6 +115,11 @@ export class EmulatedVcpu implements Vcpu {
     const { events } = processor.extension;
     processor.physical.keys.watch(MANY_SWITCHES, this.#tired);
     for (;;) {
+      // What was injected belongs to this entry, whatever ends the run.
+      if (events.injects) {
+        takeDebugTrap(processor);
+        events.deliverInjected();
+      }
       if (events.active && events.ends) return events.takeEnd();
       if (this.#kicked) {
         this.#kicked = false;

@@ -150,7 +150,12 @@ export class ExtensionEvents {
     this.cpu.updatePending();
   }
 
-  private deliverInjected(): void {
+  /** Whether an injected event waits for its delivery. */
+  get injects(): boolean {
+    return this.injected !== null;
+  }
+
+  deliverInjected(): void {
     const event = this.injected;
     if (event === null) return;
     const { cpu } = this;
@@ -237,6 +242,8 @@ export class ExtensionEvents {
 
   become(activity: number): void {
     this.cpu.words[ACTIVITY] = activity;
+    // A single step of the instruction that put the vCPU to sleep would wake it.
+    if (activity !== L.ACTIVITY_RUNNING) this.cpu.debug.untraced = true;
     this.wakesOpen = null;
     this.cpu.requestStop();
   }

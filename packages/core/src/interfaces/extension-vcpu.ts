@@ -116,7 +116,10 @@ export interface ExtensionVcpu {
   readonly pending: 'none' | 'interrupt' | 'nmi';
   /** Takes what `pending` tells from where it waits; answers its vector (2 for an NMI). */
   acknowledge(): number;
-  /** Delivers `event` before the next instruction, in place of any injected before. */
+  /**
+   * Delivers `event` before the next instruction, in place of any injected before; also where the
+   * run ends before that: `leave` saves the registers of its handler.
+   */
   inject(event: InjectedEvent): void;
   /** From the delivery of an NMI to IRET. */
   nmiBlocked: boolean;
@@ -128,7 +131,7 @@ export interface ExtensionVcpu {
   /**
    * Halted until an event: an NMI that is not blocked, or, where `interruptible`, an interrupt. It
    * then enters again, and `interrupt` is called; the vCPU sleeps on unless that injects something
-   * or calls `run`.
+   * or calls `run`. The single-step trap of the instruction that halts is lost.
    */
   halt(interruptible: boolean): void;
   /** Waits for a start-up IPI (`CpuExtension.startup`, or as an unprotected processor). */

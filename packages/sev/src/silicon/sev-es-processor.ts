@@ -341,7 +341,8 @@ export class SevEsProcessor implements CpuExtension {
 
   /** A hypervisor can't reset what it can't see: the registers stay. */
   init(vcpu: ExtensionVcpu): void {
-    this.#of(vcpu);
+    // Nor does the first CPU sleep on.
+    this.#of(vcpu).halted = false;
   }
 
   startup(_vector: number, vcpu: ExtensionVcpu): void {
