@@ -8,9 +8,10 @@
 import { irqLines } from '../devices/irq-lines.js';
 import { EventHub } from '../events/event-hub.js';
 import { MachineInput } from '../input/machine-input.js';
-import type { BackendProbe, CpuBackend, VmPlugin } from '../interfaces/index.js';
+import type { BackendProbe, CpuBackend, LaunchPlan, VmPlugin } from '../interfaces/index.js';
 import { VmmError } from '../interfaces/index.js';
 import { ControlRequests } from '../machine/control.js';
+import { protectedPlan } from '../machine/launch.js';
 import { Machine } from '../machine/machine.js';
 import { Sleeper } from '../machine/sleeper.js';
 import { Unclaimed } from '../machine/unclaimed.js';
@@ -43,6 +44,13 @@ export interface VmBuilder {
   use(...plugins: readonly Usable[]): VmBuilder;
   /** Assembles the VM. A builder builds once: devices belong to one VM. */
   build(): Promise<Vm>;
+  /**
+   * In place of the VM, what its guest would be launched with: the boot source's plan, and what
+   * plugins and the protection add. For predictions: the backend is asked what it has and makes no
+   * VM, nothing starts, and plugins find themselves in a replay, in which they need nothing of the
+   * host's. `VmmError` as from `build` and `run`.
+   */
+  plan(): Promise<LaunchPlan>;
 }
 
 /** Begins a VM; `VmmError('invalid-config')` names a wrong option. */
@@ -50,19 +58,26 @@ export function createVm(options: VmOptions = {}): VmBuilder {
   const resolved = resolveOptions(options);
   const plugins: VmPlugin[] = [];
   let built = false;
+  const once = () => {
+    if (built) {
+      throw new VmmError('invalid-state', 'this builder has built its VM', {
+        remedy: 'call createVm again, with new plugins',
+      });
+    }
+    built = true;
+  };
   const builder: VmBuilder = {
     use(...usable) {
       plugins.push(...flatten(usable));
       return builder;
     },
     async build() {
-      if (built) {
-        throw new VmmError('invalid-state', 'this builder has built its VM', {
-          remedy: 'call createVm again, with new plugins',
-        });
-      }
-      built = true;
+      once();
       return build(resolved, plugins);
+    },
+    async plan() {
+      once();
+      return plan(resolved, plugins);
     },
   };
   return builder;
@@ -75,6 +90,18 @@ function flatten(usable: readonly Usable[]): VmPlugin[] {
     checkPlugin(each);
     return [definePlugin(each)];
   });
+}
+
+async function plan(options: ResolvedOptions, plugins: readonly VmPlugin[]): Promise<LaunchPlan> {
+  checkNames(plugins);
+  const lifecycle = new Lifecycle();
+  try {
+    const replay = options.replay ?? { inputs: [] };
+    const { assembly } = await settle({ ...options, replay }, plugins, lifecycle, () => {});
+    return protectedPlan(assembly);
+  } finally {
+    await lifecycle.dispose();
+  }
 }
 
 async function build(options: ResolvedOptions, plugins: readonly VmPlugin[]): Promise<Vm> {
@@ -99,10 +126,49 @@ async function assemble(
 ): Promise<Vm> {
   const counters = new ExitCounters();
   const sleeper = new Sleeper(options.host);
-  const events = new EventHub();
   // The machine comes last; until then there is no slice and no sleep to end.
   let machine: Machine | null = null;
   const changed = () => machine?.interrupt();
+  const { assembly, backend, probe } = await settle(options, plugins, lifecycle, changed);
+  await makeBackendVm(assembly, backend, probe);
+  const { router, clock, input, events, control } = assembly.parts;
+  const unclaimed = new Unclaimed(events, counters, control, () => assembly.backendVm.memory);
+  machine = new Machine({
+    vm: assembly.backendVm,
+    clock,
+    input,
+    events,
+    router,
+    counters,
+    unclaimed,
+    control,
+    sleeper,
+    host: options.host,
+    onReset: options.onReset,
+    slice: options.slice,
+    quantum: options.quantum,
+    mayRun: () => assembly.single('memory encryption')?.ready(assembly.backendVm) ?? true,
+    reboot: () => vm.reboot(),
+  });
+  const vm = new VirtualMachine({ assembly, counters, machine });
+  return vm;
+}
+
+/** A VM's parts, set up and checked, before the backend makes its VM. */
+interface Settled {
+  readonly assembly: Assembly;
+  readonly backend: CpuBackend;
+  readonly probe: BackendProbe;
+}
+
+/** `changed` is called when something is to be looked at between two slices. */
+async function settle(
+  options: ResolvedOptions,
+  plugins: readonly VmPlugin[],
+  lifecycle: Lifecycle,
+  changed: () => void,
+): Promise<Settled> {
+  const events = new EventHub();
   const control = new ControlRequests(changed);
   const clock = new MachineClock(options.epochSeconds, options.host, (error) =>
     events.pluginFault(undefined, 'a timer', error),
@@ -133,28 +199,7 @@ async function assemble(
   assembly.settleEncryption(probe);
   checkCapabilities(plugins, probe, assembly.single('memory encryption'));
   checkStrength(assembly);
-  await makeBackendVm(assembly, backend, probe);
-  const { router } = assembly.parts;
-  const unclaimed = new Unclaimed(events, counters, control, () => assembly.backendVm.memory);
-  machine = new Machine({
-    vm: assembly.backendVm,
-    clock,
-    input,
-    events,
-    router,
-    counters,
-    unclaimed,
-    control,
-    sleeper,
-    host: options.host,
-    onReset: options.onReset,
-    slice: options.slice,
-    quantum: options.quantum,
-    mayRun: () => assembly.single('memory encryption')?.ready(assembly.backendVm) ?? true,
-    reboot: () => vm.reboot(),
-  });
-  const vm = new VirtualMachine({ assembly, counters, machine });
-  return vm;
+  return { assembly, backend, probe };
 }
 
 function makeContainer(lifecycle: Lifecycle): VmContainer {

@@ -2,8 +2,13 @@
  * A VM's protection: which one it is, what it launches, and when the guest may run or be saved.
  */
 import { describe, expect, test } from 'vitest';
-import type { LaunchRegion, MemoryEncryption, PluginContext } from '../interfaces/index.js';
-import { VmmError } from '../interfaces/index.js';
+import type {
+  LaunchPlan,
+  LaunchRegion,
+  MemoryEncryption,
+  PluginContext,
+} from '../interfaces/index.js';
+import { resetState, VmmError } from '../interfaces/index.js';
 import { fakeBackend, fakeMachine } from '../testing/fake-backend.js';
 import type { FakeOp } from '../testing/fake-program.js';
 import { createVm, type Usable, type VmBuilder } from './create-vm.js';
@@ -145,6 +150,60 @@ describe('a protection', () => {
       [1, 2, 3],
     ]);
     await vm.dispose();
+  });
+
+  test('launches what the builder’s plan says, which makes no VM', async () => {
+    const launched: LaunchPlan[] = [];
+    const told: boolean[] = [];
+    const fakes: ReturnType<typeof fakeBackend>[] = [];
+    const assemble = () => {
+      const fake = fakeBackend({ programs: [{ main: [] }, { main: [] }] });
+      fakes.push(fake);
+      const page = { name: 'stub', gpa: 0x4000, bytes: new Uint8Array(4096).fill(7) };
+      return createVm({ memory: '1M', cpus: 2 }).use(
+        fakeMachine(fake),
+        part('roms', (context) => {
+          told.push(context.input.replaying);
+          context.addMemory({
+            ...{ name: 'firmware', gpa: 0xfff00000, size: 0x1000 },
+            ...{ readOnly: true, bytes: Uint8Array.of(1, 2, 3) },
+          });
+          context.onStart(() => void told.push(true));
+        }),
+        protection({
+          additions: () => ({
+            regions: [{ ...page, type: 'normal' }],
+            vcpus: new Map([[1, resetState()]]),
+          }),
+          launch: async (_, plan) => void launched.push(plan),
+        }),
+      );
+    };
+    const planning = assemble();
+    const plan = await planning.plan();
+    expect(told).toEqual([true]);
+    expect(fakes[0]!.vms).toEqual([]);
+    expect(plan.regions.map(({ name }) => name)).toEqual(expect.arrayContaining(['stub']));
+    expect(plan.regions[0]!.name).toBe('firmware');
+    expect([...plan.vcpus.keys()]).toContain(1);
+    expect(await failure(planning.build())).toMatchObject({ code: 'invalid-state' });
+    const vm = await assemble().build();
+    await vm.start();
+    expect(launched).toEqual([plan]);
+    expect(told).toEqual([true, false, true]);
+    await vm.dispose();
+    expect(
+      await failure(
+        createVm()
+          .use(
+            fakeMachine(fakeBackend({ programs: [] })),
+            part('x', () => {
+              throw new Error('no');
+            }),
+          )
+          .plan(),
+      ),
+    ).toMatchObject({ code: 'plugin-failed' });
   });
 
   test('is saved by itself, or not at all', async () => {

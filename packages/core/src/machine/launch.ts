@@ -53,6 +53,11 @@ export function makePlan(assembly: Assembly): LaunchPlan {
   return { ...plan, regions, vcpus: new Map([...plan.vcpus, ...additions.vcpus]) };
 }
 
+/** The same as a protection launches it, with what plugins have put into memory. */
+export function protectedPlan(assembly: Assembly): LaunchPlan {
+  return withRegions(assembly, makePlan(assembly));
+}
+
 /** Loads `plan` and sets the registers. */
 export async function launch(assembly: Assembly, plan: LaunchPlan): Promise<void> {
   const vm = assembly.backendVm;
