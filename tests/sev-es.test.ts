@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { cloister, endAll, type Finished } from './lib/command.js';
+import { cloister, endAll, type Finished, measuresAsRun } from './lib/command.js';
 import { COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
 
 const cloud = await debian();
@@ -100,10 +100,12 @@ describe.skipIf(typeof cloud === 'string')(`Debian under SEV-ES${skipped(cloud)}
       ];
       const machine = `--seed 1 --memory 256M --cpus ${cpus} --entry ${entry} --timeout 280`;
       const devices = `--console virtio --net passt --disk ${disk} --dump-memory ${path('ram')}`;
-      const run = await cloister([
-        ...['run', '--protect', 'sev-es', ...files, '--append', COMMAND_LINE],
+      const measured = ['--measure-out', path('measure')];
+      const words = [
+        ...['--protect', 'sev-es', ...files, '--append', COMMAND_LINE],
         ...`${machine} ${devices}`.split(' '),
-      ]);
+      ];
+      const run = await cloister(['run', ...words, ...measured]);
       const out = text(run);
       expect(run.status, run.stderr + out).toBe(0);
       expect(out).toMatch(/^kernel: Memory Encryption Features active: AMD SEV SEV-ES$/m);
@@ -121,6 +123,8 @@ describe.skipIf(typeof cloud === 'string')(`Debian under SEV-ES${skipped(cloud)}
       expect(copied.subarray(copied.length / 2)).toEqual(copied.subarray(0, copied.length / 2));
       expect(readFileSync(path('ram')).includes(MARKER)).toBe(false);
 
+      const predicted = await measuresAsRun(words, path('measure'));
+      expect(predicted.status, predicted.stderr + text(predicted)).toBe(0);
       expect(run.stderr).toMatch(/^ {2}protection +sev-es \(emulated\)$/m);
       const events = counted(run.stderr, 'GHCB events');
       const requests = counted(run.stderr, 'GHCB MSR requests');

@@ -11,7 +11,7 @@ import { sev } from '@cloister/sev/launch';
 import { virtioBlk, virtioMmio } from '@cloister/virtio';
 import { fileDisk } from '@cloister/virtio/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { cloister, endAll, type Finished } from './lib/command.js';
+import { cloister, endAll, type Finished, measuresAsRun } from './lib/command.js';
 import { BOOT_OK, COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
 
 const cloud = await debian();
@@ -115,12 +115,20 @@ describe.skipIf(typeof cloud === 'string')(`Debian under SEV${skipped(cloud)}`, 
     const measured = readFileSync(measure);
     expect(measured.length).toBe(48);
     expect(secret.stderr).toContain(measured.toString('hex', 0, 32));
+    // The owner's prediction from the same words.
+    const [, ...launch] = await words(SCRIPT, 'private', protect);
+    const predicted = await measuresAsRun(launch, measure);
+    expect(predicted.status, predicted.stderr + text(predicted)).toBe(0);
+    const other = await measuresAsRun([...launch, '--rng'], measure);
+    expect(other.status, other.stderr).toBe(1);
     expect(secret.stderr).toMatch(/^ {2}memory dump +0x0 at 0x0 \(268435456 bytes\)$/m);
   });
 
   test('SEV-05: by the 32-bit entry as well; by PVH not at all, and says why', async () => {
-    const run = await cloister(await words(BOOT_OK, '32', '--protect sev --entry 32'));
+    const launch = await words(BOOT_OK, '32', `--protect sev --entry 32`);
+    const run = await cloister([...launch, '--measure-out', path('measure-32')]);
     expect(run.status, run.stderr).toBe(0);
+    expect((await measuresAsRun(launch.slice(1), path('measure-32'))).status).toBe(0);
     expect(text(run)).toMatch(/Memory Encryption Features active: AMD SEV$/m);
     expect(text(run)).toMatch(/^BOOT-OK$/m);
     const files = ['--kernel', await guest.vmlinuxPath(), '--entry', 'pvh', '--protect', 'sev'];

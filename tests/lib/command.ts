@@ -103,6 +103,15 @@ export function cloister(args: readonly string[], options?: CommandOptions): Pro
   return start(args, options).finished;
 }
 
+/**
+ * Whether a run with these options, and no owner's session, measured what `cloister measure`
+ * predicts for the same words: status 0, or 1 if it did not. `measured` is from `--measure-out`.
+ */
+export function measuresAsRun(options: readonly string[], measured: string): Promise<Finished> {
+  const nobody = ['--tik', '00'.repeat(16), '--launch-measure-blob', measured];
+  return cloister(['measure', '--vmm-type', 'cloister', ...options, ...nobody]);
+}
+
 /** Starts `cloister` on a terminal of its own; both its streams come out of it. */
 export function startOnTerminal(args: readonly string[]): Running {
   const words = [process.execPath, CLOISTER, ...args];

@@ -36,6 +36,8 @@ export function parseArguments(
     .version(`cloister ${about.version}`, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this help')
     .helpCommand('help [command]', 'print the help of a command')
+    // What stands behind a command is its own: some options mean something else elsewhere.
+    .enablePositionalOptions()
     .exitOverride()
     .configureHelp({ optionDescription: ({ description }) => description })
     .showSuggestionAfterError()

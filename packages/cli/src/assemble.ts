@@ -2,7 +2,14 @@
  * From the options of a run to a machine: which plugins, in which order, with which files.
  */
 import { readFileSync } from 'node:fs';
-import { createVm, decodeRecording, type Vm, type VmOptions, type VmPlugin } from '@cloister/core';
+import {
+  createVm,
+  decodeRecording,
+  type LaunchPlan,
+  type Vm,
+  type VmOptions,
+  type VmPlugin,
+} from '@cloister/core';
 import { boot, kernelSource } from '@cloister/core/boot';
 import {
   bootTimer,
@@ -12,8 +19,8 @@ import {
   type SerialInputPort,
   serial,
 } from '@cloister/core/devices';
-import { VIRTIO_CONSOLE } from '@cloister/virtio';
-import { assistPlugin, backendPlugin } from './backends.js';
+import { type ConsoleEnd, memoryDisk, VIRTIO_CONSOLE } from '@cloister/virtio';
+import { assistPlugin, backendPlugin, type CpuChoice } from './backends.js';
 import { fileError } from './error-report.js';
 import type { Machine } from './machine.js';
 import { loadPlugin } from './module-loader.js';
@@ -21,7 +28,7 @@ import { protectionPlugins } from './protection.js';
 import type { Assemble, MachinePorts } from './run.js';
 import type { RunOptions } from './run-options.js';
 import { readState, type SavedVm } from './state-file.js';
-import { virtioPlugins } from './virtio-devices.js';
+import { openDisk, virtioPlugins } from './virtio-devices.js';
 import { VmMachine } from './vm-machine.js';
 
 /** Fields that the user gave: only those have to agree with a recording or a saved VM. */
@@ -31,12 +38,28 @@ type Given = ReadonlySet<keyof RunOptions>;
 export function assembler(given: Given, backend = backendPlugin): Assemble {
   return async (options, ports) => {
     const saved = options.restore === undefined ? undefined : await readState(options.restore);
-    const cpu = options.cpu ?? saved?.cpu;
-    const { jit } = options;
-    const choice = { ...(cpu !== undefined && { cpu }), ...(jit !== undefined && { jit }) };
-    const plugin = await backend(options.backend, choice);
+    const plugin = await backend(options.backend, cpuChoice(options, saved));
     return assemble(options, given, ports, plugin, saved);
   };
+}
+
+/**
+ * What the guest of such a run is launched with. No VM is made, and of the host's files only the
+ * guest's own are read: kernel, initrd, plugins.
+ */
+export async function planRun(options: RunOptions, given: Given): Promise<LaunchPlan> {
+  const backend = await backendPlugin(options.backend, cpuChoice(options));
+
+  const plugins = await choosePlugins(options, {}, () => memoryDisk(new Uint8Array(512)));
+  return createVm(vmOptions(options, given, undefined))
+    .use(backend, plugins)
+    .plan();
+}
+
+function cpuChoice(options: RunOptions, saved?: SavedVm): CpuChoice {
+  const cpu = options.cpu ?? saved?.cpu;
+  const { jit } = options;
+  return { ...(cpu !== undefined && { cpu }), ...(jit !== undefined && { jit }) };
 }
 
 async function assemble(
@@ -49,7 +72,7 @@ async function assemble(
   const builder = createVm(vmOptions(options, given, saved));
   const input = new LateInput(ports.input);
   if (saved === undefined) input.attach();
-  builder.use(backend, await choosePlugins(options, ports, input));
+  builder.use(backend, await choosePlugins(options, { output: ports.output, input }, openDisk));
   const vm = await builder.build();
   try {
     // What was queued before would be lost: the saved VM brings its own queue.
@@ -100,17 +123,17 @@ class LateInput implements SerialInput {
 
 async function choosePlugins(
   options: RunOptions,
-  { output }: MachinePorts,
-  input: SerialInput,
+  terminal: ConsoleEnd,
+  open: typeof openDisk,
 ): Promise<VmPlugin[]> {
   return [
     pc(),
-    serial(options.console === 'serial' ? { output, input } : {}),
+    serial(options.console === 'serial' ? terminal : {}),
     debugExit(),
     bootTimer(),
     ...(options.assist ? [await assistPlugin()] : []),
     ...(await protectionPlugins(options)),
-    ...virtioPlugins(options, { output, input }),
+    ...virtioPlugins(options, terminal, open),
     ...(options.kernel === undefined ? [] : [bootPlugin(options, options.kernel)]),
     ...(await Promise.all(options.plugins.map(loadPlugin))),
   ];

@@ -3,9 +3,13 @@
  * and some more. Parsing is commander's.
  */
 import { type Command, Option } from 'commander';
+import { type RunFlags, runOptions } from './run-arguments.js';
 
 const MODES = ['sev', 'seves', 'snp', 'snp:ovmf-hash', 'snp:svsm'] as const;
-const VMMS = ['QEMU', 'QEMU-legacy', 'ec2', 'ec2-rdx0', 'gce', 'krun'] as const;
+const VMMS = ['QEMU', 'QEMU-legacy', 'ec2', 'ec2-rdx0', 'gce', 'krun', 'cloister'] as const;
+
+/** The `--vmm-type` that is `cloister run`. */
+export const CLOISTER = 'cloister';
 
 export interface OutputFlags {
   readonly json?: boolean;
@@ -35,7 +39,23 @@ export interface MeasureFlags extends OutputFlags {
   readonly dumpVmsa?: boolean;
   readonly explain?: string;
   readonly pages?: boolean;
+  readonly tik?: string;
+  readonly nonce?: string;
+  readonly launchMeasureBlob?: string;
+  readonly apiMajor?: string;
+  readonly apiMinor?: string;
+  readonly buildId?: string;
 }
+
+/** What makes a measurement of a digest. */
+export const LAUNCH_MEASURE_FLAGS = [
+  'tik',
+  'nonce',
+  'launchMeasureBlob',
+  'apiMajor',
+  'apiMinor',
+  'buildId',
+] as const satisfies readonly (keyof MeasureFlags)[];
 
 export interface IdBlockFlags extends OutputFlags {
   readonly measurement?: string;
@@ -71,7 +91,12 @@ export interface SecretFlags extends OutputFlags {
 }
 
 export type MeasureInvocation = { readonly command: 'measure' } & (
-  | { readonly action: 'launch'; readonly flags: MeasureFlags }
+  | {
+      readonly action: 'launch';
+      readonly flags: MeasureFlags;
+      /** Options of `cloister run`; those that have the name of a flag are among the flags too. */
+      readonly run: RunFlags;
+    }
   | { readonly action: 'id-block'; readonly flags: IdBlockFlags }
   | { readonly action: 'hmac'; readonly flags: HmacFlags }
   | { readonly action: 'secret'; readonly flags: SecretFlags }
@@ -82,20 +107,45 @@ export function addMeasure(program: Command, take: (invocation: MeasureInvocatio
   const measure = program
     .command('measure')
     .description('predict what the launch of a confidential guest measures')
-    .usage('--mode MODE --ovmf FILE [options]')
+    .usage(
+      '--mode MODE --ovmf FILE [options]\n' +
+        '       cloister measure --vmm-type cloister --mode MODE [options of cloister run]',
+    )
+    .enablePositionalOptions()
     .allowExcessArguments(false);
-  launchOptions(measure)
-    .addHelpText('after', EPILOGUE)
-    .action((flags: MeasureFlags) => take({ command: 'measure', action: 'launch', flags }));
+  launchOptions(measure);
+  const own = measure.options.map((option) => option.attributeName());
+  const run = addRunOptions(measure);
+  measure.addHelpText('after', EPILOGUE).action((all: MeasureFlags & RunFlags) =>
+    take({
+      command: 'measure',
+      action: 'launch',
+      flags: pick<MeasureFlags>(all, own),
+      run: pick<RunFlags>(all, run),
+    }),
+  );
   addIdBlock(measure, take);
   addHmac(measure, take);
   addSecret(measure, take);
 }
 
-/** Options that the parent knows too, like `--json`, are taken by it wherever they stand. */
+/** Options like `--json` may stand before the command as well. */
 function flagsOf<T>(command: Command): T {
   return command.optsWithGlobals() as T;
 }
+
+/** Takes the options of a run, which have a help of their own; returns their names. */
+function addRunOptions(measure: Command): string[] {
+  const names = new Set(measure.options.map((option) => option.attributeName()));
+  const options = runOptions().flatMap(([, group]) => group);
+  for (const option of options) {
+    if (!names.has(option.attributeName())) measure.addOption(option.hideHelp());
+  }
+  return options.map((option) => option.attributeName()).filter((name) => name !== 'debug');
+}
+
+const pick = <T>(flags: object, names: readonly string[]): T =>
+  Object.fromEntries(Object.entries(flags).filter(([name]) => names.includes(name))) as T;
 
 function launchOptions(measure: Command): Command {
   measure
@@ -103,7 +153,7 @@ function launchOptions(measure: Command): Command {
     .addOption(new Option('--mode <mode>', MODES.join(', ')).choices(MODES))
     .addOption(vmmOption())
     .option('--ovmf <file>', 'firmware; only its CODE where variables are apart')
-    .option('--kernel <file>', 'kernel that the firmware checks')
+    .option('--kernel <file>', 'kernel that the firmware checks, or that cloister run boots')
     .option('--initrd <file>', 'initial RAM disk')
     .option('--append <text>', 'kernel command line')
     .option('--snp-ovmf-hash <digest>', 'digest of --mode snp:ovmf-hash: do not hash the firmware')
@@ -121,6 +171,14 @@ function launchOptions(measure: Command): Command {
     .option('--vcpu-model <n>', 'model')
     .option('--vcpu-stepping <n>', 'and stepping')
     .option('--guest-features <n>', 'SEV_FEATURES (default: 0x1; without effect on sev, seves)');
+  measure
+    .optionsGroup('What LAUNCH_MEASURE returns (--vmm-type cloister):')
+    .option('--tik <key>', 'transport integrity key: a file, or 32 hex digits')
+    .option('--nonce <hex>', 'nonce of the measurement')
+    .option('--launch-measure-blob <blob>', 'check this: base64, hex or a file')
+    .option('--api-major <n>', 'firmware (default: that of an emulated platform)')
+    .option('--api-minor <n>', 'its minor version')
+    .option('--build-id <n>', 'its build');
   return output(measure.optionsGroup('Output:'))
     .option('--explain <digest>', 'say which input is at fault, given the digest of the machine')
     .option('--pages', 'list what is measured, with running digests')
@@ -204,8 +262,12 @@ function addSecret(measure: Command, take: (invocation: MeasureInvocation) => vo
 
 const EPILOGUE = `
 Numbers are decimal or 0x. The digest and a newline is all that is printed,
-without --json, --pages and --explain. krun and IGVM are unconfirmed: no digest
-of a machine is known for them.
+without --json, --pages, --explain and --tik. krun and IGVM are unconfirmed: no
+digest of a machine is known for them.
+
+--vmm-type cloister predicts a launch by cloister run, and takes all its options,
+also in place of --mode (--protect sev or sev-es). Of the host's files it reads the
+guest's alone: kernel, initrd, --config and plugins.
 
 Exit status:
   0  done; with --explain, --block or --launch-measure-blob: it is as described

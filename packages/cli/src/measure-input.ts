@@ -2,10 +2,11 @@
  * Values of the options of `cloister measure`: numbers, bytes as text or in files.
  */
 import { createPrivateKey } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { VmmError } from '@cloister/core';
 import { fileError } from './error-report.js';
+import type { MeasureFlags } from './measure-arguments.js';
 
 /** Reads option values for a command that runs in `cwd`. */
 export interface Inputs {
@@ -90,4 +91,35 @@ export function smallNumber(option: string, value: string, max = 0xffffffff): nu
   const number = bigNumber(option, value);
   if (number <= BigInt(max)) return Number(number);
   throw new VmmError('invalid-argument', `${option} is at most 0x${max.toString(16)}`);
+}
+
+export function missing(option: string, remedy: string): VmmError {
+  return new VmmError('invalid-argument', `${option} is needed`, { remedy });
+}
+
+/** For an option, by its name in camel case, that says nothing here. */
+export function meaningless(name: string, why: string, remedy?: string): VmmError {
+  const option = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  const message = `--${option} has no meaning ${why}`;
+  return new VmmError('invalid-argument', message, remedy === undefined ? {} : { remedy });
+}
+
+/** Refuses all of `names`. */
+export function refuse(
+  flags: MeasureFlags,
+  names: readonly (keyof MeasureFlags)[],
+  why: string,
+): void {
+  const wrong = names.find((name) => flags[name] !== undefined);
+  if (wrong !== undefined) throw meaningless(wrong, why);
+}
+
+/** Writes the VMSA of a vCPU. */
+export function dumpVmsa(index: number, page: Uint8Array, inputs: Inputs): void {
+  const path = inputs.path(`vmsa${index}.bin`);
+  try {
+    writeFileSync(path, page);
+  } catch (cause) {
+    throw fileError('VMSA', path, cause);
+  }
 }

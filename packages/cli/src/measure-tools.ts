@@ -11,6 +11,7 @@ import {
   encodeIdBlock,
   importIdKey,
   keyDigest,
+  type LaunchMeasureInputs,
   launchMeasure,
   secretPacket,
   secretTable,
@@ -92,6 +93,22 @@ export function hmac(flags: HmacFlags, inputs: Inputs): Result {
     digest: digestOf('--digest', flags.digest, 32),
     tik: inputs.bytes('--tik', flags.tik, 16),
   };
+  const { mac, matches } = measurementOf(common, flags, inputs);
+  const ok = matches ?? true;
+  if (!flags.json) return { text: `${encode(mac, flags)}\n`, ok };
+  const values = {
+    measurement: encode(mac, flags),
+    ...(matches === undefined ? {} : { matches }),
+  };
+  return { text: jsonText(values), ok };
+}
+
+/** The measurement with a nonce, or that of a blob, and whether it is the blob's. */
+export function measurementOf(
+  launch: Omit<LaunchMeasureInputs, 'nonce'>,
+  flags: Pick<HmacFlags, 'nonce' | 'launchMeasureBlob'>,
+  inputs: Inputs,
+): { readonly mac: Uint8Array; readonly matches: boolean | undefined } {
   const { nonce, launchMeasureBlob: given } = flags;
   if ((nonce === undefined) === (given === undefined)) {
     const message = '--nonce, or --launch-measure-blob to check, is needed';
@@ -99,16 +116,10 @@ export function hmac(flags: HmacFlags, inputs: Inputs): Result {
   }
   const blob = given === undefined ? undefined : inputs.bytes('--launch-measure-blob', given, 48);
   const mac = launchMeasure({
-    ...common,
+    ...launch,
     nonce: blob?.subarray(32) ?? digestOf('--nonce', nonce!, 16),
   });
-  const ok = blob === undefined || checkLaunchMeasure(blob, common);
-  if (!flags.json) return { text: `${encode(mac, flags)}\n`, ok };
-  const values = {
-    measurement: encode(mac, flags),
-    ...(blob === undefined ? {} : { matches: ok }),
-  };
-  return { text: jsonText(values), ok };
+  return { mac, matches: blob && checkLaunchMeasure(blob, launch) };
 }
 
 export async function secret(flags: SecretFlags, inputs: Inputs): Promise<Result> {

@@ -1,10 +1,8 @@
 /**
  * `cloister measure`: launch digests, and what belongs to them, over @cloister/sev.
  */
-import { writeFileSync } from 'node:fs';
 import { VmmError } from '@cloister/core';
 import {
-  type Explanation,
   explain,
   type LaunchDescription,
   type LaunchMode,
@@ -15,12 +13,27 @@ import {
   vmmProfile,
   vmsaPages,
 } from '@cloister/sev/measure';
-import { fileError } from './error-report.js';
 import { EXIT } from './exit-status.js';
-import type { MeasureFlags, MeasureInvocation } from './measure-arguments.js';
-import { bigNumber, digestOf, type Inputs, inputsOf, smallNumber } from './measure-input.js';
-import { encode, jsonText, type Result } from './measure-output.js';
+import {
+  CLOISTER,
+  LAUNCH_MEASURE_FLAGS,
+  type MeasureFlags,
+  type MeasureInvocation,
+} from './measure-arguments.js';
+import {
+  bigNumber,
+  digestOf,
+  dumpVmsa,
+  type Inputs,
+  inputsOf,
+  meaningless,
+  missing,
+  refuse,
+  smallNumber,
+} from './measure-input.js';
+import { type Result, report } from './measure-output.js';
 import { hmac, idBlock, secret } from './measure-tools.js';
+import type { RunFlags } from './run-arguments.js';
 
 export interface MeasurePorts {
   readonly cwd: string;
@@ -33,15 +46,24 @@ const DIFFERS = 1;
 
 /** Runs the command; resolves to the exit status. */
 export async function measure(invocation: MeasureInvocation, ports: MeasurePorts): Promise<number> {
-  const { text, ok } = await resultOf(invocation, inputsOf(ports.cwd));
+  const { text, ok } = await resultOf(invocation, ports.cwd);
   await ports.print(text);
   return ok ? EXIT.ok : DIFFERS;
 }
 
-function resultOf(invocation: MeasureInvocation, inputs: Inputs): Result | Promise<Result> {
+async function resultOf(invocation: MeasureInvocation, cwd: string): Promise<Result> {
+  const inputs = inputsOf(cwd);
   switch (invocation.action) {
-    case 'launch':
-      return launch(invocation.flags, inputs);
+    case 'launch': {
+      const { flags, run } = invocation;
+      if (flags.vmmType?.toLowerCase() !== CLOISTER) {
+        refuseOthers(flags, run);
+        return launch(flags, inputs);
+      }
+      // The machine is loaded only where it is needed.
+      const { measureRun } = await import('./measure-run.js');
+      return measureRun(flags, run, { inputs, cwd });
+    }
     case 'id-block':
       return idBlock(invocation.flags, inputs);
     case 'hmac':
@@ -58,15 +80,16 @@ function launch(flags: MeasureFlags, inputs: Inputs): Result {
     refuse(flags, ['mode', 'ovmf', 'kernel', 'svsm', 'explain', 'dumpVmsa'], 'with --igvm');
     const { nativeZero = false } = flags;
     const digest = measureIgvm(inputs.file('IGVM file', flags.igvm), { nativeZero }, listener);
-    return { text: report(flags, digest, pages, undefined), ok: true };
+    return { text: report(flags, { mode: 'igvm', digest, pages }), ok: true };
   }
   const described = launchOf(flags, inputs);
   const digest = measureLaunch(described, listener);
   if (flags.dumpVmsa) dump(described, inputs);
-  if (flags.explain === undefined) return { text: report(flags, digest, pages), ok: true };
+  const measured = { mode: described.mode, digest, pages };
+  if (flags.explain === undefined) return { text: report(flags, measured), ok: true };
   const observed = digestOf('--explain', flags.explain, digest.length);
   const explanation = explain(described, observed);
-  return { text: report(flags, digest, pages, explanation), ok: explanation.matches };
+  return { text: report(flags, { ...measured, explanation }), ok: explanation.matches };
 }
 
 function launchOf(flags: MeasureFlags, inputs: Inputs): LaunchDescription {
@@ -139,61 +162,16 @@ function vcpuOf(flags: MeasureFlags, mode: LaunchMode): Partial<LaunchDescriptio
   };
 }
 
-function missing(option: string, remedy: string): VmmError {
-  return new VmmError('invalid-argument', `${option} is needed`, { remedy });
-}
-
-function refuse(flags: MeasureFlags, names: readonly (keyof MeasureFlags)[], why: string): void {
-  const wrong = names.find((name) => flags[name] !== undefined);
-  if (wrong === undefined) return;
-  const option = wrong.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-  throw new VmmError('invalid-argument', `--${option} has no meaning ${why}`);
+/** What describes a run of ours says nothing about another VMM. */
+function refuseOthers(flags: MeasureFlags, run: RunFlags): void {
+  const other = Object.keys(run).find((name) => !(name in flags));
+  const ours = LAUNCH_MEASURE_FLAGS.find((name) => flags[name] !== undefined);
+  if (other !== undefined) throw meaningless(other, 'without --vmm-type cloister');
+  if (ours === undefined) return;
+  const remedy = 'give the digest to cloister measure hmac';
+  throw meaningless(ours, 'without --vmm-type cloister', remedy);
 }
 
 function dump(launch: LaunchDescription, inputs: Inputs): void {
-  for (const [index, page] of vmsaPages(launch).entries()) {
-    const path = inputs.path(`vmsa${index}.bin`);
-    try {
-      writeFileSync(path, page);
-    } catch (cause) {
-      throw fileError('VMSA', path, cause);
-    }
-  }
-}
-
-function report(
-  flags: MeasureFlags,
-  digest: Uint8Array,
-  pages: readonly MeasuredPage[],
-  explanation?: Explanation,
-): string {
-  if (flags.json) {
-    const { mode = 'igvm' } = flags;
-    const list = pages.map((page) => ({ ...page, digest: encode(page.digest, flags) }));
-    return jsonText({
-      mode,
-      digest: encode(digest, flags),
-      ...(flags.pages ? { pages: list } : {}),
-      ...(explanation === undefined ? {} : { explanation }),
-    });
-  }
-  const lines = pages.map(
-    ({ gpa, type, name, digest }) =>
-      `0x${gpa.toString(16).padStart(12, '0')} ${type.padEnd(10)} ${name.padEnd(16)} ` +
-      encode(digest, flags),
-  );
-  lines.push(encode(digest, flags));
-  if (explanation !== undefined) lines.push(...explained(explanation));
-  return `${lines.join('\n')}\n`;
-}
-
-function explained({ matches, causes, tried }: Explanation): string[] {
-  if (matches) return ['the digest is the one that this launch has'];
-  if (causes.length === 0) {
-    return [`the digest is another one; none of ${tried} variants of this launch has it`];
-  }
-  return [
-    'the digest is another one; it is that of this launch with',
-    ...causes.map(({ input, given, found }) => `  ${input}: given ${given}, found ${found}`),
-  ];
+  for (const [index, page] of vmsaPages(launch).entries()) dumpVmsa(index, page, inputs);
 }

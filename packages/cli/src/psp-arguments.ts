@@ -46,5 +46,5 @@ export function addPsp(program: Command, take: (invocation: PspInvocation) => vo
       '--out <dir>',
       'godh.cert and session.bin for the host; tek.bin, tik.bin secret',
     )
-    .option('--policy <n>', 'of the guest that it is for (default: 0x23)');
+    .option('--policy <n>', 'of the guest that it is for (default: 0x23); 0x27 for sev-es');
 }

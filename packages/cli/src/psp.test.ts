@@ -13,8 +13,10 @@ import { parseLegacyCertificate, verifyLegacyChain } from '@cloister/sev/attest'
 import { checkLaunchMeasure, measurePlan } from '@cloister/sev/measure';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseArguments } from './arguments.js';
+import { main } from './main.js';
 import { protectionPlugins } from './protection.js';
 import { psp } from './psp.js';
+import { FakeHost } from './testing/fake-host.js';
 
 let folder: string;
 beforeAll(() => {
@@ -42,7 +44,8 @@ describe('a platform in a file', () => {
     await run('init', 'platform');
     await run('export', 'platform', '--out', 'certificates');
     await run('session', 'certificates/pdh.cert', '--out', 'owner', '--policy', '0x1');
-  });
+    // The root's RSA keys take their time on a busy machine.
+  }, 120_000);
 
   test('is for its user only, is not overwritten, and says what it is', async () => {
     expect(statSync(path('platform')).mode & 0o77).toBe(0);
@@ -107,6 +110,27 @@ describe('a platform in a file', () => {
     expect(check(file('owner', 'tik.bin'))).toBe(true);
     expect(check(file('owner', 'tek.bin'))).toBe(false);
     expect(statSync(path('owner', 'tik.bin')).mode & 0o77).toBe(0);
+  });
+
+  test('and by nothing but commands, as the documentation has it', async () => {
+    // xor eax, eax; out 0xf4, al
+    writeFileSync(path('kernel'), Uint8Array.of(0x30, 0xc0, 0xe6, 0xf4));
+    const cloister = async (line: string) => {
+      const host = Object.assign(new FakeHost(), { cwd: folder });
+      return { status: await main(line.split(' '), host), out: host.output, lines: host.lines };
+    };
+    const guest = '--kernel kernel --entry flat --flat-mode long --memory 8M --policy 1 --rng';
+    const session = '--platform platform --session owner/session.bin --dh-cert owner/godh.cert';
+    const run = `run --protect sev ${guest} ${session} --measure-out measure.bin --quiet`;
+    expect(await cloister(run)).toEqual({ status: 1, out: '', lines: [] });
+    const measure = (more: string) =>
+      cloister(`measure --vmm-type cloister --mode sev ${guest} ${more}`);
+    const blob = '--launch-measure-blob measure.bin';
+    const { status, out } = await measure(`--tik owner/tik.bin ${blob}`);
+    expect(out).toContain('this launch was measured\n');
+    expect(status).toBe(0);
+    expect((await measure(`--tik owner/tek.bin ${blob}`)).status).toBe(1);
+    expect((await measure(`--tik owner/tik.bin ${blob} --cpus 2`)).status).toBe(1);
   });
 
   test('refuses a session that is for another policy, and files of other sizes', async () => {

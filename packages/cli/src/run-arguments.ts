@@ -98,7 +98,7 @@ function protectionOptions(): Option[] {
   return [
     choice('--protect', 'encrypt the guest’s memory, and registers', PROTECTIONS),
     choice('--sev-host', 'whose hypervisor it has (default: kvm)', SEV_HOSTS),
-    option('--policy <n>', 'what the guest’s owner forbids the host (default: 0x23)'),
+    option('--policy <n>', 'what the guest’s owner forbids the host (default: 0x23; sev-es: 0x27)'),
     option('--platform <file>', 'the emulated platform, see cloister psp (default: a fresh one)'),
     option('--session <file>', 'the session that the owner opened with it'),
     option('--dh-cert <file>', 'the owner’s certificate for that session'),

@@ -4,6 +4,8 @@
 import type { VmPlugin } from '@cloister/core';
 import {
   type ConsoleEnd,
+  type Disk,
+  type DiskUse,
   tapBackend,
   virtioBalloon,
   virtioBlk,
@@ -36,12 +38,16 @@ type VirtioRunOptions = Pick<
 >;
 
 /**
- * Transport and devices; `terminal` is for the console, if the run has one. Nothing when the run
- * has no device.
+ * Transport and devices; `terminal` is for the console, if the run has one, `open` opens a disk.
+ * Nothing when the run has no device.
  */
-export function virtioPlugins(options: VirtioRunOptions, terminal: ConsoleEnd): VmPlugin[] {
+export function virtioPlugins(
+  options: VirtioRunOptions,
+  terminal: ConsoleEnd,
+  open: typeof openDisk,
+): VmPlugin[] {
   const devices = [
-    ...options.disks.map(disk),
+    ...options.disks.map((choice, index) => disk(choice, index, open)),
     ...options.nets.map(net),
     ...(options.vsock === undefined ? [] : [vsock(options.vsock)]),
     ...shares(options.shares),
@@ -65,8 +71,15 @@ function shares(choices: readonly ShareChoice[]): VmPlugin[] {
   });
 }
 
-function disk(choice: DiskChoice, index: number): VmPlugin {
-  const { file, readOnly, overlay, serial, queues, bps, iops, latency } = choice;
+/** The host's file of a disk. */
+export function openDisk({ file, readOnly, overlay }: DiskChoice, use: DiskUse): Disk {
+  return overlay === undefined
+    ? fileDisk(file, { readOnly, ...use })
+    : overlayDisk({ base: file, overlay, ...use });
+}
+
+function disk(choice: DiskChoice, index: number, open: typeof openDisk): VmPlugin {
+  const { serial, queues, bps, iops, latency } = choice;
   return virtioBlk({
     name: `blk${index}`,
     ...(serial !== undefined && { serial }),
@@ -76,10 +89,7 @@ function disk(choice: DiskChoice, index: number): VmPlugin {
       ...(bps !== undefined && { bytesPerSecond: bps }),
       ...(iops !== undefined && { operationsPerSecond: iops }),
     },
-    disk: (use) =>
-      overlay === undefined
-        ? fileDisk(file, { readOnly, ...use })
-        : overlayDisk({ base: file, overlay, ...use }),
+    disk: (use) => open(choice, use),
   });
 }
 

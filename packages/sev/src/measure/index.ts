@@ -67,7 +67,7 @@ export {
   secretTable,
 } from './launch-secret.js';
 export { measure, vmsaPages } from './measure.js';
-export { measurePlan, type PlanOptions, planPages } from './plan.js';
+export { measurePlan, type PlanOptions, type PlanVmsa, planPages, planVmsas } from './plan.js';
 export {
   type Session,
   type SessionInputs,
