@@ -149,6 +149,15 @@ test.each<[string, string, TraceInvocation['flags'], RegExp]>([
   await expect(traced(log, flags)).rejects.toThrow(message);
 });
 
+test('a trace is not written over its log', async () => {
+  const log = out(5, 0x80);
+  await expect(traced(log, { format: 'jsonl', out: './log' })).rejects.toMatchObject({
+    code: 'invalid-argument',
+    message: expect.stringContaining('is the exit log itself'),
+  });
+  expect(readFileSync(join(cwd, 'log'), 'utf8')).toBe(log);
+});
+
 test('a log that is not there is named', async () => {
   const print = async () => {};
   const missing = trace({ command: 'trace', file: 'gone', flags: {} }, { cwd, print });

@@ -2,7 +2,7 @@
  * `cloister trace`: an exit log as a selection of its lines, as a trace for Perfetto, or as a
  * sequence diagram. The log is read line by line; but a diagram, nothing is kept.
  */
-import { createReadStream } from 'node:fs';
+import { createReadStream, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { isVmmError, VmmError } from '@cloister/core';
@@ -43,7 +43,13 @@ export async function trace(invocation: TraceInvocation, ports: TracePorts): Pro
   const form = formOf(flags);
   const vcpu = flags.vcpu === undefined ? undefined : count('--vcpu', flags.vcpu, 0);
   const only = (flags.format ?? 'mermaid') === 'mermaid' ? (vcpu ?? 0) : vcpu;
-  const output = Output.open(flags.out && resolve(ports.cwd, flags.out), ports);
+  const out = flags.out && resolve(ports.cwd, flags.out);
+  if (out && isSameFile(path, out)) {
+    throw new VmmError('invalid-argument', `--out: ${out} is the exit log itself`, {
+      remedy: 'give another file',
+    });
+  }
+  const output = Output.open(out, ports);
   try {
     await output.put(form.begin());
     for await (const record of records(path)) {
@@ -57,6 +63,19 @@ export async function trace(invocation: TraceInvocation, ports: TracePorts): Pro
     output.close();
   }
   return EXIT.ok;
+}
+
+/** Whether both names lead to one file: it would be emptied before it is read. */
+function isSameFile(one: string, other: string): boolean {
+  const [a, b] = [one, other].map((path) => {
+    try {
+      return statSync(path);
+    } catch {
+      // What is wrong with it opening it will tell.
+      return undefined;
+    }
+  });
+  return a !== undefined && b !== undefined && a.isFile() && a.dev === b.dev && a.ino === b.ino;
 }
 
 function count(option: string, value: string | undefined, otherwise: number): number {
