@@ -13,7 +13,8 @@
  * Known inaccuracies: the PAUSE filter never runs out, so that PAUSE never exits; a write to ROM is
  * #VC with code 400h like MMIO, where real processors leave with a nested page fault that no
  * hypervisor can answer; DR0 to DR3 are the guest's as with the feature DebugSwap, DR7 as without;
- * INVLPGA, VMRUN and the like are #UD, since no CPU model has SVM.
+ * INVLPGA, VMRUN and the like are #UD, since no CPU model has SVM; ICEBP, which vmm(4) intercepts,
+ * is #DB and no #VC; a single-step trap behind HLT is lost.
  */
 import {
   type CpuExtension,
