@@ -266,9 +266,11 @@ export class Interpreter {
     const form = formOfHandler(opCache.handlers, handler)?.form;
     const budget = words[BUDGET] + this.#reserve;
     if (!overwritesPage(words, form, budget)) return false;
-    // A sample on the way would stop it in the middle of the page.
-    words[BUDGET] = budget;
-    this.#reserve = 0;
+    // A sample on the way would stop it in the middle of the page: it comes as much later.
+    const lent = Math.min(this.#reserve, PAGE_SIZE);
+    words[BUDGET] += lent;
+    this.#reserve -= lent;
+    this.#sampleAt += lent;
     return true;
   }
 

@@ -42,6 +42,17 @@ describe('a loop', () => {
     expect(translator?.translated).toBe(1);
   });
 
+  it('is found although a whole page was filled before it', () => {
+    // mov ecx, 4096; rep stosb; mov ecx, 1000000; xor eax, eax …
+    const fill = [0xb9, 0, 0x10, 0, 0, 0xf3, 0xaa, 0xb9, 0x40, 0x42, 0x0f, 0];
+    const { interpreter, record, translator } = machine('on', [...fill, ...SUM], 0);
+    record.setPair(L.gprOffset(7), 0x8000, 0);
+    expect(interpreter.run(1e8)).toBe('fault');
+    expect(interpreter.executed).toBe(3_000_001 + 4098);
+    expect(record.u64(RAX)).toBe(500_000_500_000n);
+    expect(translator?.translated).toBe(1);
+  });
+
   it('is left at a deadline before any of its instructions', () => {
     for (let slice = 1; slice <= 7; slice++) {
       const translated = machine('stress', SUM, 50);
