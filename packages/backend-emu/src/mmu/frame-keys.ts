@@ -71,6 +71,10 @@ export class FrameKeys {
 
   /** Fills `target` with the bytes at `spa` as seen under `tag`. */
   read(spa: number, target: Uint8Array, tag: number): void {
+    if (this.isOpen(spa, target.length, tag)) {
+      target.set(this.bytes.subarray(spa, spa + target.length));
+      return;
+    }
     this.eachFrame(spa, target.length, (frame, offset, size, done) => {
       const same = this.tags[frame] === tag;
       const page = same ? this.bytesOf(frame) : this.view(frame, tag, this.scratch);
@@ -80,6 +84,10 @@ export class FrameKeys {
 
   /** Stores `source` at `spa` under `tag`. What was decoded of it is the caller's to drop. */
   write(spa: number, source: Uint8Array, tag: number): void {
+    if (this.isOpen(spa, source.length, tag)) {
+      this.bytes.set(source, spa);
+      return;
+    }
     this.eachFrame(spa, source.length, (frame, offset, size, done) => {
       const part = source.subarray(done, done + size);
       if (size === PAGE_SIZE) {
@@ -111,6 +119,12 @@ export class FrameKeys {
       if (keyed(tag, frame)) this.recode(frame, tag, 0, copy.subarray(at, at + PAGE_SIZE));
     });
     return copy;
+  }
+
+  /** Whether a range lies in one frame that is kept under `tag` already. */
+  private isOpen(spa: number, length: number, tag: number): boolean {
+    const offset = spa % PAGE_SIZE;
+    return offset + length <= PAGE_SIZE && this.tags[(spa - offset) / PAGE_SIZE] === tag;
   }
 
   private bytesOf(frame: number): Uint8Array {

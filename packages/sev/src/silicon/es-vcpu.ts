@@ -90,8 +90,10 @@ export class EsVcpu implements HostVcpu {
   /** Why VMRUN does not take the VMSA; null: it does. */
   refusal(): string | null {
     this.#read();
-    for (let i = 0; i < this.#found32.length; i++) {
-      if (this.#found32[i] !== this.#kept32[i]) return 'the VMSA was changed';
+    const found = this.#found32;
+    const kept = this.#kept32;
+    for (let i = 0; i < found.length; i++) {
+      if (found[i] !== kept[i]) return 'the VMSA was changed';
     }
     return this.registers.refusal();
   }

@@ -27,12 +27,16 @@ const X87_REGISTERS = 8;
 const X87_BYTES = 10;
 const X87_STRIDE = 16;
 
-/** Places of 16-bit pieces in the page and in the window, by turns. */
-const MOVES = Uint16Array.from(moves());
+/** Places in the page and in the window, by turns: of words, and of the halves that are left. */
+const WORDS = new Uint16Array(moves(4));
+const HALVES = new Uint16Array(moves(2));
 
-function* moves(): Generator<number> {
+function* moves(unit: 2 | 4): Generator<number> {
   function* piece(at: number, offset: number, size: number): Generator<number> {
-    for (let byte = 0; byte < size; byte += 2) yield* [(at + byte) / 2, (offset + byte) / 2];
+    const fits = at % 4 === 0 && offset % 4 === 0 && size % 4 === 0;
+    if (fits !== (unit === 4)) return;
+    for (let byte = 0; byte < size; byte += unit)
+      yield* [(at + byte) / unit, (offset + byte) / unit];
   }
   for (const [name, { at, size }] of Object.entries(VMSA)) {
     const register = RENAMED[name as VmsaFieldName] ?? (name as RegisterName);
@@ -59,15 +63,15 @@ export class VmsaRegisters {
   readonly page = new Uint8Array(VMSA_USED);
   readonly window = new Uint8Array(REGISTER_WINDOW_SIZE);
   readonly #page16 = new Uint16Array(this.page.buffer);
+  readonly #page32 = new Uint32Array(this.page.buffer);
   readonly #window16 = new Uint16Array(this.window.buffer);
-  readonly #view = new DataView(this.page.buffer);
+  readonly #window32 = new Uint32Array(this.window.buffer);
 
   /** Fills the window from the page; what the page has no place for stays. */
   toWindow(): void {
     const { page, window } = this;
-    for (let i = 0; i < MOVES.length; i += 2) {
-      this.#window16[MOVES[i + 1]!] = this.#page16[MOVES[i]!]!;
-    }
+    move(WORDS, 0, this.#page32, 1, this.#window32);
+    move(HALVES, 0, this.#page16, 1, this.#window16);
     window[REGISTER_WINDOW.cpl.offset] = page[CPL]!;
     window[REGISTER_WINDOW.efer.offset + 1]! &= ~(SVME >> 8);
   }
@@ -80,33 +84,42 @@ export class VmsaRegisters {
   /** Fills the page from the window. */
   fromWindow(): void {
     const { page, window } = this;
-    for (let i = 0; i < MOVES.length; i += 2) {
-      this.#page16[MOVES[i]!] = this.#window16[MOVES[i + 1]!]!;
-    }
+    move(WORDS, 1, this.#window32, 0, this.#page32);
+    move(HALVES, 1, this.#window16, 0, this.#page16);
     page[CPL] = window[REGISTER_WINDOW.cpl.offset]!;
     page[EFER + 1]! |= SVME >> 8;
   }
 
   /** Why VMRUN refuses this page; null: it does not. */
   refusal(): string | null {
-    const lo = (at: number) => this.#view.getUint32(at, true);
-    const hi = (at: number) => this.#view.getUint32(at + 4, true);
-    const [cr0, cr4, efer] = [lo(VMSA.cr0.at), lo(VMSA.cr4.at), lo(EFER)];
-    const code = this.#view.getUint16(VMSA.cs.at + 2, true);
+    const words = this.#page32;
+    const cr0 = words[VMSA.cr0.at / 4]!;
+    const cr4 = words[VMSA.cr4.at / 4]!;
+    const efer = words[EFER / 4]!;
+    const code = this.#page16[VMSA.cs.at / 2 + 1]!;
+    const isWide = (at: number) => words[at / 4 + 1] !== 0;
     const paging = (cr0 & CR0_PG) !== 0;
     const long = paging && (efer & LME) !== 0;
     if ((efer & SVME) === 0) return 'EFER.SVME is clear';
     if ((cr0 & CR0_CD) === 0 && (cr0 & CR0_NW) !== 0) return 'CR0.NW is set without CR0.CD';
-    if (hi(VMSA.cr0.at) !== 0) return 'CR0 has more than 32 bits';
-    if (hi(VMSA.cr4.at) !== 0) return 'CR4 has more than 32 bits';
-    if (hi(VMSA.dr6.at) !== 0 || hi(VMSA.dr7.at) !== 0) return 'DR6 or DR7 has more than 32 bits';
+    if (isWide(VMSA.cr0.at)) return 'CR0 has more than 32 bits';
+    if (isWide(VMSA.cr4.at)) return 'CR4 has more than 32 bits';
+    if (isWide(VMSA.dr6.at) || isWide(VMSA.dr7.at)) return 'DR6 or DR7 has more than 32 bits';
     if (long && (cr4 & CR4_PAE) === 0) return 'long mode without CR4.PAE';
     if (long && (cr0 & CR0_PE) === 0) return 'long mode without CR0.PE';
     if (long && (code & CS_L) !== 0 && (code & CS_D) !== 0) return 'CS.L and CS.D are set';
     const features = VMSA.sevFeatures.at;
-    if (lo(features) !== 0 || hi(features) !== 0) return 'SEV_FEATURES asks for what is not there';
+    if (words[features / 4] !== 0 || isWide(features))
+      return 'SEV_FEATURES asks for what is not there';
     return null;
   }
+}
+
+type Pieces = Uint16Array | Uint32Array;
+
+/** Moves pieces; `from` and `to` say which of a pair of places is whose. */
+function move(places: Uint16Array, from: 0 | 1, source: Pieces, to: 0 | 1, target: Pieces): void {
+  for (let i = 0; i < places.length; i += 2) target[places[i + to]!] = source[places[i + from]!]!;
 }
 
 const CR0_PE = 1 << 0;
