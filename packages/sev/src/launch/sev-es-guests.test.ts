@@ -3,17 +3,12 @@
  * `sevEs()`: which exits they see as #VC, which leave by themselves, and what the host sees.
  */
 import { emulated } from '@cloister/backend-emu';
-import {
-  definePlugin,
-  type LaunchPlan,
-  type MemoryEncryption,
-  type PluginContext,
-  VmmError,
-} from '@cloister/core';
-import { describe, expect, test } from 'vitest';
+import { definePlugin, type PluginContext, VmmError } from '@cloister/core';
+import { describe, expect, test, vi } from 'vitest';
 import { GHCB } from '../abi/ghcb.js';
-import { measurePlan } from '../measure/plan.js';
-import { es, esRun } from '../testing/es-guest.js';
+import { EXIT, VMCB } from '../abi/vmcb.js';
+import { SevEsHypervisor } from '../hypervisor/sev-es-hypervisor.js';
+import { es, esImage, esRun } from '../testing/es-guest.js';
 import { asm, type Host, microRun, microVm } from '../testing/micro-guest.js';
 import { EmulatedPlatform } from './emulated-platform.js';
 import { sev } from './sev.js';
@@ -280,6 +275,56 @@ test('ES-13: the hypervisor learns new values of control registers after the wri
   expect(cr8).toBe(3);
 });
 
+test('ES-13: at EFER and CR0 it finds the new value in the VMCB', async () => {
+  const trapped: number[][] = [];
+  const { handleExit } = SevEsHypervisor.prototype;
+  const spy = vi.spyOn(SevEsHypervisor.prototype, 'handleExit');
+  spy.mockImplementation(function (this: SevEsHypervisor, vcpu) {
+    const { exitCode } = vcpu.vmcb;
+    if (exitCode !== EXIT.VMGEXIT) trapped.push([exitCode, vcpu.vmcb.get(VMCB.EXITINFO1)]);
+    return handleExit.call(this, vcpu);
+  });
+  try {
+    const { log } = await guest([
+      // EFER: bts eax, 0 (SCE); wrmsr
+      ...[...asm.rdmsr(0xc0000080), 0x0f, 0xba, 0xe8, 0, 0x0f, 0x30],
+      ...[...asm.rdmsr(0xc0000080), ...es.note],
+      // mov rax, cr0; bts eax, 3 (TS); mov cr0, rax
+      ...[0x0f, 0x20, 0xc0, 0x0f, 0xba, 0xe8, 3, 0x0f, 0x22, 0xc0],
+      ...[0x0f, 0x20, 0xc0, ...es.note],
+      // clts
+      ...[0x0f, 0x06, 0x0f, 0x20, 0xc0, ...es.note],
+      ...es.end,
+    ]);
+    const [efer, set, cleared] = log as [number, number, number];
+    expect(efer & 1).toBe(1);
+    expect([set & 8, cleared & 8]).toEqual([8, 0]);
+    expect(trapped.slice(0, 3)).toEqual([
+      [EXIT.EFER_WRITE_TRAP, efer],
+      [EXIT.CR0_WRITE_TRAP, set],
+      [EXIT.CR0_WRITE_TRAP, cleared],
+    ]);
+  } finally {
+    spy.mockRestore();
+  }
+});
+
+test('a reset is refused: the registers of a launch are gone', async () => {
+  let reset = () => {};
+  const vm = await microVm({
+    code: esImage([...es.mark(1), ...es.end]),
+    backend: emulated({ tuneHost: false }),
+    plugins: [sevEs({ platform: platformOf() })],
+    at: { 1: () => reset() },
+  });
+  reset = () => vm.reset();
+  try {
+    await expect(vm.run()).rejects.toThrow('a protected guest cannot start again in place');
+  } finally {
+    await vm.dispose();
+  }
+});
+
 describe('interrupts', () => {
   const X2APIC = es.wrmsr(0x1b, 0xfee00d00n);
   const EOI = 0x80b;
@@ -333,25 +378,29 @@ describe('ES-17: other CPUs', () => {
     expect(log).toEqual([0, 9]);
   });
 
+  // xor ax, ax; mov ds, ax; mov word [marker], 0x1234; cli; hlt; in real mode
+  const [start, marker] = [0xe000, 0xf000];
+  const ap = [0x31, 0xc0, 0x8e, 0xd8, 0xc7, 0x06, ...le(marker, 2), 0x34, 0x12, 0xfa, 0xf4];
+  const quad = (bytes: readonly number[]) =>
+    bytes.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
+  const icr = (mode: bigint) => es.wrmsr(0x830, (1n << 32n) | mode);
+  const [INIT, SIPI] = [icr(0x4500n), icr(0x4601n)];
+  const PLACE = [
+    ...asm.store(start, quad(ap.slice(0, 8))),
+    ...asm.store(start + 8, quad(ap.slice(8))),
+    ...asm.store(marker, 0n),
+    ...es.wrmsr(0x1b, 0xfee00d00n),
+  ];
+  /** IP, CS */
+  const FILL = asm.store(0x5000, BigInt(start >> 4) << 16n);
+  /** wait: cmp word [marker], 0; je wait */
+  const WAIT = [0x66, 0x83, 0x3c, 0x25, ...le(marker, 4), 0, 0x74, 0xf5];
+
   test('start where the table says', async () => {
-    // xor ax, ax; mov ds, ax; mov word [marker], 0x1234; cli; hlt; in real mode
-    const [start, marker] = [0xe000, 0xf000];
-    const ap = [0x31, 0xc0, 0x8e, 0xd8, 0xc7, 0x06, ...le(marker, 2), 0x34, 0x12, 0xfa, 0xf4];
-    const quad = (bytes: readonly number[]) =>
-      bytes.reduceRight((sum, byte) => (sum << 8n) | BigInt(byte), 0n);
-    const icr = (mode: bigint) => es.wrmsr(0x830, (1n << 32n) | mode);
     const { log } = await guest(
       [
         ...[...TABLE, ...es.noteField(GHCB.SW_EXITINFO2)],
-        ...asm.store(start, quad(ap.slice(0, 8))),
-        ...asm.store(start + 8, quad(ap.slice(8))),
-        ...asm.store(marker, 0n),
-        // IP, CS
-        ...asm.store(0x5000, BigInt(start >> 4) << 16n),
-        ...es.wrmsr(0x1b, 0xfee00d00n),
-        ...[...icr(0x4500n), ...icr(0x4601n)],
-        // wait: cmp word [marker], 0; je wait
-        ...[0x66, 0x83, 0x3c, 0x25, ...le(marker, 4), 0, 0x74, 0xf5],
+        ...[...PLACE, ...FILL, ...INIT, ...SIPI, ...WAIT],
         ...[...es.noteWord(marker), ...es.end],
       ],
       { cpus: 2 },
@@ -359,46 +408,32 @@ describe('ES-17: other CPUs', () => {
     expect(log[0]).toBe(0x5000);
     expect(log.at(-1)! & 0xffff).toBe(0x1234);
   });
-});
 
-test('the digest is what measure predicts of the plan, registers included', async () => {
-  let plan!: LaunchPlan;
-  const platform = platformOf();
-  const code = [...es.end];
-  const plugin = sevEs({ platform });
-  const observe = (context: PluginContext, own: MemoryEncryption) => {
-    const launch = own.launch.bind(own);
-    own.launch = (vm, launched) => {
-      plan = launched;
-      return launch(vm, launched);
-    };
-    context.setMemoryEncryption(own);
-  };
-  const vm = await microVm({
-    code,
-    cpus: 2,
-    backend: emulated({ tuneHost: false }),
-    plugins: [
-      {
-        ...plugin,
-        setup: (context) =>
-          plugin.setup(
-            Object.create(context, {
-              setMemoryEncryption: { value: (own: MemoryEncryption) => observe(context, own) },
-            }),
-          ),
-      },
-    ],
+  test('that come before the table is filled wait for the next IPI', async () => {
+    const asked: number[] = [];
+    const { handleExit } = SevEsHypervisor.prototype;
+    const spy = vi.spyOn(SevEsHypervisor.prototype, 'handleExit');
+    spy.mockImplementation(function (this: SevEsHypervisor, vcpu) {
+      const isAsked = vcpu.index === 1 && vcpu.vmcb.exitCode === EXIT.VMGEXIT;
+      if (isAsked) asked.push(vcpu.vmcb.get(VMCB.GHCB_GPA));
+      return handleExit.call(this, vcpu);
+    });
+    try {
+      const { log } = await guest(
+        [
+          ...[...PLACE, ...INIT, ...SIPI],
+          // The other CPU's turns: mov ecx, n; dec ecx; jne
+          ...[0xb9, ...le(3_000_000, 4), 0xff, 0xc9, 0x75, 0xfc],
+          ...[...es.noteWord(marker), 0xb8, 1, 0, 0, 0, ...es.note],
+          ...[...FILL, ...SIPI, ...WAIT, ...es.noteWord(marker), ...es.end],
+        ],
+        { cpus: 2 },
+      );
+      expect(log.map((word) => word & 0xffff)).toEqual([0, 1, 0x1234]);
+      // AP reset hold, by MSR, once.
+      expect(asked).toEqual([6]);
+    } finally {
+      spy.mockRestore();
+    }
   });
-  try {
-    await vm.run();
-    const report = platform.driver.attestation(1, new Uint8Array(16));
-    const digest = report.slice(16, 48);
-    expect(digest).toEqual(measurePlan(plan, { mode: 'seves' }));
-    expect(digest).not.toEqual(measurePlan({ ...plan, vcpus: new Map() }, { mode: 'seves' }));
-    expect([...plan.vcpus.keys()]).toEqual([0, 1]);
-    expect(plan.regions.map(({ name }) => name)).toContain('ap-start');
-  } finally {
-    await vm.dispose();
-  }
 });
