@@ -14,7 +14,8 @@ const plain = (entry: Entry): Entry => byPrefix(entry, null, null, null);
 const withSize = (entry: Entry): Entry => byPrefix(entry, entry, null, null);
 
 /** An instruction that only an extension of the VM's executes. */
-const extended = (mnemonic: string): Entry => row(mnemonic, '', extensionFeature(mnemonic));
+const extended = (mnemonic: string, flags = ''): Entry =>
+  row(mnemonic, flags, extensionFeature(mnemonic));
 
 const group6 = byReg(
   row('SLDT EvMw', 'prot'),
@@ -33,9 +34,9 @@ const vmmcall = row('VMMCALL');
 const vmmcallOrExit = byPrefix(vmmcall, vmmcall, vmgexit, vmgexit);
 /** 0F 01 FD to FF. */
 const rmpInstructions = [
-  byPrefix(null, null, extended('RMPQUERY'), null),
-  byPrefix(null, null, extended('RMPADJUST'), extended('RMPUPDATE')),
-  byPrefix(null, null, extended('PSMASH'), extended('PVALIDATE')),
+  byPrefix(null, null, extended('RMPQUERY', 'o64'), null),
+  byPrefix(null, null, extended('RMPADJUST', 'o64'), extended('RMPUPDATE', 'o64')),
+  byPrefix(null, null, extended('PSMASH', 'o64'), extended('PVALIDATE')),
 ];
 
 const group7 = byReg(
@@ -49,7 +50,7 @@ const group7 = byReg(
       plain(row('STAC', '', 'smap')),
       byPrefix(null, extended('TDCALL'), null, null),
       ...nulls(2),
-      byPrefix(null, extended('SEAMCALL'), null, null),
+      byPrefix(null, extended('SEAMCALL', 'o64'), null, null),
     ),
   ),
   byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
