@@ -3,25 +3,28 @@
  * runs in it. It is the host's own memory beside its guests', and all there is where firmware runs
  * without a processor.
  */
-import { CIPHER_PAGE_SIZE, ciphers, type PageCipher } from '../cipher/port.js';
+import { CIPHER_PAGE_SIZE, type Ciphers, ciphers, type PageCipher } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from './memory-port.js';
 
 export class KeyedMemory implements PlatformMemory {
   /** As they stand in DRAM. */
   readonly bytes: Uint8Array;
   readonly keys: MemoryKeys;
-  readonly #keys = new Map<number, Uint8Array>();
+  readonly #ciphers = new Map<number, PageCipher>();
 
   /** `size` bytes, whole pages, from `base` on. */
   constructor(
     size: number,
     readonly base = 0,
-    readonly cipher: PageCipher = ciphers(),
+    implementation: Ciphers = ciphers(),
   ) {
     this.bytes = new Uint8Array(size);
     this.keys = {
-      install: (asid, key) => void this.#keys.set(asid, key),
-      uninstall: (asid) => void this.#keys.delete(asid),
+      install: (asid, key) => {
+        // The firmware clears its own.
+        this.#ciphers.set(asid, implementation.pageCipher(Uint8Array.from(key)));
+      },
+      uninstall: (asid) => void this.#ciphers.delete(asid),
     };
   }
 
@@ -50,19 +53,19 @@ export class KeyedMemory implements PlatformMemory {
     tag: KeyTag,
     access: (page: Uint8Array, at: number, from: number, count: number) => boolean,
   ): void {
-    const key = tag === 0 ? null : this.#keys.get(tag)!;
+    const cipher = tag === 0 ? null : this.#ciphers.get(tag)!;
     for (let from = 0; from < length; ) {
       const at = (spa + from) % CIPHER_PAGE_SIZE;
       const count = Math.min(CIPHER_PAGE_SIZE - at, length - from);
       const start = spa + from - at;
       const stored = this.bytes.subarray(start - this.base, start - this.base + CIPHER_PAGE_SIZE);
-      if (key === null) {
+      if (cipher === null) {
         access(stored, at, from, count);
       } else {
         const page = Uint8Array.from(stored);
-        this.cipher.decryptPage(key, start, page);
+        cipher.decrypt(start, page);
         if (access(page, at, from, count)) {
-          this.cipher.encryptPage(key, start, page);
+          cipher.encrypt(start, page);
           stored.set(page);
         }
       }
