@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeSnapshot, type Snapshot, type VmmError } from '@cloister/core';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { readState, writeState } from './state-file.js';
+import { readState, requireWritableState, writeState } from './state-file.js';
 
 let folder: string;
 let path: string;
@@ -43,6 +43,16 @@ test('a cut file, another file and one without a VM are bad files', async () => 
     writeFileSync(path, content);
     expect(await mistake(readState(path))).toMatch(/^invalid-file: saved state ".*vm\.state": ./);
   }
+});
+
+test('where no state can be written is known before a guest leaves for it', async () => {
+  const writable = async (at: string) => requireWritableState(at);
+  expect(await mistake(writable(join(folder, 'no', 'where')))).toContain('where": no such file');
+  expect(await mistake(writable(folder))).toContain('it is a folder');
+  await writeState(path, snapshot);
+  requireWritableState(path);
+  expect(await readState(path)).toMatchObject({ memory: 4096 });
+  expect(existsSync(`${path}.tmp`)).toBe(false);
 });
 
 test('a missing file and a folder that cannot be written are named', async () => {

@@ -1,7 +1,15 @@
 /**
  * Saved VMs, `--save` and `--restore`, in files. The format is core's.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import {
   decodeSnapshot,
   encodeSnapshot,
@@ -11,13 +19,34 @@ import {
 } from '@cloister/core';
 import { fileError } from './error-report.js';
 
+/** A guest's memory is nobody else's business. */
+const MODE = 0o600;
+
+/**
+ * Refuses a `path` that cannot be written: to be asked before a guest leaves that nobody can have
+ * back.
+ */
+export function requireWritableState(path: string): void {
+  const temporary = temporaryOf(path);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+    throw fileError('saved state', path, new Error('it is a folder'));
+  }
+  try {
+    closeSync(openSync(temporary, 'w', MODE));
+  } catch (error) {
+    throw fileError('saved state', path, error);
+  }
+  rmSync(temporary, { force: true });
+}
+
+const temporaryOf = (path: string) => `${path}.tmp`;
+
 /** Writes a saved VM to `path`, which is replaced only when all of it is written. */
 export async function writeState(path: string, snapshot: Snapshot): Promise<void> {
   const bytes = await encodeSnapshot(snapshot);
-  const temporary = `${path}.tmp`;
+  const temporary = temporaryOf(path);
   try {
-    // A guest's memory is nobody else's business.
-    writeFileSync(temporary, bytes, { mode: 0o600 });
+    writeFileSync(temporary, bytes, { mode: MODE });
     renameSync(temporary, path);
   } catch (error) {
     rmSync(temporary, { force: true });

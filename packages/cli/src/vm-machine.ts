@@ -17,7 +17,7 @@ import type { Machine, Observe } from './machine.js';
 import { dumpLayout, dumpMemory } from './memory-dump.js';
 import { formatCount, formatSeconds, formatSize } from './quantity.js';
 import type { RunOptions } from './run-options.js';
-import { writeState } from './state-file.js';
+import { requireWritableState, writeState } from './state-file.js';
 
 const MARKS_SHOWN = 8;
 
@@ -82,6 +82,7 @@ export class VmMachine implements Machine {
   }
 
   async save(path: string, options: { readonly leave?: boolean } = {}): Promise<void> {
+    if (options.leave === true) requireWritableState(path);
     const snapshot = await this.#vm.save(options);
     if (this.#held) this.pause();
     await writeState(path, snapshot);

@@ -191,7 +191,8 @@ export class PhysicalMemory implements MemoryBacking {
     return -1;
   }
 
-  private flushAll(): void {
+  /** Drops every translation. */
+  flushAll(): void {
     for (const cache of this.caches) cache.flushAll();
   }
 

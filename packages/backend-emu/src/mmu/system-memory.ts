@@ -26,7 +26,11 @@ export function systemMemory(physical: PhysicalMemory, pages = 0): SystemMemory 
       keys.write(spa, source, keyTag);
       physical.written(spa, source.length);
     },
-    release: (keyTag) => keys.release(keyTag),
+    release(keyTag) {
+      // All at once: to look for those of one frame after another takes longer.
+      physical.flushAll();
+      keys.release(keyTag);
+    },
     reserve() {
       const frame = pagesLeft > 0 ? physical.reserve() : -1;
       if (frame < 0) {

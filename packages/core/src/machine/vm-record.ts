@@ -50,21 +50,25 @@ function plain({ type, version, state }: Snapshot): Fields {
 export function saveVm(assembly: Assembly, machine: Machine, options: SaveOptions): Snapshot {
   const { clock, input } = assembly.parts;
   const vm = assembly.backendVm;
+  const rest = {
+    configuration: configuration(assembly),
+    seed: String(assembly.seed),
+    epochSeconds: clock.epochSeconds,
+    clock: { ...clock.save() },
+    machine: plain(machine.snapshot()),
+    input: plain(input.snapshot()),
+    randoms: named(assembly.saveRandoms()),
+    devices: named(assembly.devices.map((device) => [device.name, device.snapshot()] as const)),
+  };
+  // After all that a plugin can refuse: a protected guest may have left for good with this.
   const guest = savedGuest(assembly, options);
   return {
     type: VM_RECORD_TYPE,
     version: VERSION,
     state: {
-      configuration: configuration(assembly),
-      seed: String(assembly.seed),
-      epochSeconds: clock.epochSeconds,
-      clock: { ...clock.save() },
+      ...rest,
       backend: plain(vm.snapshot(guest === null ? undefined : (gpa) => guest.saves(gpa))),
       ...(guest !== null && { protection: plain(guest.record) }),
-      machine: plain(machine.snapshot()),
-      input: plain(input.snapshot()),
-      randoms: named(assembly.saveRandoms()),
-      devices: named(assembly.devices.map((device) => [device.name, device.snapshot()] as const)),
     },
   };
 }

@@ -43,33 +43,14 @@ class NodePageCipher implements PageCipher {
   }
 
   #recode(cipher: Cipheriv | Decipheriv, spa: number, page: Uint8Array): void {
-    this.#setTweaks(Math.floor(spa / CIPHER_PAGE_SIZE));
-    scratch.set(page);
-    addTweaks();
-    scratch.set(cipher.update(scratch));
-    addTweaks();
-    page.set(scratch);
-  }
-
-  /** IEEE 1619, 5.2: the enciphered unit number, then multiplied by alpha from block to block. */
-  #setTweaks(unit: number): void {
+    // May use `scratch` itself.
+    const unit = Math.floor(spa / CIPHER_PAGE_SIZE);
     const group = this.#groupOf(Math.floor(unit / GROUP));
-    const first = (unit % GROUP) * 4;
-    let a = group[first]!;
-    let b = group[first + 1]!;
-    let c = group[first + 2]!;
-    let d = group[first + 3]!;
-    for (let at = 0; at < WORDS; at += 4) {
-      tweaks[at] = a;
-      tweaks[at + 1] = b;
-      tweaks[at + 2] = c;
-      tweaks[at + 3] = d;
-      const carry = (d >> 31) & 0x87;
-      d = (d << 1) | (c >>> 31);
-      c = (c << 1) | (b >>> 31);
-      b = (b << 1) | (a >>> 31);
-      a = (a << 1) ^ carry;
-    }
+    scratch.set(page);
+    addTweaksFrom(group, (unit % GROUP) * 4);
+    scratch.set(cipher.update(scratch));
+    for (let at = 0; at < WORDS; at++) block[at]! ^= tweaks[at]!;
+    page.set(scratch);
   }
 
   #groupOf(number: number): Int32Array {
@@ -78,7 +59,7 @@ class NodePageCipher implements PageCipher {
     block.fill(0);
     for (let at = 0; at < GROUP; at++) {
       const unit = number * GROUP + at;
-      block[at * 4] = unit % 2 ** 32 | 0;
+      block[at * 4] = (unit % 2 ** 32) | 0;
       block[at * 4 + 1] = Math.floor(unit / 2 ** 32);
     }
     const group = new Int32Array(WORDS);
@@ -89,8 +70,30 @@ class NodePageCipher implements PageCipher {
   }
 }
 
-function addTweaks(): void {
-  for (let at = 0; at < WORDS; at++) block[at]! ^= tweaks[at]!;
+/**
+ * Adds to `block` the tweaks that follow from the enciphered unit number at `first` of `group`, each
+ * the one before multiplied by alpha (IEEE 1619, 5.2), and leaves them in `tweaks`.
+ */
+function addTweaksFrom(group: Int32Array, first: number): void {
+  let a = group[first]!;
+  let b = group[first + 1]!;
+  let c = group[first + 2]!;
+  let d = group[first + 3]!;
+  for (let at = 0; at < WORDS; at += 4) {
+    tweaks[at] = a;
+    tweaks[at + 1] = b;
+    tweaks[at + 2] = c;
+    tweaks[at + 3] = d;
+    block[at]! ^= a;
+    block[at + 1]! ^= b;
+    block[at + 2]! ^= c;
+    block[at + 3]! ^= d;
+    const carry = (d >> 31) & 0x87;
+    d = (d << 1) | (c >>> 31);
+    c = (c << 1) | (b >>> 31);
+    b = (b << 1) | (a >>> 31);
+    a = (a << 1) ^ carry;
+  }
 }
 
 export const nodeCiphers: Ciphers = {

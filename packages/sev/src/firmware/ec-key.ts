@@ -13,7 +13,7 @@ import type { Entropy } from './entropy.js';
 export interface EcKey {
   /** 48 bytes, big-endian. */
   readonly secret: Uint8Array;
-  /** 0x04, x, y. */
+  /** 0x04, x, y. Computed when it is first asked for: that takes a while. */
   readonly point: Uint8Array;
 }
 
@@ -36,7 +36,14 @@ export function keyFromSeed(seed: Uint8Array): EcKey {
 }
 
 export function keyFromSecret(secret: Uint8Array): EcKey {
-  return { secret, point: p384.getPublicKey(secret, false) };
+  let point: Uint8Array | undefined;
+  return {
+    secret,
+    get point() {
+      point ??= p384.getPublicKey(secret, false);
+      return point;
+    },
+  };
 }
 
 /** R and S in 72 bytes each, over SHA-256 of `body`. */

@@ -32,16 +32,24 @@ export interface Store {
   /** Null where nothing was ever written, or it was erased. */
   read(): Uint8Array | null;
   write(bytes: Uint8Array): void;
+  /** As `write`, of what need not be made before somebody reads it. */
+  writeLater?(make: () => Uint8Array): void;
   erase(): void;
 }
 
 /** Flash that lives as long as this object. */
 export function memoryStore(): Store {
-  let kept: Uint8Array | null = null;
+  let kept: Uint8Array | (() => Uint8Array) | null = null;
   return {
-    read: () => kept,
+    read: () => {
+      if (typeof kept === 'function') kept = kept();
+      return kept;
+    },
     write: (bytes) => {
       kept = Uint8Array.from(bytes);
+    },
+    writeLater: (make) => {
+      kept = make;
     },
     erase: () => {
       kept = null;
@@ -56,12 +64,18 @@ export function generateAll(
   entropy: Entropy,
 ): PersistentState {
   const key = generateKey(entropy);
-  const oca = { key, certificate: certificate('OCA', key.point, version) };
-  signCertificate(oca.certificate, 'OCA', key);
+  const oca = certifiedLater(key, () => {
+    const bytes = certificate('OCA', key.point, version);
+    signCertificate(bytes, 'OCA', key);
+    return bytes;
+  });
   const pekKey = generateKey(entropy);
-  const pek = { key: pekKey, certificate: certificate('PEK', pekKey.point, version) };
-  signCertificate(pek.certificate, 'OCA', key);
-  signCertificate(pek.certificate, 'CEK', endorsementKey(chip));
+  const pek = certifiedLater(pekKey, () => {
+    const bytes = certificate('PEK', pekKey.point, version);
+    signCertificate(bytes, 'OCA', key);
+    signCertificate(bytes, 'CEK', endorsementKey(chip));
+    return bytes;
+  });
   return { oca, pek, pdh: generatePdh(pek, version, entropy) };
 }
 
@@ -72,23 +86,34 @@ export function generatePdh(
   entropy: Entropy,
 ): CertifiedKey {
   const key = generateKey(entropy);
-  const bytes = certificate('PDH', key.point, version);
-  signCertificate(bytes, 'PEK', pek.key);
-  return { key, certificate: bytes };
+  return certifiedLater(key, () => {
+    const bytes = certificate('PDH', key.point, version);
+    signCertificate(bytes, 'PEK', pek.key);
+    return bytes;
+  });
+}
+
+/** Its certificate is made when it is first asked for: most runs never do. */
+function certifiedLater(key: EcKey, make: () => Uint8Array): CertifiedKey {
+  let made: Uint8Array | undefined;
+  return {
+    key,
+    get certificate() {
+      made ??= make();
+      return made;
+    },
+  };
 }
 
 const FORMAT = u32(0x564e_4c43);
 const SECRET = 48;
 const PLAIN = 3 * SECRET + 3 * SIZE.CERTIFICATE;
 const MAC = 32;
-const SEALED = FORMAT.length + 16 + PLAIN + MAC;
+export const IV_SIZE = 16;
+const SEALED = FORMAT.length + IV_SIZE + PLAIN + MAC;
 
-/** The state as it is stored. */
-export function sealState(
-  state: PersistentState,
-  chip: ChipIdentity,
-  entropy: Entropy,
-): Uint8Array {
+/** The state as it is stored; `iv` has IV_SIZE bytes and is used once. */
+export function sealState(state: PersistentState, chip: ChipIdentity, iv: Uint8Array): Uint8Array {
   const plain = concat(
     state.oca.key?.secret ?? new Uint8Array(SECRET),
     state.pek.key.secret,
@@ -97,7 +122,6 @@ export function sealState(
     state.pek.certificate,
     state.pdh.certificate,
   );
-  const iv = entropy(16);
   const head = concat(FORMAT, iv, ciphers().aes128Ctr(storageKey(chip, 'seal'), iv, plain));
   return concat(head, hashes().hmacSha256(storageKey(chip, 'mac'), head));
 }

@@ -14,7 +14,14 @@ import {
   USAGE,
 } from './certificate.js';
 import { readFirmwareImage } from './firmware-image.js';
-import { generateAll, generatePdh, openState, type Store, sealState } from './persistent.js';
+import {
+  generateAll,
+  generatePdh,
+  IV_SIZE,
+  openState,
+  type Store,
+  sealState,
+} from './persistent.js';
 import {
   clear,
   isAligned,
@@ -86,7 +93,11 @@ function loadKeys(platform: Platform, store: Store): Status {
 }
 
 function save({ store, keys, chip, entropy }: Platform): void {
-  store.write(sealState(keys!, chip, entropy));
+  // What is random is drawn now: what a seed gives does not depend on who reads when.
+  const iv = entropy(IV_SIZE);
+  const seal = () => sealState(keys!, chip, iv);
+  if (store.writeLater === undefined) store.write(seal());
+  else store.writeLater(seal);
 }
 
 export function shutdown(platform: Platform): Status {

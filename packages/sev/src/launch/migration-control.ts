@@ -18,6 +18,7 @@ import type {
   SnapshotValue,
 } from '@cloister/core';
 import { VmmError } from '@cloister/core';
+import { type PageRun, PageRuns } from './page-runs.js';
 
 export const MSR_KVM_MIGRATION_CONTROL = 0x4b564d08;
 export const KVM_HC_MAP_GPA_RANGE = 12;
@@ -32,16 +33,13 @@ const PAGE_SIZE = 4096;
 /** -KVM_EINVAL, -22, as 64 bits. */
 const INVALID = [-22 >>> 0, -1 >>> 0] as const;
 
-/** First page number, number of pages. */
-type Run = readonly [first: number, count: number];
-
 export class MigrationControl implements CpuExtension {
   readonly name = 'kvm-migration-control';
   readonly msrs = [MSR_KVM_MIGRATION_CONTROL];
   /** Whether the guest says that its reports are complete. */
   ready = false;
   /** Page numbers (GPA / 4096); all others are private. */
-  readonly #shared = new Set<number>();
+  readonly #shared = new PageRuns();
 
   cpuid(leaf: number, _subleaf: number, value: CpuidValue): void {
     if (leaf === CPUID_KVM_FEATURES) value.eax |= KVM_FEATURE_MIGRATION_CONTROL;
@@ -86,41 +84,36 @@ export class MigrationControl implements CpuExtension {
     const length = count * PAGE_SIZE;
     // Of memory that there is, there is an end.
     if (gpa % PAGE_SIZE !== 0 || count === 0 || !memory.covers(gpa, length)) return false;
-    this.#mark([gpa / PAGE_SIZE, count], (args[4]! & ENCRYPTED) === 0);
+    const run: PageRun = [gpa / PAGE_SIZE, count];
+    if ((args[4]! & ENCRYPTED) === 0) this.#shared.add(run);
+    else this.#shared.remove(run);
     return true;
-  }
-
-  #mark([first, count]: Run, shared: boolean): void {
-    for (let page = first; page < first + count; page++) {
-      if (shared) this.#shared.add(page);
-      else this.#shared.delete(page);
-    }
   }
 
   /** For a saved guest. */
   reports(): SnapshotValue {
-    const runs: [number, number][] = [];
-    for (const page of [...this.#shared].sort((a, b) => a - b)) {
-      const last = runs.at(-1);
-      if (last !== undefined && last[0] + last[1] === page) last[1]++;
-      else runs.push([page, 1]);
-    }
-    return { ready: this.ready, shared: runs };
+    return { ready: this.ready, shared: this.#shared.runs() };
   }
 
   /** Takes over what `reports` gave; `VmmError('snapshot-mismatch')` for anything else. */
   takeOver(saved: unknown, memory: GuestMemory): void {
     const { ready, shared } = (saved ?? {}) as { ready?: unknown; shared?: unknown };
-    const isRun = (run: unknown): run is Run =>
+    const isRun = (run: unknown): run is PageRun =>
       Array.isArray(run) &&
       run.length === 2 &&
       run.every((value) => Number.isSafeInteger(value) && value >= 0) &&
+      run[1] > 0 &&
       memory.covers(run[0] * PAGE_SIZE, run[1] * PAGE_SIZE);
-    if (typeof ready !== 'boolean' || !Array.isArray(shared) || !shared.every(isRun)) {
+    // In order and apart, as `reports` has them: repeats would say nothing, at some length.
+    const isList = (list: unknown): list is PageRun[] =>
+      Array.isArray(list) &&
+      list.every(isRun) &&
+      list.every(([first], at) => at === 0 || first > list[at - 1]![0] + list[at - 1]![1]);
+    if (typeof ready !== 'boolean' || !isList(shared)) {
       throw new VmmError('snapshot-mismatch', 'what the saved guest shares is damaged');
     }
     this.ready = ready;
     this.#shared.clear();
-    for (const run of shared) this.#mark(run, true);
+    for (const run of shared) this.#shared.add(run);
   }
 }

@@ -3,7 +3,7 @@
  * another; what the host keeps of it is ciphertext; whatever was changed on the way is refused.
  */
 import { emulated } from '@cloister/backend-emu';
-import type { Snapshot, Vm } from '@cloister/core';
+import { definePlugin, type Snapshot, type Vm, type VmPlugin } from '@cloister/core';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { POLICY } from '../abi/policy.js';
@@ -69,10 +69,10 @@ afterEach(async () => {
   for (const vm of vms.splice(0)) await vm.dispose();
 });
 
-async function make(options: SevOptions, code: readonly number[] = CODE) {
+async function make(options: SevOptions, code = CODE, more: readonly VmPlugin[] = []) {
   const reports: number[] = [];
   const backend = emulated({ tuneHost: false });
-  const vm = await microVm({ code, backend, plugins: [sev(options)] }, reports);
+  const vm = await microVm({ code, backend, plugins: [sev(options), ...more] }, reports);
   vms.push(vm);
   return { vm, reports };
 }
@@ -84,13 +84,15 @@ const initialized = (made = platform()) => {
 };
 
 /** A guest in the middle of its wait. */
-async function waiting(options: SevOptions = {}, code: readonly number[] = CODE) {
-  const made = await make({ platform: platform(), ...options }, code);
+async function waiting(options: SevOptions = {}, code = CODE, more: readonly VmPlugin[] = []) {
+  const made = await make({ platform: platform(), ...options }, code, more);
   await made.vm.start();
   await made.vm.pause({ at: 10_000 });
   return made;
 }
 
+/** The same page again and again. */
+const REPEATED = Array.from({ length: 1000 }, () => [0x401, 1]);
 const LOW = Number(SECRET & 0xffffffffn);
 const FOUND = [LOW, Number(NOTE & 0xffffffffn), 1];
 
@@ -118,6 +120,31 @@ describe('PSP-13 a guest that runs', () => {
       'protection by': 'emulation: this process holds the keys',
       policy: '0x23',
     });
+  });
+
+  test('has not left where the rest of its VM cannot be saved', async () => {
+    const stuck = definePlugin({
+      name: 'stuck',
+      version: '1.0.0',
+      api: 1,
+      setup: (context) =>
+        context.addDevice({
+          name: 'stuck',
+          regions: [],
+          read: () => 0,
+          write: () => {},
+          reset: () => {},
+          drain: () => Promise.resolve(),
+          snapshot: () => {
+            throw new Error('its state is elsewhere');
+          },
+          restore: () => {},
+        }),
+    });
+    const { vm, reports } = await waiting({}, CODE, [stuck]);
+    await expect(vm.save({ leave: true })).rejects.toThrow('its state is elsewhere');
+    expect(await vm.run()).toMatchObject({ reason: 'debug-exit' });
+    expect(reports.slice(2)).toEqual(FOUND);
   });
 
   test('is saved for its own platform, and goes on here as well', async () => {
@@ -184,6 +211,10 @@ describe('PSP-13 a guest that runs', () => {
       [(state) => void (state.packets[0]!.gpa = 0x7ff000), /a packet does not fit/],
       [(state) => void (state.packets[0]!.gpa = 0.5), /a packet is none/],
       [(state) => void (state.more.shared = [[0, 2 ** 40]]), /what the saved guest shares/],
+      [(state) => void (state.more.shared = REPEATED), /what the saved guest shares/],
+      [(state) => void (state.more.shared = [[5, 0]]), /what the saved guest shares/],
+      [(state) => void (state.more.shared = null), /what the saved guest shares/],
+      [(state) => void (state.packets[1] = state.packets[0]!), /a packet does not fit/],
       [(state) => void (state.session = state.session.slice(1)), /a part has no size/],
     ];
     for (const [change, message] of cases) {
