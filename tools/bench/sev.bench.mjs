@@ -96,10 +96,9 @@ async function pageCost() {
   const { CIPHER_PAGE_SIZE, ciphers, PAGE_KEY_SIZE } = await import('@cloister/sev/firmware');
   const key = new Uint8Array(PAGE_KEY_SIZE).map((_, index) => index);
   const page = new Uint8Array(CIPHER_PAGE_SIZE);
-  const cipher = ciphers().pageCipher(key);
   const before = process.cpuUsage();
   for (let frame = 0; frame < PAGES; frame++) {
-    cipher.encrypt(frame * CIPHER_PAGE_SIZE, page);
+    ciphers().encryptPage(key, frame * CIPHER_PAGE_SIZE, page);
   }
   const { user, system } = process.cpuUsage(before);
   return ((user + system) / PAGES).toFixed(1);

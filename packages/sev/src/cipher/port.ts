@@ -21,15 +21,13 @@ export const CIPHER_PAGE_SIZE = 4096;
  */
 export interface PageCipher {
   /** Enciphers the 4096 bytes of `page`, which lies at `spa`, in place. */
-  encrypt(spa: number, page: Uint8Array): void;
-  decrypt(spa: number, page: Uint8Array): void;
+  encryptPage(key: Uint8Array, spa: number, page: Uint8Array): void;
+  decryptPage(key: Uint8Array, spa: number, page: Uint8Array): void;
 }
 
-export interface Ciphers {
+export interface Ciphers extends PageCipher {
   /** Which implementation, e.g. `pure`; shown by the benchmark. */
   readonly name: string;
-  /** The cipher of pages under `key`, which is PAGE_KEY_SIZE bytes and must not change. */
-  pageCipher(key: Uint8Array): PageCipher;
   /** AES-128 in counter mode, the counter being all of the block. It is its own inverse. */
   aes128Ctr(key: Uint8Array, iv: Uint8Array, bytes: Uint8Array): Uint8Array;
 }

@@ -9,20 +9,18 @@ const BLOCK = 16;
 export const pureCiphers: Ciphers = {
   name: 'pure',
   aes128Ctr: (key, iv, bytes) => ctr(key, iv).encrypt(bytes),
-  pageCipher: (key) => ({
-    encrypt: (spa, page) => {
-      const tweaks = tweaksOf(key, spa, page.length);
-      xorInto(page, tweaks);
-      page.set(dataCipher(key).encrypt(page));
-      xorInto(page, tweaks);
-    },
-    decrypt: (spa, page) => {
-      const tweaks = tweaksOf(key, spa, page.length);
-      xorInto(page, tweaks);
-      page.set(dataCipher(key).decrypt(page));
-      xorInto(page, tweaks);
-    },
-  }),
+  encryptPage: (key, spa, page) => {
+    const tweaks = tweaksOf(key, spa, page.length);
+    xorInto(page, tweaks);
+    page.set(dataCipher(key).encrypt(page));
+    xorInto(page, tweaks);
+  },
+  decryptPage: (key, spa, page) => {
+    const tweaks = tweaksOf(key, spa, page.length);
+    xorInto(page, tweaks);
+    page.set(dataCipher(key).decrypt(page));
+    xorInto(page, tweaks);
+  },
 };
 
 const raw = { disablePadding: true } as const;

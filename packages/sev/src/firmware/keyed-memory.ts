@@ -3,28 +3,25 @@
  * runs in it. It is the host's own memory beside its guests', and all there is where firmware runs
  * without a processor.
  */
-import { CIPHER_PAGE_SIZE, type Ciphers, ciphers, type PageCipher } from '../cipher/port.js';
+import { CIPHER_PAGE_SIZE, ciphers, type PageCipher } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from './memory-port.js';
 
 export class KeyedMemory implements PlatformMemory {
   /** As they stand in DRAM. */
   readonly bytes: Uint8Array;
   readonly keys: MemoryKeys;
-  readonly #ciphers = new Map<number, PageCipher>();
+  readonly #keys = new Map<number, Uint8Array>();
 
   /** `size` bytes, whole pages, from `base` on. */
   constructor(
     size: number,
     readonly base = 0,
-    implementation: Ciphers = ciphers(),
+    readonly cipher: PageCipher = ciphers(),
   ) {
     this.bytes = new Uint8Array(size);
     this.keys = {
-      install: (asid, key) => {
-        // The firmware clears its own.
-        this.#ciphers.set(asid, implementation.pageCipher(Uint8Array.from(key)));
-      },
-      uninstall: (asid) => void this.#ciphers.delete(asid),
+      install: (asid, key) => void this.#keys.set(asid, key),
+      uninstall: (asid) => void this.#keys.delete(asid),
     };
   }
 
@@ -53,19 +50,19 @@ export class KeyedMemory implements PlatformMemory {
     tag: KeyTag,
     access: (page: Uint8Array, at: number, from: number, count: number) => boolean,
   ): void {
-    const cipher = tag === 0 ? null : this.#ciphers.get(tag)!;
+    const key = tag === 0 ? null : this.#keys.get(tag)!;
     for (let from = 0; from < length; ) {
       const at = (spa + from) % CIPHER_PAGE_SIZE;
       const count = Math.min(CIPHER_PAGE_SIZE - at, length - from);
       const start = spa + from - at;
       const stored = this.bytes.subarray(start - this.base, start - this.base + CIPHER_PAGE_SIZE);
-      if (cipher === null) {
+      if (key === null) {
         access(stored, at, from, count);
       } else {
         const page = Uint8Array.from(stored);
-        cipher.decrypt(start, page);
+        this.cipher.decryptPage(key, start, page);
         if (access(page, at, from, count)) {
-          cipher.encrypt(start, page);
+          this.cipher.encryptPage(key, start, page);
           stored.set(page);
         }
       }

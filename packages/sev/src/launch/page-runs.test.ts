@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { PageRuns } from './page-runs.js';
 
 const PAGES = 40;
+const EVERY = Array.from({ length: PAGES + 14 }, (_, page) => page);
 const changes = fc.array(
   fc.record({ add: fc.boolean(), first: fc.nat(PAGES), count: fc.integer({ min: 1, max: 12 }) }),
   { maxLength: 40 },
@@ -28,12 +29,13 @@ test('holds what a set of page numbers would, as few runs as there can be', () =
         expect(
           held.every(([start], at) => at === 0 || start > held[at - 1]![0] + held[at - 1]![1]),
         ).toBe(true);
-        for (let page = 0; page < PAGES + 14; page++) expect(runs.has(page)).toBe(pages.has(page));
+        const wrong = EVERY.filter((page) => runs.has(page) !== pages.has(page));
+        expect(wrong).toEqual([]);
       }
       runs.clear();
       return runs.runs().length === 0;
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
 });
 

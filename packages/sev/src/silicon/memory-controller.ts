@@ -12,17 +12,12 @@
  * tell the difference.
  */
 import { type FrameCipher, type SystemMemory, VmmError } from '@cloister/core';
-import { ciphers, PAGE_KEY_SIZE, type PageCipher } from '../cipher/port.js';
+import { ciphers, PAGE_KEY_SIZE } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from '../firmware/memory-port.js';
-
-interface InstalledKey {
-  readonly bytes: Uint8Array;
-  readonly cipher: PageCipher;
-}
 
 export class MemoryController implements PlatformMemory, FrameCipher {
   readonly keys: MemoryKeys;
-  readonly #keys = new Map<number, InstalledKey>();
+  readonly #keys = new Map<number, Uint8Array>();
   #memory: SystemMemory | null = null;
 
   constructor() {
@@ -69,30 +64,29 @@ export class MemoryController implements PlatformMemory, FrameCipher {
   }
 
   encrypt(tag: number, spa: number, frame: Uint8Array): void {
-    this.#cipherOf(tag).encrypt(spa, frame);
+    ciphers().encryptPage(this.#keyOf(tag), spa, frame);
   }
 
   decrypt(tag: number, spa: number, frame: Uint8Array): void {
-    this.#cipherOf(tag).decrypt(spa, frame);
+    ciphers().decryptPage(this.#keyOf(tag), spa, frame);
   }
 
   #install(asid: number, key: Uint8Array): void {
     if (asid < 1 || this.#keys.has(asid) || key.length !== PAGE_KEY_SIZE) {
       throw new VmmError('internal', `ASID ${asid} cannot take a key of ${key.length} bytes`);
     }
-    const bytes = Uint8Array.from(key);
-    this.#keys.set(asid, { bytes, cipher: ciphers().pageCipher(bytes) });
+    this.#keys.set(asid, Uint8Array.from(key));
   }
 
   #uninstall(asid: number): void {
     this.#memory?.release(asid);
-    this.#keys.get(asid)?.bytes.fill(0);
+    this.#keys.get(asid)?.fill(0);
     this.#keys.delete(asid);
   }
 
-  #cipherOf(tag: number): PageCipher {
-    const cipher = this.#keys.get(tag)?.cipher;
-    if (cipher !== undefined) return cipher;
+  #keyOf(tag: number): Uint8Array {
+    const key = this.#keys.get(tag);
+    if (key !== undefined) return key;
     throw new VmmError('invalid-state', `ASID ${tag} has no key`, {
       remedy: 'activate the guest before it runs, and stop it before it is deactivated',
     });
