@@ -1,3 +1,4 @@
+// Runs of pages beside a set of page numbers, and ranges of any size.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PageRuns } from './page-runs.js';
