@@ -70,10 +70,13 @@ export interface Sampler {
   /** Instructions between two samples; 0: none. */
   readonly interval: number;
   /** The block whose first record or head is at `record` is being executed. */
-  sample(record: number): void;
+  sample(record: number, pageAt: CodePages): void;
   /** The block that is entered at `target` was found, at its first execution or a later one. */
-  found(target: number): number;
+  found(target: number, pageAt: CodePages): number;
 }
+
+/** Host address of the code page so many pages behind the current one; -1: not known. */
+export type CodePages = (distance: number) => number;
 
 export class Interpreter {
   /** Instructions executed when BUDGET is zero. */
@@ -198,7 +201,7 @@ export class Interpreter {
   #sample(record: number): void {
     const { sampler } = this.#options;
     if (sampler === undefined) return;
-    sampler.sample(record);
+    sampler.sample(record, (distance) => this.#codePage(RIP_PAGE, distance));
     this.#sampleAt = this.#deadline - this.#words[BUDGET] - this.#reserve + sampler.interval;
   }
 
@@ -365,9 +368,23 @@ export class Interpreter {
         return 0;
       }
     }
-    if (record !== 0) record = this.#options.sampler?.found(record) ?? record;
+    if (record !== 0) record = this.#found(record);
     if (record !== 0 && !breaks) this.#cacheJump(record);
     return record;
+  }
+
+  #found(record: number): number {
+    const pageAt = (distance: number): number => this.#codePage(RIP, distance);
+    return this.#options.sampler?.found(record, pageAt) ?? record;
+  }
+
+  /** Where the page `distance` pages behind that of the address in `field` is, by the TLB; or -1. */
+  #codePage(field: number, distance: number): number {
+    const words = this.#words;
+    const page = ((words[field] & ~(PAGE_SIZE - 1)) >>> 0) + distance * PAGE_SIZE;
+    const carry = Math.floor(page / 2 ** 32);
+    const { mmu } = this.#options;
+    return mmu.known(page | 0, (words[field + 1] + carry) | 0, EXECUTE, words[CPL]);
   }
 
   /** Whether the block at RIP ends behind the limit of CS. */
@@ -414,7 +431,7 @@ export class Interpreter {
     // A crossing target, or a branch that its own target's decoding made stale, stays unlinked.
     if (record === 0) return 0;
     opCache.noteLink(op, record);
-    record = this.#options.sampler?.found(record) ?? record;
+    record = this.#found(record);
     this.#allWords[(op + R.OP_LINK) >> 2] = record;
     const left = this.#bytes[op + R.OP_REMAINING] - 1;
     this.#halves[(op + R.OP_REFUND) >> 1] = left - this.#bytes[record + R.OP_REMAINING];

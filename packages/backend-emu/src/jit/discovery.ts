@@ -1,6 +1,6 @@
 /**
- * Which blocks make a region: what is reached from the hot one by branches within its page, as far
- * as it has been executed. A call leads into the function and, by its return, behind the call.
+ * Which blocks make a region: what is reached from the hot one by branches, as far as it has been
+ * executed. A call leads into the function and, by its return, behind the call.
  */
 import type { FormInfo } from '../decode/variant.js';
 import { effectsOf } from '../interp/effects.js';
@@ -14,7 +14,6 @@ import { components } from './structure.js';
 const NODES = 100;
 /** Places behind calls that a return is compared with. */
 const RETURNS = 8;
-const PAGE_SIZE = 4096;
 
 const CALLS = new Set(['CALL', 'CALLI']);
 /** What asks for CF and for no other flag. */
@@ -25,8 +24,8 @@ export interface DiscoveryPorts {
   readonly handlers: HandlerSet;
   /** Instructions at most, but for those of the last block. */
   readonly limit: number;
-  /** The block at `host`, to be part of a region; null if it is not, or not to be. */
-  blockAt(host: number): Block | null;
+  /** The block at a place, to be part of a region; null if it is not, or not to be. */
+  blockAt(place: number): Block | null;
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -34,39 +33,40 @@ type Writable<T> = { -readonly [K in keyof T]: T[K] };
 /** A block with what was found in it. */
 interface Found {
   readonly block: Block;
+  readonly base: number;
   readonly ops: RegionOp[];
-  /** Offsets in the page that branches lead to. */
+  /** Places that branches lead to. */
   readonly targets: number[];
-  /** The offset behind it, if it goes on there; the op that it is left at. */
+  /** The place behind it, if it goes on there; the op that it is left at. */
   next: number | null;
   op: number | null;
-  /** Offsets at which the region has to be entered again. */
+  /** Places at which the region has to be entered again. */
   readonly entries: number[];
-  /** Offset behind the call that ends it, and it ends with a return. */
+  /** The place behind the call that ends it, and it ends with a return. */
   behindCall: number | null;
   isReturn: boolean;
 }
 
-export function discover(seed: Block, page: number, ports: DiscoveryPorts): Region | null {
+export function discover(seed: Block, ports: DiscoveryPorts): Region | null {
   const found = new Map<number, Found>();
   const queue = [seed.start];
   const entries = new Set(queue);
   let instructions = 0;
   while (queue.length > 0 && found.size < NODES && instructions < ports.limit) {
-    const offset = queue.shift() as number;
-    if (offset < 0 || offset >= PAGE_SIZE || found.has(offset)) continue;
-    const block = offset === seed.start ? seed : ports.blockAt(page + offset);
+    const place = queue.shift() as number;
+    if (found.has(place)) continue;
+    const block = place === seed.start ? seed : ports.blockAt(place);
     if (block === null) continue;
-    const one = look(block, ports);
+    const one = look(block, place - block.start, ports);
     if (one.ops.length === 0) continue;
-    found.set(offset, one);
+    found.set(place, one);
     instructions += one.ops.length;
     for (const entry of one.entries) entries.add(entry);
     queue.push(...one.targets, ...one.entries);
     if (one.next !== null) queue.push(one.next);
   }
   if (!found.has(seed.start)) return null;
-  return { ...assemble(found, entries, ports), page };
+  return assemble(found, entries, ports);
 }
 
 function formAt(record: number, { view, handlers }: DiscoveryPorts): FormInfo {
@@ -74,10 +74,11 @@ function formAt(record: number, { view, handlers }: DiscoveryPorts): FormInfo {
 }
 
 /** Reads the op records of a block. */
-function look(block: Block, ports: DiscoveryPorts): Found {
+function look(block: Block, base: number, ports: DiscoveryPorts): Found {
   const { view } = ports;
   const one: Found = {
     block,
+    base,
     ops: [],
     targets: [],
     next: null,
@@ -90,7 +91,7 @@ function look(block: Block, ports: DiscoveryPorts): Found {
   for (let i = 0; i < count; i++) {
     const record = block.record + i * R.OP_SIZE;
     const info = formAt(record, ports);
-    const behind = view.getUint16(record + R.OP_NEXT, true);
+    const behind = base + view.getUint16(record + R.OP_NEXT, true);
     if (!isCompilable(info)) {
       one.op = record;
       one.entries.push(behind);
@@ -98,13 +99,13 @@ function look(block: Block, ports: DiscoveryPorts): Found {
     }
     one.ops.push({ record, info, next: behind });
     const { kind } = info.form.operands.at(-1) ?? {};
-    if (kind === 'j') one.targets.push(view.getInt32(record + R.OP_DISPLACEMENT, true));
+    if (kind === 'j') one.targets.push(base + view.getInt32(record + R.OP_DISPLACEMENT, true));
     if (CALLS.has(info.form.mnemonic)) one.entries.push(behind);
     if (info.form.mnemonic === 'CALL') one.behindCall = behind;
     if (info.form.mnemonic === 'RET') one.isReturn = true;
     if (info.description.ends === true) return one;
   }
-  one.next = view.getUint16(block.record + count * R.OP_SIZE + R.OP_NEXT, true);
+  one.next = base + view.getUint16(block.record + count * R.OP_SIZE + R.OP_NEXT, true);
   return one;
 }
 
@@ -113,9 +114,9 @@ function assemble(
   found: ReadonlyMap<number, Found>,
   entries: ReadonlySet<number>,
   ports: DiscoveryPorts,
-): Omit<Region, 'page'> {
-  const offsets = [...found.keys()].sort((a, b) => a - b);
-  const number = new Map(offsets.map((offset, index) => [offset, index]));
+): Region {
+  const places = [...found.keys()].sort((a, b) => a - b);
+  const number = new Map(places.map((place, index) => [place, index]));
   const returns = [...found.values()]
     .filter(
       ({ targets, behindCall }) => behindCall !== null && number.has(targets.at(-1) as number),
@@ -124,8 +125,8 @@ function assemble(
     .filter((behind) => number.has(behind))
     .slice(0, RETURNS);
   let instructions = 0;
-  const nodes = offsets.map((offset, index): Writable<RegionNode> => {
-    const one = found.get(offset) as Found;
+  const nodes = places.map((place, index): Writable<RegionNode> => {
+    const one = found.get(place) as Found;
     const { ops, end } = cut(one, number);
     instructions += ops.length;
     const jumps = one.targets.slice(0, ops.filter(({ info }) => branches(info)).length);
@@ -137,10 +138,11 @@ function assemble(
     return {
       index,
       block: one.block,
+      base: one.base,
       ops,
       end,
       successors: [...new Set(successors)],
-      entry: entries.has(offset),
+      entry: entries.has(place),
       loops: false,
       needsCarry: needsCarry(ops),
       setsFlags: setsFlags(ops, ports),
@@ -156,8 +158,8 @@ function assemble(
     const loops = members.length > 1 || nodes[first].successors.includes(first);
     for (const index of members) nodes[index].loops = loops;
   }
-  const byOffset = new Map(offsets.map((offset, index) => [offset, nodes[index]]));
-  return { nodes, byOffset, instructions, returns };
+  const byPlace = new Map(places.map((place, index) => [place, nodes[index]]));
+  return { nodes, byPlace, instructions, returns };
 }
 
 function branches(info: FormInfo): boolean {
@@ -166,11 +168,11 @@ function branches(info: FormInfo): boolean {
 
 /** The ops of a block up to where another node begins. */
 function cut(one: Found, number: ReadonlyMap<number, number>): Pick<RegionNode, 'ops' | 'end'> {
-  const { ops, next, op, block } = one;
-  let offset = block.start;
+  const { ops, next, op, block, base } = one;
+  let place = base + block.start;
   for (const [i, each] of ops.entries()) {
-    if (i > 0 && number.has(offset)) return { ops: ops.slice(0, i), end: { next: offset } };
-    offset = each.next;
+    if (i > 0 && number.has(place)) return { ops: ops.slice(0, i), end: { next: place } };
+    place = each.next;
   }
   if (op !== null) return { ops, end: { op } };
   return { ops, end: next === null ? null : { next } };

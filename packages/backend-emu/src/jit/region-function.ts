@@ -22,8 +22,8 @@ import { StructureEmitter } from './structure.js';
 /** What a translator asks the op cache. */
 export interface RecordView {
   readonly view: DataView;
-  /** Address of the head of the block at `offset` of the region's page, 0 if there is none. */
-  headAt(offset: number): number;
+  /** Address of the head of the block at host address `host`, 0 if there is none. */
+  headAt(host: number): number;
 }
 
 const PAGE_SIZE = 4096;
@@ -42,6 +42,8 @@ export class RegionFunction {
   readonly #structure: StructureEmitter;
   readonly #pages: PageCache;
   #exit!: Label;
+  /** The node that is emitted. */
+  #current!: RegionNode;
 
   constructor(
     readonly region: Region,
@@ -115,6 +117,7 @@ export class RegionFunction {
 
   #node(node: RegionNode): void {
     const code = this.#code;
+    this.#current = node;
     this.#flags.begin(node.needsCarry);
     for (const { record, info } of node.ops) {
       code.begin(record);
@@ -126,7 +129,7 @@ export class RegionFunction {
           {
             interpret: () => this.#interpret(record),
             jump: (target) => this.#jump(record, target, info.form.mnemonic === 'RET'),
-            branch: (offset) => this.#goTo(offset, this.#remaining(record) - 1),
+            branch: (offset) => this.#goTo(node.base + offset, this.#remaining(record) - 1),
           },
         ); // biome-ignore format: one line of arguments
         info.description.emit(x);
@@ -174,10 +177,10 @@ export class RegionFunction {
   /** Goes on at RIP `target`. */
   #jump(record: number, target: Value, returns: boolean): void {
     const code = this.#code;
-    for (const offset of returns ? this.region.returns : []) {
-      const address = code.op('i64.add', code.ripPage, code.i64(offset));
+    for (const place of returns ? this.region.returns : []) {
+      const address = this.#address(place);
       code.if(code.op('i64.eq', target, address), () =>
-        code.scope(() => this.#goTo(offset, this.#remaining(record) - 1)),
+        code.scope(() => this.#goTo(place, this.#remaining(record) - 1)),
       );
     }
     this.#flags.toLocals(false);
@@ -191,23 +194,39 @@ export class RegionFunction {
     this.#out(EXIT.jump);
   }
 
-  /** Goes on at `offset` of the page; `refund` instructions of the block are not executed. */
-  #goTo(offset: number, refund: number): void {
+  /** The address of a place, as seen from the current node's page. */
+  #address(place: number): Value {
     const code = this.#code;
-    const node = this.region.byOffset.get(offset);
-    const head = offset >= 0 && offset < PAGE_SIZE ? this.records.headAt(offset) : 0;
+    return code.op('i64.add', code.ripPage, code.i64(place - this.#current.base));
+  }
+
+  /** Goes on at `place`; `refund` instructions of the block are not executed. */
+  #goTo(place: number, refund: number): void {
+    const code = this.#code;
+    const node = this.region.byPlace.get(place);
+    const { base, block } = this.#current;
+    const offset = place - base;
+    const inPage = offset >= 0 && offset < PAGE_SIZE;
+    if (node !== undefined) {
+      if (!inPage) this.#cross(node, place, refund);
+      this.#enterNode(node, refund);
+      return;
+    }
+    const head = inPage ? this.records.headAt((block.key >>> 0) - block.start + offset) : 0;
+    this.#flags.toLocals(false);
     if (head === 0) {
-      this.#flags.toLocals(false);
       this.#charge(refund);
-      this.#leaveTo(code.op('i64.add', code.ripPage, code.i64(offset)));
+      this.#leaveTo(this.#address(place));
       return;
     }
     this.#charge(refund - this.#remaining(head));
-    if (node === undefined) {
-      this.#flags.toLocals(false);
-      this.#out(head | EXIT.block);
-      return;
-    }
+    this.#out(head | EXIT.block);
+  }
+
+  #enterNode(node: RegionNode, refund: number): void {
+    const code = this.#code;
+    const head = node.block.record - R.OP_SIZE;
+    this.#charge(refund - this.#remaining(head));
     code.if(code.op('i32.lt_s', code.budget, code.i32(0)), () =>
       code.scope(() => {
         this.#flags.toLocals(false);
@@ -216,5 +235,51 @@ export class RegionFunction {
     );
     if (!node.setsFlags) this.#flags.toLocals(node.needsCarry);
     this.#structure.branch(node.index);
+  }
+
+  /**
+   * Leaves the region unless `node` is what the jump cache has for `place`, in another page: what
+   * lies where, and what may be executed, can have changed. The interpreter would ask the same.
+   */
+  #cross(node: RegionNode, place: number, refund: number): void {
+    const code = this.#code;
+    const cpu = code.param(0);
+    code.scope(() => {
+      const target = code.variable(this.#address(place));
+      const entry = this.#jumpEntry(target);
+      const other = code.op('i64.xor', code.load('i64.load', entry), target);
+      const generation = code.load('i64.load32_u', cpu, L.GENERATION);
+      const old = code.op('i64.xor', code.load('i64.load32_u', entry, 8), generation);
+      const head = code.i32(node.block.record - R.OP_SIZE);
+      const distance = code.op('i32.sub', code.load('i32.load', entry, 12), head);
+      // The block is entered at its head or at its first record.
+      const elsewhere = code.op('i32.and', distance, code.i32(~R.OP_SIZE));
+      const different = code.op('i64.or', other, old);
+      const wrong = code.op('i64.or', different, code.op('i64.extend_i32_u', elsewhere));
+      code.if(code.op('i64.ne', wrong, code.i64(0)), () =>
+        code.scope(() => {
+          this.#flags.toLocals(false);
+          this.#charge(refund);
+          this.#leaveTo(target);
+        }),
+      );
+    });
+    code.scope(() => {
+      const pages = code.i64(node.base - this.#current.base);
+      code.set(code.ripPage, code.op('i64.add', code.ripPage, pages));
+      code.storeRaw('i64.store', cpu, code.ripPage, L.RIP_PAGE);
+    });
+  }
+
+  /** The address of the jump cache's entry for `target`. */
+  #jumpEntry(target: Value): Value {
+    const code = this.#code;
+    const cpu = code.param(0);
+    const low = code.variable(code.op('i32.wrap_i64', target));
+    const hash = code.op('i32.xor', low, code.op('i32.shr_u', low, code.i32(12)));
+    const index = code.op('i32.and', hash, code.i32(L.JUMP_ENTRIES - 1));
+    const shift = code.i32(Math.log2(L.JUMP_ENTRY_SIZE));
+    const cache = code.op('i32.add', cpu, code.load('i32.load', cpu, L.JUMP_CACHE));
+    return code.variable(code.op('i32.add', cache, code.op('i32.shl', index, shift)));
   }
 }

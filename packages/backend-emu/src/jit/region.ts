@@ -1,5 +1,9 @@
 /**
- * A region: blocks of one page that are translated into one function, as the op cache has them.
+ * A region: blocks that are translated into one function, as the op cache has them.
+ *
+ * They may lie in several pages, which follow upon each other as they did when it was translated:
+ * what leads from one to another looks whether it is so yet. A place is a virtual address, counted
+ * from the beginning of the page of the block that was hot.
  */
 import type { FormInfo } from '../decode/variant.js';
 import type { Block } from '../interp/op-cache.js';
@@ -9,13 +13,15 @@ export interface RegionOp {
   /** Address of its op record. */
   readonly record: number;
   readonly info: FormInfo;
-  /** Offset in the page of what follows it. */
+  /** Place of what follows it. */
   readonly next: number;
 }
 
 export interface RegionNode {
   readonly index: number;
   readonly block: Block;
+  /** Place where its page begins. */
+  readonly base: number;
   /** Instructions up to where the block ends, goes on as another, or is left. */
   readonly ops: readonly RegionOp[];
   /** How the node ends, but for branches: at `next`, or by leaving `op` to the interpreter. */
@@ -34,11 +40,9 @@ export interface RegionNode {
 
 export interface Region {
   readonly nodes: readonly RegionNode[];
-  /** Host address of its page. */
-  readonly page: number;
-  /** Nodes by offset in the page. */
-  readonly byOffset: ReadonlyMap<number, RegionNode>;
+  /** Nodes by place. */
+  readonly byPlace: ReadonlyMap<number, RegionNode>;
   readonly instructions: number;
-  /** Offsets behind calls of functions of the region. */
+  /** Places behind calls of functions of the region. */
   readonly returns: readonly number[];
 }

@@ -7,7 +7,7 @@
  */
 import type { FormInfo } from '../decode/variant.js';
 import { HANDLER_HEAD, HANDLER_REGION, type HandlerSet } from '../interp/handlers.js';
-import type { Interpreter, Sampler } from '../interp/interpreter.js';
+import type { CodePages, Interpreter, Sampler } from '../interp/interpreter.js';
 import type { Block, BlockTranslator, OpCache } from '../interp/op-cache.js';
 import * as R from '../isa/op-record.js';
 import { ModuleBuilder } from '../wasm/module.js';
@@ -31,6 +31,9 @@ const OFTEN = 4096;
 /** Instructions of a region; fewer where it holds what is never executed. */
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
+/** Pages of a region. */
+const PAGES = 8;
+const PAGE_SIZE = 4096;
 /** Bytes of regions that are kept; when there are more, the older half goes. */
 const BYTES_MAX = 48 << 20;
 const REGIONS_MAX = 8000;
@@ -106,7 +109,7 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Sampler ----------------------------------------------------------------------------------
 
-  sample(record: number): void {
+  sample(record: number, pageAt: CodePages): void {
     const block = this.opCache.blockOf(record);
     if (block === undefined || block.target !== block.record || this.refused.has(block)) {
       this.interval = Math.min(this.interval * 2, INTERVAL_MAX);
@@ -118,17 +121,17 @@ export class Translator implements BlockTranslator, Sampler {
     if (count < HOT) return;
     const page = (block.key >>> 0) - block.start;
     const times = this.overwritten.get(page) ?? 0;
-    if (times === 0) this.translate(block);
+    if (times === 0) this.translate(block, pageAt);
     else this.overwritten.set(page, times - 1);
   }
 
-  found(target: number): number {
+  found(target: number, pageAt: CodePages): number {
     if (this.options.mode !== 'stress') return target;
     const block = this.opCache.blockOf(target);
     if (block === undefined || block.target !== block.record) return target;
     const times = this.overwritten.get((block.key >>> 0) - block.start) ?? 0;
     const due = times < OFTEN || times % OFTEN === 0;
-    if (due && !this.refused.has(block)) this.translate(block);
+    if (due && !this.refused.has(block)) this.translate(block, pageAt);
     return block.target;
   }
 
@@ -152,19 +155,35 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Translation ------------------------------------------------------------------------------
 
-  private translate(seed: Block): void {
+  private translate(seed: Block, pageAt: CodePages): void {
     if (this.interpreters.some(({ patched }) => patched)) return;
     const begin = this.options.now();
-    const page = (seed.key >>> 0) - seed.start;
-    const region = discover(seed, page, {
+    const pages = this.pagesOf(seed, pageAt);
+    const region = discover(seed, {
       view: this.view,
       handlers: this.options.handlers,
       limit: this.options.mode === 'stress' ? STRESS_INSTRUCTIONS : INSTRUCTIONS,
-      blockAt: (host) => this.blockAt(host, seed),
+      blockAt: (place) => {
+        const page = pages(Math.floor(place / PAGE_SIZE));
+        return page < 0 ? null : this.blockAt(page + (place & (PAGE_SIZE - 1)), seed);
+      },
     });
     const body = region === null ? null : this.emit(region);
     if (region === null || body === null || !this.publish(region, body)) this.refused.add(seed);
     this.milliseconds += this.options.now() - begin;
+  }
+
+  /** Host addresses of the pages of the region of `seed`, by their distance from its own. */
+  private pagesOf(seed: Block, pageAt: CodePages): CodePages {
+    const known = new Map([[0, (seed.key >>> 0) - seed.start]]);
+    return (distance) => {
+      let page = known.get(distance);
+      if (page !== undefined) return page;
+      if (known.size >= PAGES) return -1;
+      page = pageAt(distance);
+      if (page >= 0) known.set(distance, page);
+      return page;
+    };
   }
 
   /** What may be part of the region of `seed`; entries of other regions are entered instead. */
@@ -183,8 +202,8 @@ export class Translator implements BlockTranslator, Sampler {
     const index = module.declare('region', { params: ['i32', 'i32'], results: ['i32'] });
     module.exportFunction('region', index);
     const { mode } = region.nodes[0].block;
-    const headAt = (offset: number): number => {
-      const block = this.opCache.find(region.page + offset, mode);
+    const headAt = (host: number): number => {
+      const block = this.opCache.find(host, mode);
       return block === undefined ? 0 : block.record - R.OP_SIZE;
     };
     try {

@@ -117,6 +117,11 @@ export class Mmu {
     return host >= 0 ? host : this.fill(lo, hi, access, who);
   }
 
+  /** As `translate`, but only looks into the TLB; -1 if it is not there. */
+  known(lo: number, hi: number, access: number, who: number): number {
+    return this.tlb.probe(lo, hi, access, this.tableOf(who));
+  }
+
   /** The TLB that holds the rights of accesses by `who`. */
   private tableOf(who: number): number {
     if (who === 3) return USER;
