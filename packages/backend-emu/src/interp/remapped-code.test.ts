@@ -92,18 +92,22 @@ describe.each(['off', 'stress'] as const)('translation %s', (jit) => {
   it('goes on in the new page while a loop in another page remaps what it calls', async () => {
     const caller = [
       ...[0xe8, ...word(-0x1005)], // call what lies a page before
-      ...[0x81, 0x34, 0x25, 0x00, 0x10, 0x20, 0x00, 0x00, 0x10, 0x00, 0x00], // xor [0x201000], …
+      ...[0x81, 0x34, 0x25, 0x10, 0x10, 0x20, 0x00, 0x00, 0x10, 0x00, 0x00], // xor [0x201010], …
       ...[0x0f, 0x01, 0x3f], // invlpg [rdi]
       ...[0xff, 0xc9, 0x75, 0xe9, 0xc3], // dec ecx; jnz; ret
     ];
     const adding = (step: number) => [0x05, ...word(step), 0xc3]; // add eax, step; ret
+    const mapping = (entry: number, value: number) => place(entry, word(value));
+    const calling = (address: number) => [0xbe, ...word(address), 0xff, 0xd6]; // mov esi; call rsi
+    // In pages that share no entry of the TLB with the code that calls.
+    const [callee, loop] = [0x40002000, 0x40003000];
     const code = [
       ...[...place(0x210000, adding(1)), ...place(0x211000, adding(2)), ...place(0x212000, caller)],
-      // The page has to be known for the caller's region to reach into it: call 0x40000800
-      ...[...place(0x210800, [0xc3]), 0xbe, ...word(0x40000800), 0xff, 0xd6],
-      ...[0x48, 0xc7, 0x04, 0x25, 0x08, 0x10, 0x20, 0x00, 0x03, 0x20, 0x21, 0x00], // [0x201008]
-      ...[0x31, 0xc0, 0xb9, ...word(TOGGLED)], // xor eax, eax; mov ecx, TOGGLED
-      ...[0xbe, ...word(0x40001000), 0xff, 0xd6], // mov esi, 0x40001000; call rsi
+      ...[...mapping(0x201010, 0x210003), ...mapping(0x201018, 0x212003)],
+      // The page has to be known for the caller's region to reach into it.
+      ...[...place(0x210800, [0xc3]), ...calling(callee + 0x800)],
+      ...[0x31, 0xc0, 0xb9, ...word(TOGGLED), 0xbf, ...word(callee)], // eax = 0; ecx, edi
+      ...calling(loop),
       ...[0x3d, ...word((TOGGLED / 2) * 3)], // cmp eax, what half of each adds
       ...[0x0f, 0x94, 0xc3, 0xb0, 0x00], // sete bl; mov al, 0
     ];
