@@ -378,7 +378,7 @@ export class Interpreter {
     return this.#options.sampler?.found(record, pageAt) ?? record;
   }
 
-  /** Where the page `distance` pages behind that of the address in `field` is, by the TLB; or -1. */
+  /** Where the page `distance` pages behind the address in `field` is, by the TLB; or -1. */
   #codePage(field: number, distance: number): number {
     const words = this.#words;
     const page = ((words[field] & ~(PAGE_SIZE - 1)) >>> 0) + distance * PAGE_SIZE;

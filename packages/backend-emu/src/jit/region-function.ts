@@ -202,7 +202,6 @@ export class RegionFunction {
 
   /** Goes on at `place`; `refund` instructions of the block are not executed. */
   #goTo(place: number, refund: number): void {
-    const code = this.#code;
     const node = this.region.byPlace.get(place);
     const { base, block } = this.#current;
     const offset = place - base;
