@@ -1,12 +1,13 @@
 // Debian's unmodified cloud kernel as a SEV-ES guest: ES-17 and ES-18, both entries, one CPU and
 // four, its devices through bounce buffers, a CPU taken offline and back, and every event that its
 // #VC handler asked the hypervisor about. CLOISTER_FULL=1 runs all combinations.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { cloister, endAll, type Finished, measuresAsRun } from './lib/command.js';
 import { COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
+import { makePatternDisk } from './lib/pattern-disk.js';
 
 const cloud = await debian();
 const full = process.env['CLOISTER_FULL'] === '1';
@@ -59,14 +60,6 @@ afterEach(endAll);
 
 const text = ({ stdout }: Finished) => stdout.toString('latin1').replaceAll('\r', '');
 
-/** Half a MiB: a pattern, then nothing. */
-function makeDisk(name: string): string {
-  const bytes = Buffer.alloc(512 * 1024);
-  for (let at = 0; at < bytes.length / 2; at++) bytes[at] = (at * 7 + (at >> 8)) & 0xff;
-  writeFileSync(path(name), bytes);
-  return path(name);
-}
-
 /** `NAME count, …` of a row of the summary. */
 function counted(summary: string, row: string): Map<string, number> {
   const list = new RegExp(`^ +${row} +(.*)$`, 'm').exec(summary)?.[1] ?? '';
@@ -91,7 +84,7 @@ describe.skipIf(typeof cloud === 'string')(`Debian under SEV-ES${skipped(cloud)}
     'ES-18: by the %i-bit entry, CPUs: %i',
     async (entry, cpus) => {
       const name = `${entry}-${cpus}`;
-      const disk = makeDisk(name);
+      const disk = makePatternDisk(path(name));
       const files = [
         '--kernel',
         guest.kernelPath,

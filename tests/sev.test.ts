@@ -1,6 +1,6 @@
 // Debian's unmodified cloud kernel as a SEV guest: SEV-03 to SEV-07, both entries, its devices
 // through bounce buffers, and what a host finds in its memory.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { emulated } from '@cloister/backend-emu';
@@ -13,6 +13,7 @@ import { fileDisk } from '@cloister/virtio/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { cloister, endAll, type Finished, measuresAsRun } from './lib/command.js';
 import { BOOT_OK, COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
+import { makePatternDisk } from './lib/pattern-disk.js';
 
 const cloud = await debian();
 
@@ -54,14 +55,6 @@ afterEach(endAll);
 
 const text = ({ stdout }: Finished) => stdout.toString('latin1').replaceAll('\r', '');
 
-/** Half a MiB: a pattern, then nothing. */
-function makeDisk(name: string): string {
-  const bytes = Buffer.alloc(512 * 1024);
-  for (let at = 0; at < bytes.length / 2; at++) bytes[at] = (at * 7 + (at >> 8)) & 0xff;
-  writeFileSync(path(name), bytes);
-  return path(name);
-}
-
 describe.skipIf(typeof cloud === 'string')(`Debian under SEV${skipped(cloud)}`, () => {
   const guest = cloud as Guest;
 
@@ -80,7 +73,7 @@ describe.skipIf(typeof cloud === 'string')(`Debian under SEV${skipped(cloud)}`, 
   };
 
   test('SEV-04 SEV-07: encrypted, through bounce buffers; the host finds nothing', async () => {
-    const disks = [makeDisk('private'), makeDisk('plain')];
+    const disks = [makePatternDisk(path('private')), makePatternDisk(path('plain'))];
     const devices = (disk: string) => `--console virtio --net passt --disk ${disk}`;
     const measure = path('measure');
     const protect = `--protect sev --measure-out ${measure} ${devices(disks[0]!)}`;
@@ -205,7 +198,7 @@ modprobe virtio_mmio; modprobe virtio_blk
 ls /dev/vda || echo NO-DISK
 poweroff -f
 `,
-      disk: makeDisk('refused'),
+      disk: makePatternDisk(path('refused')),
     });
     expect(out).toContain('device must provide VIRTIO_F_ACCESS_PLATFORM');
     expect(out).toMatch(/^NO-DISK\r?$/m);

@@ -7,7 +7,7 @@ import { execFileSync } from 'node:child_process';
 import { image } from '../guest-image/index.mjs';
 import { bootArguments, bootOkPath, cpuSecondsToReady, row } from './boot-time.mjs';
 import { judged } from './goals.mjs';
-import { canMeasure } from './process-time.mjs';
+import { unmeasurable } from './process-time.mjs';
 import { median } from './statistics.mjs';
 
 export const name = 'boot';
@@ -17,7 +17,7 @@ const PAIRS = 3;
 const QEMU = 'qemu-system-x86_64';
 
 export async function run(report) {
-  const why = unmeasurable();
+  const why = unmeasurable(QEMU);
   if (why !== undefined) return void report.note(`skipped: ${why}`);
   const guest = await image({ log: report.progress });
   const args = bootArguments({ kernel: guest.kernelPath, initrd: await bootOkPath(guest) });
@@ -39,14 +39,4 @@ export async function run(report) {
   }
   const version = execFileSync(QEMU, ['--version'], { encoding: 'utf8' }).split('\n')[0];
   report.note(`kernel ${guest.version}; ${version}`);
-}
-
-function unmeasurable() {
-  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
-  try {
-    execFileSync(QEMU, ['--version']);
-    return undefined;
-  } catch {
-    return `${QEMU} is not installed`;
-  }
 }

@@ -3,14 +3,14 @@
 // A program in the guest reads and writes past the page cache, one request at a time. Measured is
 // the processor time of the whole process, between the lines before and after each part.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from '../lib/workspace.mjs';
 import { judged } from './goals.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
-import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { cpuSeconds, unmeasurable } from './process-time.mjs';
 import { programGuest } from './program-guest.mjs';
 import { median } from './statistics.mjs';
 
@@ -42,7 +42,7 @@ poweroff -f
 `;
 
 export async function run(report) {
-  const why = unmeasurable();
+  const why = unmeasurable(QEMU, 'gcc');
   if (why !== undefined) return void report.note(`skipped: ${why}`);
   const folder = mkdtempSync(join(tmpdir(), 'cloister-bench-'));
   try {
@@ -50,18 +50,6 @@ export async function run(report) {
   } finally {
     rmSync(folder, { recursive: true });
   }
-}
-
-function unmeasurable() {
-  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
-  for (const program of [QEMU, 'gcc']) {
-    try {
-      execFileSync(program, ['--version'], { stdio: 'ignore' });
-    } catch {
-      return `${program} is not installed`;
-    }
-  }
-  return undefined;
 }
 
 async function measure(report, folder) {

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { publishFolder } from '../guest-image/cache.mjs';
 import { cacheDirectory, cpio, image, publishFile, sha256 } from '../guest-image/index.mjs';
 import { root } from '../lib/workspace.mjs';
-import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { cpuSeconds, unmeasurable as unmeasurableBeside } from './process-time.mjs';
 import { median } from './statistics.mjs';
 
 const ROUNDS = 3;
@@ -47,17 +47,7 @@ export async function kernelGuest(log) {
 /** Why this host cannot measure, if so. */
 export function unmeasurable() {
   if (process.arch !== 'x64') return 'the host runs other instructions than the guest';
-  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
-  return [QEMU, COMPILER].map(missing).find((reason) => reason !== undefined);
-}
-
-function missing(program) {
-  try {
-    execFileSync(program, ['--version'], { stdio: 'ignore' });
-    return undefined;
-  } catch {
-    return `${program} is not installed`;
-  }
+  return unmeasurableBeside(QEMU, COMPILER);
 }
 
 export const firstLine = (program) =>

@@ -4,7 +4,7 @@
 // receives and sends over TCP. Measured is the processor time of machine and passt, between the
 // lines before and after each part.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -14,7 +14,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { root } from '../lib/workspace.mjs';
 import { judged } from './goals.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
-import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { cpuSeconds, unmeasurable } from './process-time.mjs';
 import { programGuest } from './program-guest.mjs';
 import { median } from './statistics.mjs';
 
@@ -54,7 +54,7 @@ poweroff -f
 `;
 
 export async function run(report) {
-  const why = unmeasurable();
+  const why = unmeasurable(QEMU, 'gcc', 'passt');
   if (why !== undefined) return void report.note(`skipped: ${why}`);
   const folder = mkdtempSync(join(tmpdir(), 'cloister-bench-'));
   const server = await startServer();
@@ -64,18 +64,6 @@ export async function run(report) {
     server.close();
     rmSync(folder, { recursive: true });
   }
-}
-
-function unmeasurable() {
-  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
-  for (const program of [QEMU, 'gcc', 'passt']) {
-    try {
-      execFileSync(program, ['--version'], { stdio: 'ignore' });
-    } catch {
-      return `${program} is not installed`;
-    }
-  }
-  return undefined;
 }
 
 /** Sends to who begins with 'r'; takes from others, and answers when all is there. */

@@ -2,6 +2,7 @@
 // other things delays a process but does not add to this.
 //
 // Source: proc_pid_stat(5). Linux only; a clock tick is 10 ms.
+import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 const TICKS_PER_SECOND = 100; // USER_HZ, the same on every Linux of these architectures
@@ -22,4 +23,20 @@ function childrenOf(pid) {
   return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
     readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
   );
+}
+
+/** Why processor time cannot be measured beside `programs`; undefined if it can. */
+export function unmeasurable(...programs) {
+  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
+  const missing = programs.find((program) => !answers(program));
+  return missing === undefined ? undefined : `${missing} is not installed`;
+}
+
+function answers(program) {
+  try {
+    execFileSync(program, ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
 }

@@ -3,13 +3,14 @@
 // initial root file system. Measured is the processor time of the whole process between the lines
 // before and after each part; what the programs print has to be the same on all.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { root } from '../lib/workspace.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
-import { canMeasure, cpuSeconds } from './process-time.mjs';
+import { unmeasurable } from './kernel-machine.mjs';
+import { cpuSeconds } from './process-time.mjs';
 import { programGuest } from './program-guest.mjs';
 import { median } from './statistics.mjs';
 
@@ -56,19 +57,6 @@ export async function run(report) {
   } finally {
     rmSync(folder, { recursive: true });
   }
-}
-
-function unmeasurable() {
-  if (process.arch !== 'x64') return 'the host runs other instructions than the guest';
-  if (!canMeasure()) return 'processor time is read from /proc, which is not here';
-  for (const program of [QEMU, 'gcc']) {
-    try {
-      execFileSync(program, ['--version'], { stdio: 'ignore' });
-    } catch {
-      return `${program} is not installed`;
-    }
-  }
-  return undefined;
 }
 
 async function measure(report, folder) {
