@@ -150,6 +150,14 @@ export const REGION_INSTRUCTIONS = 0x600;
 export const REGION_EXITS = 0x608;
 
 /**
+ * Status flags on the way from one region to the next, no state of the vCPU either: their kind
+ * (`jit/region-flags.ts`), u32, and CF of before INC and DEC at bit 63, i64. The values that they
+ * follow from are in `FLAG_RES`, `FLAG_CV` and `FLAG_ADJ`.
+ */
+export const REGION_KIND = 0x650;
+export const REGION_CARRY = 0x658;
+
+/**
  * Of the jump caches of supervisor and user code, u32 each: the generation of their valid entries;
  * the mode that these were made for, -1: none.
  */

@@ -11,7 +11,6 @@ import { Emitter } from '../isa/emitter.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import { type CoreFunctions, type Flow, OUTCOME } from '../isa/flow.js';
 import * as R from '../isa/op-record.js';
-import { EXIT_MASK } from '../jit/exit.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
 import { addressBody, eflagsBody, setStatusBody } from './core-functions.js';
@@ -37,6 +36,7 @@ import {
   HANDLER_STOP,
   type HandlerSet,
 } from './handlers.js';
+import { declareRegionChain } from './region-chain.js';
 
 /** Functions that the core module imports, all with i32 parameters and result. */
 export interface CoreImports {
@@ -86,7 +86,8 @@ class CoreModuleBuilder {
   readonly #deadline: number;
   readonly #crossing: number;
   readonly #handlerType: number;
-  readonly #regionType: number;
+  /** Number of the function that executes regions. */
+  readonly #regions: number;
 
   constructor(
     memory: MemoryLimits,
@@ -115,13 +116,13 @@ class CoreModuleBuilder {
     this.#deadline = imported('deadline', 1);
     this.#crossing = imported('crossing', 1);
     this.#handlerType = module.typeIndex({ params: ['i32'], results: ['i32'] });
-    this.#regionType = module.typeIndex({ params: ['i32', 'i32'], results: ['i32'] });
     this.#functions = {
       ...imports,
       addressSlow: module.declare('addressSlow', { params: i32(3), results: ['i64'] }),
       eflags: module.declare('eflags', { params: [], results: ['i32'] }),
       setStatus: module.declare('setStatus', { params: i32(2), results: [] }),
     };
+    this.#regions = declareRegionChain(module);
   }
 
   build(): Uint8Array {
@@ -361,36 +362,19 @@ class CoreModuleBuilder {
     }
   }
 
-  /** Executes a region from the block on whose head is `op`, and goes on where it says. */
+  /** Executes regions from the block on whose head is `op`, and goes on where the last says. */
   #region(loop: LoopContext): void {
     const { code, cpu, op } = loop;
     const x = new FlagEmitter(code, cpu);
-    const before = x.state32(L.BUDGET);
     // A deadline falls into the block.
-    x.if(x.ltS(before, x.i32(0)), () => this.#advance(loop));
-    const slot = code.load('i32.load', op, R.OP_REGION);
-    const entry = code.load('i32.load', op, R.OP_ENTRY);
-    const started = code.load('i32.load8_u', op, R.OP_REMAINING);
-    const result = code.callIndirect(this.#regionType, 'i32', slot, cpu, entry);
-    const budget = x.state32(L.BUDGET);
-    const executed = x.variable(x.add(x.sub(before, budget), started));
-    const counter = x.add(cpu, x.shl(x.and(result, x.i32(EXIT_MASK)), x.i32(3)));
-    const times = code.load('i64.load', counter, L.REGION_EXITS);
-    code.store('i64.store', counter, x.add(times, x.i64(1)), L.REGION_EXITS);
-    const count = (): void => {
-      const sum = x.add(x.state64(L.REGION_INSTRUCTIONS), code.op('i64.extend_i32_s', executed));
-      x.setState64(L.REGION_INSTRUCTIONS, sum);
-    };
-    x.if(x.eqz(result), () => {
-      count();
+    x.if(x.ltS(x.state32(L.BUDGET), x.i32(0)), () => this.#advance(loop));
+    code.set(op, code.call(this.#regions, 'i32', cpu, op));
+    x.if(x.eqz(op), () => {
       code.set(loop.target, x.state64(L.RIP));
       code.set(loop.refund, x.i32(0));
       code.br(loop.dispatch);
     });
-    code.set(op, x.and(result, x.i32(~EXIT_MASK)));
-    code.set(executed, x.sub(executed, code.load('i32.load8_u', op, R.OP_REMAINING)));
-    count();
-    code.brIf(x.ltS(budget, x.i32(0)), loop.late);
+    code.brIf(x.ltS(x.state32(L.BUDGET), x.i32(0)), loop.late);
     code.br(loop.next);
   }
 

@@ -12,6 +12,9 @@ import { fold } from './fold.js';
 /** Thrown for what only the interpreter can execute. */
 export const UNCOMPILABLE = new Error('this form is left to the interpreter');
 
+/** Parameters of a region: the vCPU record, which of its blocks is entered, BUDGET. */
+export const REGION_TYPE = { params: ['i32', 'i32', 'i32'], results: ['i64'] } as const;
+
 /** The address of a field of the vCPU record. */
 interface StateAddress extends Value {
   readonly state: number;
@@ -52,15 +55,15 @@ export class RegionCode extends CodeEmitter {
   readonly #view: DataView;
 
   constructor(view: DataView) {
-    super(['i32', 'i32']);
+    super(REGION_TYPE.params);
     this.#view = view;
     this.cpu = { ...this.param(0), state: 0 } as StateAddress;
     this.registers = Array.from({ length: 16 }, () => this.newLocal('i64'));
     this.ripPage = this.newLocal('i64');
-    this.budget = this.newLocal('i32');
+    this.budget = this.param(2);
     this.tlb = this.newLocal('i32');
     this.result = this.newLocal('i32');
-    this.state = this.newLocal('i32');
+    this.state = this.param(1);
     this.record = this.i32(0);
   }
 

@@ -12,7 +12,7 @@
 import * as L from '../cpu/layout.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
-import { ModuleBuilder } from '../wasm/module.js';
+import { type FunctionBody, ModuleBuilder } from '../wasm/module.js';
 
 export const KIND = {
   words: 0,
@@ -72,9 +72,10 @@ export const HELPER_TYPE = {
 
 const SIZES = [8, 16, 32, 64];
 
-/** The kind as the helper takes it. */
+/** The kind as the helper takes it; 0: `words`. */
 export function kindNumber(kind: Kind, size: number): number {
-  return KIND[kind] === 0 || kind === 'logic' ? KIND[kind] : KIND[kind] | (size << 8);
+  const hasSize = kind !== 'words' && kind !== 'logic';
+  return KIND[kind] * SIZES.length + (hasSize ? SIZES.indexOf(size) : 0);
 }
 
 /** Makes words of known flags: how the helper and the translator agree with the interpreter. */
@@ -134,27 +135,34 @@ function impliedResult(x: FlagWordsEmitter, kind: Kind, size: number, a: Value, 
   return x.signExtend(adds ? x.add(a, operand) : x.sub(a, operand), size);
 }
 
-/** The helper, as a module of its own: stores the words of flags in locals in the record. */
+/** The helper, as a module of its own. */
 export function flagHelperModule(): Uint8Array {
   const module = new ModuleBuilder({ minimum: 1, shared: false });
   const index = module.declare('flags', HELPER_TYPE);
   module.exportFunction('flags', index);
+  module.setBody(index, flagHelperBody());
+  return module.build();
+}
+
+/** What stores the words of flags of any kind in the record. */
+export function flagHelperBody(): FunctionBody {
   const code = new CodeEmitter(HELPER_TYPE.params);
   const x = new FlagWordsEmitter(code, code.param(0));
   const [kept, a, b, carry] = [2, 3, 4, 5].map((number) => code.param(number));
-  for (const kind of Object.keys(KIND) as Kind[]) {
-    const sizes = kind === 'words' || kind === 'logic' ? [64] : SIZES;
-    for (const size of sizes) {
-      x.if(x.eq(code.param(1), x.i32(kindNumber(kind, size))), () => {
-        const result = impliesResult(kind) ? impliedResult(x, kind, size, a, b) : kept;
-        const words = x.words({ kind, size, result, a, b, carry });
-        x.setState64(L.FLAG_RES, words.result);
-        x.setState64(L.FLAG_CV, words.carries);
-        x.setState64(L.FLAG_ADJ, words.adjust);
-        code.return();
-      });
-    }
+  const kinds = Object.keys(KIND) as Kind[];
+  const cases = kinds.flatMap((kind) => SIZES.map((size) => ({ kind, size })));
+  const labels = cases.map(() => code.openBlock()).reverse();
+  code.brTable(code.param(1), labels, labels[0]);
+  for (const { kind, size } of cases) {
+    code.close();
+    code.scope(() => {
+      const result = impliesResult(kind) ? impliedResult(x, kind, size, a, b) : kept;
+      const words = x.words({ kind, size, result, a, b, carry });
+      x.setState64(L.FLAG_RES, words.result);
+      x.setState64(L.FLAG_CV, words.carries);
+      x.setState64(L.FLAG_ADJ, words.adjust);
+      code.return();
+    });
   }
-  module.setBody(index, code.finish());
-  return module.build();
+  return code.finish();
 }

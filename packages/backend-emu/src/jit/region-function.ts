@@ -1,10 +1,11 @@
 /**
- * Emits the function of a region: `(record of the vCPU, number of the entry) → where to go on`.
+ * Emits the function of a region:
+ * `(record of the vCPU, number of the entry, budget) → where to go on`.
  *
- * What it returns is an op record's address, the reason in its low bits, or 0: go on at RIP. The
- * budget is charged as the interpreter does, block by block on the edges between them, so that any
- * op record at which a region is left is a place where the interpreter goes on as if it had come
- * there by itself.
+ * What it returns has the budget in its upper half; the lower is an op record's address, with the
+ * reason in its low bits, or 0: go on at RIP. The budget is charged as the interpreter does, block
+ * by block on the edges between them, so that any op record at which a region is left is a place
+ * where the interpreter goes on as if it had come there by itself.
  */
 import * as L from '../cpu/layout.js';
 import { TOP } from '../isa/flag-emitter.js';
@@ -78,20 +79,29 @@ export class RegionFunction {
   #enter(): Uint8Array {
     // The same locals in the same order.
     const code = new RegionCode(this.records.view);
-    const { locals } = new FlagState(code, this.helper);
+    const flags = new FlagState(code, this.helper);
+    const { locals } = flags;
     reserve(code);
     const cpu = code.param(0);
     const load = (local: Value, offset: number): void =>
       code.scope(() => code.set(local, code.load(`${local.type}.load`, cpu, offset)));
-    code.set(code.state, code.param(1));
     load(code.ripPage, L.RIP_PAGE);
-    load(code.budget, L.BUDGET);
     load(code.tlb, L.TLB);
     code.scope(() => code.set(code.tlb, code.op('i32.add', cpu, code.tlb)));
+    load(locals.kind, L.REGION_KIND);
     load(locals.result, L.FLAG_RES);
     load(locals.a, L.FLAG_CV);
     load(locals.b, L.FLAG_ADJ);
-    code.scope(() => code.set(locals.carry, code.op('i64.and', locals.a, code.i64(TOP))));
+    load(locals.carry, L.REGION_CARRY);
+    // CF has to be there whatever the flags' kind.
+    if (this.region.nodes.some(({ entry, needsCarry }) => entry && needsCarry)) {
+      flags.callHelper();
+      code.set(locals.kind, code.i32(0));
+      load(locals.result, L.FLAG_RES);
+      load(locals.a, L.FLAG_CV);
+      load(locals.b, L.FLAG_ADJ);
+      code.scope(() => code.set(locals.carry, code.op('i64.and', locals.a, code.i64(TOP))));
+    }
     for (let number = 0; number < 16; number++) {
       if ((this.#code.used & (1 << number)) === 0) continue;
       load(code.registers[number], L.gprOffset(number));
@@ -107,9 +117,17 @@ export class RegionFunction {
       if ((code.dirty & (1 << number)) === 0) continue;
       code.storeRaw('i64.store', cpu, code.registers[number], L.gprOffset(number));
     }
-    code.storeRaw('i32.store', cpu, code.budget, L.BUDGET);
-    this.#flags.callHelper();
-    code.return(code.result);
+    const { locals } = this.#flags;
+    code.storeRaw('i32.store', cpu, locals.kind, L.REGION_KIND);
+    code.storeRaw('i64.store', cpu, locals.result, L.FLAG_RES);
+    code.storeRaw('i64.store', cpu, locals.a, L.FLAG_CV);
+    code.storeRaw('i64.store', cpu, locals.b, L.FLAG_ADJ);
+    code.storeRaw('i64.store', cpu, locals.carry, L.REGION_CARRY);
+    code.scope(() => {
+      const low = code.op('i64.extend_i32_u', code.result);
+      const high = code.op('i64.shl', code.op('i64.extend_i32_u', code.budget), code.i64(32));
+      code.return(code.op('i64.or', low, high));
+    });
     code.unreachable();
   }
 

@@ -14,7 +14,7 @@ import { ModuleBuilder } from '../wasm/module.js';
 import { isCompilable } from './compilable.js';
 import { discover } from './discovery.js';
 import type { Region } from './region.js';
-import { UNCOMPILABLE } from './region-code.js';
+import { REGION_TYPE, UNCOMPILABLE } from './region-code.js';
 import { flagHelperModule, HELPER_TYPE } from './region-flags.js';
 import { RegionFunction } from './region-function.js';
 
@@ -199,7 +199,7 @@ export class Translator implements BlockTranslator, Sampler {
   private emit(region: Region): Uint8Array | null {
     const module = new ModuleBuilder({ minimum: 1, shared: false });
     const helperIndex = module.importFunction('flags', HELPER_TYPE);
-    const index = module.declare('region', { params: ['i32', 'i32'], results: ['i32'] });
+    const index = module.declare('region', REGION_TYPE);
     module.exportFunction('region', index);
     const { mode } = region.nodes[0].block;
     const headAt = (host: number): number => {
