@@ -2,6 +2,9 @@
  * When a vCPU's run ends. One timer of the thread serves the deadline and, before it, looks whether
  * the guest halts: the first soon, each later one after twice the time, from run to run, until the
  * guest did halt. A look costs as much as several exits, and a guest that computes needs none.
+ *
+ * Neither does one that makes exits all the time: it is awake, and its exits are where a run can
+ * end without a signal. While they come, the timer is put off; it fires only after they stopped.
  */
 import type { Clock } from '@cloister/core';
 import type { DeadlineHolder, ThreadSignals } from './thread-signals.js';
@@ -10,15 +13,26 @@ import type { DeadlineHolder, ThreadSignals } from './thread-signals.js';
 const LOOK_NS = 250_000;
 /** A guest that never halted is looked at so often. */
 const LOOK_MAX_NS = 5_000_000;
+/** Exits from one glance at the clock to the next: the clock costs a tenth of an exit. */
+const GLANCE_EXITS = 32;
+/** Exits are frequent when those of a glance took no longer. */
+const FREQUENT_NS = 4_000_000;
+/** While they are, the timer is this far away, and set again when half of it is over. */
+const PUT_OFF_NS = 2_000_000;
 
 export class RunDeadline implements DeadlineHolder {
   /** Whether the run is to end at the next chance. */
   stopping = false;
   /** The clock's time. */
   private at = 0;
-  /** Nanoseconds from the timer that is set to the deadline, and between two looks. */
+  /** When the timer fires, by the clock, and nanoseconds from then to the deadline. */
+  private firesAt = 0;
   private left = 0;
+  /** Nanoseconds between two looks. */
   private interval = LOOK_NS;
+  /** Exits until the next glance at the clock, and when the last one was. */
+  private unseen = GLANCE_EXITS;
+  private glanced = 0;
   /** Of the run in a handler of which this one is. */
   private outer: DeadlineHolder | null = null;
 
@@ -32,8 +46,11 @@ export class RunDeadline implements DeadlineHolder {
     this.stopping = false;
     this.outer = this.signals.holder;
     this.signals.holder = this;
-    this.at = this.clock.now() + slice;
-    this.arm(slice);
+    const now = this.clock.now();
+    this.at = now + slice;
+    this.glanced = now;
+    this.unseen = GLANCE_EXITS;
+    this.arm(now, slice);
   }
 
   /** The run is over. */
@@ -52,7 +69,8 @@ export class RunDeadline implements DeadlineHolder {
 
   /** Somebody may have taken the timer's signal: sets it again. */
   again(): void {
-    this.arm(Math.max(1, this.at - this.clock.now()));
+    const now = this.clock.now();
+    this.arm(now, this.at - now);
   }
 
   /** The run ends in `ns` nanoseconds if it would not sooner. */
@@ -61,23 +79,50 @@ export class RunDeadline implements DeadlineHolder {
       this.stopping = true;
       return;
     }
-    const at = this.clock.now() + ns;
-    if (at >= this.at) return;
-    this.at = at;
-    this.arm(ns);
+    const now = this.clock.now();
+    if (now + ns >= this.at) return;
+    this.at = now + ns;
+    this.arm(now, ns);
+  }
+
+  /** An exit was answered; true when there may be something to attend to. */
+  exited(): boolean {
+    if (--this.unseen > 0) return this.stopping;
+    this.glance();
+    return true;
+  }
+
+  /** Somebody in this thread asks for something: not later than at the next exit. */
+  attend(): void {
+    this.unseen = 1;
   }
 
   /** The timer fired: whether the run is over, be it that `sleeps` says that it may as well. */
   passed(sleeps: () => boolean): boolean {
     if (this.left <= 0 || sleeps()) return true;
     this.interval = Math.min(2 * this.interval, LOOK_MAX_NS);
-    this.arm(this.left);
+    this.arm(this.clock.now(), this.left);
     return false;
   }
 
-  private arm(ns: number): void {
-    const first = Math.min(ns, this.interval);
-    this.left = ns - first;
-    this.signals.arm(first);
+  private glance(): void {
+    const now = this.clock.now();
+    this.unseen = GLANCE_EXITS;
+    if (now >= this.at) this.stopping = true;
+    else if (now - this.glanced <= FREQUENT_NS && this.firesAt - now < PUT_OFF_NS / 2) {
+      this.set(now, PUT_OFF_NS, this.at - now);
+    }
+    this.glanced = now;
+  }
+
+  /** `left` nanoseconds before the deadline: sets the timer to it, or to a look before it. */
+  private arm(now: number, left: number): void {
+    this.set(now, Math.max(1, Math.min(left, this.interval)), left);
+  }
+
+  private set(now: number, ns: number, left: number): void {
+    this.firesAt = now + ns;
+    this.left = left - ns;
+    this.signals.arm(ns);
   }
 }

@@ -91,7 +91,7 @@ export class VcpuEntry implements Sleeper {
 
   private run(): number {
     this.window?.inject();
-    this.registers.stale();
+    if (this.registers.kept) this.registers.stale();
     this.count++;
     return this.ports.sys.syscall(NR.ioctl, this.fd, KVM.RUN, 0);
   }
@@ -137,8 +137,8 @@ export class VcpuEntry implements Sleeper {
 
   /** Answers one exit; what the run comes to if that ends it. */
   exit(sink: ExitSink): RunEnd | null {
-    const { page } = this;
-    this.registers.exited();
+    const { page, registers } = this;
+    if (registers.kept) registers.exited();
     switch (page.reason) {
       case EXIT.IO:
         this.incomplete = true;

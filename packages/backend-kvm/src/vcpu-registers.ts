@@ -24,7 +24,7 @@ export class VcpuRegisters {
   /** Exits since the registers in the page were last looked at. */
   private unread = 0;
   /** Whether KVM keeps the registers in the page. */
-  private kept = false;
+  kept = false;
   /** Whether the page holds those of the exit under way. */
   private current = false;
 
@@ -39,9 +39,8 @@ export class VcpuRegisters {
     this.shared = { regs: view(REGS, 'regs'), sregs: view(SREGS, 'sregs') };
   }
 
-  /** An exit: its registers are in the page if asked for; stops asking when nobody looks. */
+  /** An exit, with its registers in the page (`kept`); stops asking when nobody looks. */
   exited(): void {
-    if (!this.kept) return;
     this.current = true;
     if (++this.unread >= PATIENCE) this.forget();
   }

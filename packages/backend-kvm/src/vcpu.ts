@@ -136,6 +136,7 @@ export class KvmVcpu implements Vcpu {
 
   kick(): void {
     this.leader.kicks.ask();
+    this.leader.deadline.attend();
   }
 
   nmi(): void {
@@ -206,34 +207,48 @@ export class KvmVcpu implements Vcpu {
   }
 
   private loop(sink: ExitSink): RunEnd {
-    const { entry } = this;
-    const { signals, watch } = this.ports;
-    for (;;) {
+    const { entry, deadline, group } = this;
+    const { watch } = this.ports;
+    for (let exited = false; ; ) {
       if (this.kicks.take() || watch.calls()) return this.stop('kicked', sink);
-      if (this.deadline.stopping) return this.stop('slice', sink);
-      if (this.group !== null) {
-        const end = this.group.attend(sink);
+      if (deadline.stopping) return this.stop('slice', sink, exited && group === null);
+      if (group !== null) {
+        const end = group.attend(sink);
         if (end !== null) return entry.complete(sink) ?? end;
         // A handler of another's exit may have asked for the end.
-        if (this.deadline.stopping || !this.group.enter()) continue;
+        if (deadline.stopping || !group.enter()) continue;
       }
-      const result = entry.enter();
-      this.group?.leave();
-      entry.incomplete = false;
-      if (result === 0) {
+      let result = entry.enter();
+      group?.leave();
+      exited = result === 0;
+      while (result === 0) {
         const end = entry.exit(sink);
         if (end !== null) return end;
-        continue;
+        // Whoever else wants something sends a signal as well: no look at each exit.
+        if (deadline.exited() || group !== null) break;
+        result = entry.enter();
       }
-      if (result === -ERRNO.EINTR) {
-        this.interruptionsHere++;
-        // Without a deadline or request it was some other signal: go on.
-        if (signals.drain() && this.over()) return this.stop('slice', sink);
-      } else if (result === -ERRNO.EAGAIN) {
-        // A CPU that waits for SIPI was told something.
-        if (entry.sleep.find() === 'waiting') return this.stop('slice', sink);
-      } else return entry.failed(result, sink);
+      if (result !== 0) {
+        exited = false;
+        const end = this.interrupted(result, sink);
+        if (end !== null) return end;
+      }
     }
+  }
+
+  /** KVM_RUN came back without an exit; what the run comes to if that ends it. */
+  private interrupted(result: number, sink: ExitSink): RunEnd | null {
+    const { entry } = this;
+    entry.incomplete = false;
+    if (result === -ERRNO.EINTR) {
+      this.interruptionsHere++;
+      // Without a deadline or request it was some other signal: go on.
+      if (this.ports.signals.drain() && this.over()) return this.stop('slice', sink);
+      return null;
+    }
+    if (result !== -ERRNO.EAGAIN) return entry.failed(result, sink);
+    // A CPU that waits for SIPI was told something.
+    return entry.sleep.find() === 'waiting' ? this.stop('slice', sink) : null;
   }
 
   /** The timer fired: whether the run is over. */
@@ -248,12 +263,16 @@ export class KvmVcpu implements Vcpu {
     });
   }
 
-  /** Ends a run: completes the instruction, then looks whether the vCPU sleeps. */
-  private stop(end: 'slice' | 'kicked', sink: ExitSink): RunEnd {
+  /**
+   * Ends a run: completes the instruction, then looks whether the vCPU sleeps, which it cannot
+   * right behind an exit (`awake`).
+   */
+  private stop(end: 'slice' | 'kicked', sink: ExitSink, awake = false): RunEnd {
     const { sleep, page } = this.entry;
     const completed = this.entry.complete(sink);
     if (completed !== null) return completed;
     if (end === 'kicked') return end;
+    if (awake) return end;
     // While others run, HLT is theirs to end.
     const { group, ports } = this;
     if (group !== null && !(sleep.find() !== null && group.allSleep(sink))) return end;

@@ -106,6 +106,7 @@ export class Router implements ExitRouter {
   route(exit: VmExit): boolean {
     switch (exit.kind) {
       case 'io': {
+        if (this.ioMap.items.length === 0) return this.bus.accessIo(exit);
         const chain = this.ioMap.find(exit.port);
         return (
           (chain.above.length > 0 && this.ask(chain.above, exit)) ||
@@ -114,6 +115,7 @@ export class Router implements ExitRouter {
         );
       }
       case 'mmio': {
+        if (this.mmioMap.items.length === 0) return this.bus.accessMmio(exit);
         const chain = this.mmioMap.find(exit.gpa);
         return (
           (chain.above.length > 0 && this.ask(chain.above, exit)) ||

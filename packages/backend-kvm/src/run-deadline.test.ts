@@ -1,0 +1,76 @@
+/** When a run's timer is set, put off and found to be over. */
+import { expect, test } from 'vitest';
+import { RunDeadline } from './run-deadline.js';
+import type { ThreadSignals } from './thread-signals.js';
+
+const MS = 1e6;
+const GLANCE = 32;
+
+function deadline() {
+  const clock = { ns: 0, now: () => clock.ns };
+  const armed: number[] = [];
+  const signals = {
+    holder: null,
+    arm: (ns: number) => void armed.push(ns),
+    disarm: () => void armed.push(0),
+  };
+  const made = new RunDeadline(clock, signals as unknown as ThreadSignals);
+  /** Exits, each of which took `ns`, until one is where the run is to end; their number. */
+  const exits = (count: number, ns: number) => {
+    for (let done = 1; done <= count; done++) {
+      clock.ns += ns;
+      made.exited();
+      if (made.stopping) return done;
+    }
+    return null;
+  };
+  return { made, clock, armed, exits };
+}
+
+test('without exits the timer looks at growing intervals and ends at the deadline', () => {
+  const { made, clock, armed } = deadline();
+  made.start(1 * MS);
+  const awake = () => false;
+  for (let looks = 0; looks < 10; looks++) {
+    clock.ns += armed.at(-1)!;
+    if (made.passed(awake)) break;
+  }
+  expect(armed).toEqual([0.25 * MS, 0.5 * MS, 0.25 * MS]);
+  expect(clock.ns).toBe(1 * MS);
+});
+
+test('frequent exits put the timer off, and end the run in time without it', () => {
+  const { made, clock, armed, exits } = deadline();
+  made.start(10 * MS);
+  let fires = armed[0]!;
+  for (let glance = 0; glance < 1000 && !made.stopping; glance++) {
+    const before = armed.length;
+    exits(GLANCE, 8000);
+    if (armed.length > before) fires = clock.ns + armed.at(-1)!;
+    else if (glance > 0) expect(fires).toBeGreaterThan(clock.ns);
+  }
+  expect(clock.ns).toBeGreaterThanOrEqual(10 * MS);
+  expect(clock.ns).toBeLessThan(10 * MS + GLANCE * 8000);
+  // Set once in a millisecond or so.
+  expect(armed.length).toBeLessThan(12);
+  // Should the exits stop, it fires soon.
+  expect(Math.max(...armed)).toBeLessThanOrEqual(2 * MS);
+});
+
+test('rare exits do not', () => {
+  const { made, armed, exits } = deadline();
+  made.start(1000 * MS);
+  exits(5 * GLANCE, 0.5 * MS);
+  expect(armed).toEqual([0.25 * MS]);
+});
+
+test('what this thread asks for is found at the next exit', () => {
+  const { made } = deadline();
+  made.start(10 * MS);
+  expect(made.exited()).toBe(false);
+  made.attend();
+  expect(made.exited()).toBe(true);
+  made.shorten(0);
+  expect(made.exited()).toBe(true);
+  expect(made.stopping).toBe(true);
+});
