@@ -168,6 +168,7 @@ export class VmParts {
       mmu: processor.mmu,
       access: processor.memory,
       opCache,
+      clock: options.clock,
       callSystem: (number) => processor.callSystem(this.functions[number]),
       ...(this.translator === undefined ? {} : { sampler: this.translator }),
     });

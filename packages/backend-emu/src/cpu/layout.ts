@@ -164,6 +164,15 @@ export const REGION_CARRY = 0x658;
 export const CODE_GENERATIONS = 0x640;
 export const CODE_MODES = 0x648;
 
+/**
+ * Virtual time in nanoseconds when BUDGET will be zero, if TIME_COUNTED (u32) is not zero: then
+ * time follows the instructions, and emitted code knows it at each. i64.
+ */
+export const TIME_END = 0x680;
+export const TIME_COUNTED = 0x688;
+/** Events that an extension intercepts now, as bits in the order of core's `INTERCEPTS`. u32. */
+export const INTERCEPTED = 0x68c;
+
 export const ACTIVITY_RUNNING = 0;
 export const ACTIVITY_HALTED = 1;
 export const ACTIVITY_WAIT_SIPI = 2;

@@ -17,10 +17,21 @@ import { RAM_BASE, RAM_SIZE, TestProcessor } from './test-processor.js';
 const OPS = RAM_BASE + RAM_SIZE;
 const OPS_SIZE = 0x40000;
 
+/**
+ * How time goes on: not at all; with the instructions, as emitted code knows or as only the clock
+ * does.
+ */
+export type TestTime = 'still' | 'counted' | 'asked';
+
 export class TestComputer extends TestProcessor {
   readonly vcpu: EmulatedVcpu;
 
-  constructor(features = '', jit: JitMode = TEST_JIT, extensions: readonly CpuExtension[] = []) {
+  constructor(
+    features = '',
+    jit: JitMode = TEST_JIT,
+    extensions: readonly CpuExtension[] = [],
+    private readonly goesOn: TestTime = 'still',
+  ) {
     const memory = new WebAssembly.Memory({ initial: (OPS + OPS_SIZE) / 65536 });
     super(features, memory.buffer as ArrayBuffer, extensions);
     const { cpu, physical } = this;
@@ -48,11 +59,16 @@ export class TestComputer extends TestProcessor {
       mmu: cpu.mmu,
       access: cpu.memory,
       opCache,
+      ...(goesOn === 'counted' && { clock: this.clock }),
       callSystem: (number) => cpu.callSystem(functions[number]),
       ...translated,
     });
     translator?.connect(opCache, [interpreter]);
     this.vcpu = new EmulatedVcpu(cpu, interpreter);
+  }
+
+  protected override now(): number {
+    return this.time.now + (this.goesOn === 'still' ? 0 : (this.vcpu?.executed ?? 0));
   }
 
   /** Puts code, in hexadecimal, at guest address `at`. */

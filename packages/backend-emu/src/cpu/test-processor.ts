@@ -57,6 +57,7 @@ export class TestProcessor {
   /** What a handler of exits does, if it must do something. */
   onExit: (exit: VmExit) => void = () => {};
   readonly time = { now: 0 };
+  readonly clock: Clock;
   readonly view: DataView;
 
   constructor(
@@ -76,9 +77,9 @@ export class TestProcessor {
     this.view = new DataView(buffer, RAM_BASE, RAM_SIZE);
     const selection = selectCpu(features);
     const { time } = this;
-    const clock: Clock = {
+    this.clock = {
       mode: 'icount',
-      now: () => time.now,
+      now: () => this.now(),
       at: () => ({ cancel: () => {} }),
       epochSeconds: 0,
     };
@@ -101,7 +102,7 @@ export class TestProcessor {
     const shared = {
       cpu: selection,
       cpus: 1,
-      clock,
+      clock: this.clock,
       memory: { read: () => false, write: () => false },
       bus: new ApicBus(),
       kvmClocks: new KvmClockGroup(),
@@ -115,6 +116,11 @@ export class TestProcessor {
       this.exits.push(structuredClone(exit));
       this.onExit(exit);
     };
+  }
+
+  /** Virtual time. */
+  protected now(): number {
+    return this.time.now;
   }
 
   /** Calls a system function as the interpreter does. */

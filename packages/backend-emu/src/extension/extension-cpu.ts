@@ -5,7 +5,6 @@ import {
   type ExtensionException,
   type ExtensionHost,
   type ExtensionVcpu,
-  INTERCEPTS,
   type InjectedEvent,
   type InterceptDetail,
   type InterceptName,
@@ -16,6 +15,7 @@ import {
   VmmError,
 } from '@cloister/core';
 import { FLAG_IF } from '../cpu/flags.js';
+import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NMI, VECTOR_UD } from '../cpu/registers.js';
@@ -27,7 +27,7 @@ import { HostServices } from './host-services.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
 const NO_ERROR = -1;
-const BITS = new Map(INTERCEPTS.map((name, index) => [name, 1 << index]));
+const INTERCEPTED = L.INTERCEPTED >> 2;
 
 function newDetail(): InterceptDetail {
   return {
@@ -49,7 +49,6 @@ export class ExtensionCpu implements ExtensionVcpu {
   private readonly contexts: Contexts;
   private readonly halves: Uint16Array;
   private readonly detail = newDetail();
-  private intercepted = 0;
 
   constructor(private readonly cpu: Processor) {
     this.index = cpu.index;
@@ -67,6 +66,15 @@ export class ExtensionCpu implements ExtensionVcpu {
     this.events.connect(set.world, this);
   }
 
+  /** What is intercepted lies where emitted code sees it. */
+  private get intercepted(): number {
+    return this.cpu.words[INTERCEPTED];
+  }
+
+  private set intercepted(bits: number) {
+    this.cpu.words[INTERCEPTED] = bits;
+  }
+
   /** RESET. */
   reset(): void {
     this.intercepted = 0;
@@ -79,7 +87,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   // --- Asked by the processor -----------------------------------------------------------------
 
   watches(event: InterceptName): boolean {
-    return (this.intercepted & (BITS.get(event) ?? 0)) !== 0;
+    return (this.intercepted & interceptBit(event)) !== 0;
   }
 
   /** The detail of a new event: the length of the instruction, and nothing else yet. */
@@ -235,7 +243,7 @@ export class ExtensionCpu implements ExtensionVcpu {
           remedy: 'name it in its `intercepts`',
         });
       }
-      bits |= BITS.get(name) ?? 0;
+      bits |= interceptBit(name);
     }
     this.intercepted = bits;
   }

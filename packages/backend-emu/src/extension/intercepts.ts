@@ -115,11 +115,7 @@ function debugRegister(direction: 'read' | 'write'): Prepare {
 const BEFORE: readonly Intercepted[] = [
   { event: 'cpuid', functions: ['cpuid'], prepare: always },
   { event: 'rdtsc', functions: ['rdtsc'], prepare: timeStamp },
-  {
-    event: 'rdtscp',
-    functions: ['rdtscp'],
-    prepare: (cpu, detail) => cpu.cpu.has('rdtscp') && timeStamp(cpu, detail),
-  },
+  { event: 'rdtscp', functions: ['rdtscp'], prepare: timeStamp },
   {
     event: 'rdpmc',
     functions: ['rdpmc'],

@@ -6,6 +6,7 @@
  * block is a patched record (HANDLER_STOP) that is put back when the run ends.
  */
 
+import type { Clock } from '@cloister/core';
 import * as L from '../cpu/layout.js';
 import { MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
@@ -41,6 +42,8 @@ const GENERATION = W(L.GENERATION);
 const CS_BASE = W(L.segmentOffset(L.SEG.cs));
 const CS_LIMIT = W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT);
 const ARG0 = W(L.ARG0);
+const TIME_END = W(L.TIME_END);
+const TIME_COUNTED = W(L.TIME_COUNTED);
 
 const RSP = L.gprOffset(4);
 const RBP = L.gprOffset(5);
@@ -63,6 +66,8 @@ export interface InterpreterOptions {
   readonly callSystem: (number: number) => number;
   /** Translates what is executed often. */
   readonly sampler?: Sampler;
+  /** The VM's clock. Counted, it follows the instructions that are executed here. */
+  readonly clock?: Clock;
 }
 
 /** Who is told which blocks are executed, and decides about translation. */
@@ -86,6 +91,8 @@ export class Interpreter {
   #reserve = 0;
   /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
   #sampleAt = 0;
+  /** Virtual time, if it is counted, before the first instruction. */
+  #epoch = 0;
   /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
   readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
@@ -161,6 +168,7 @@ export class Interpreter {
   /** Runs at most `slice` instructions from RIP. RIP is up to date afterwards. */
   run(slice: number): InterpreterEnd {
     const words = this.#words;
+    this.#beginTime();
     this.#deadline += slice - words[BUDGET] - this.#reserve;
     words[BUDGET] = slice;
     this.#reserve = 0;
@@ -190,11 +198,30 @@ export class Interpreter {
   #divide(): void {
     const { sampler } = this.#options;
     const words = this.#words;
-    if (sampler === undefined || sampler.interval === 0) return;
-    const whole = words[BUDGET] + this.#reserve;
-    const left = Math.max(0, this.#sampleAt - (this.#deadline - whole));
-    words[BUDGET] = Math.min(whole, left);
-    this.#reserve = whole - words[BUDGET];
+    if (sampler !== undefined && sampler.interval !== 0) {
+      const whole = words[BUDGET] + this.#reserve;
+      const left = Math.max(0, this.#sampleAt - (this.#deadline - whole));
+      words[BUDGET] = Math.min(whole, left);
+      this.#reserve = whole - words[BUDGET];
+    }
+    this.#noteTime();
+  }
+
+  /** Finds out whether time is counted, and from where. */
+  #beginTime(): void {
+    const { clock } = this.#options;
+    const counted = clock?.mode === 'icount';
+    this.#words[TIME_COUNTED] = counted ? 1 : 0;
+    if (counted) this.#epoch = clock.now() - this.executed;
+  }
+
+  /** After the deadline or the reserve has changed: what emitted code tells time by. */
+  #noteTime(): void {
+    const words = this.#words;
+    if (words[TIME_COUNTED] === 0) return;
+    const end = this.#epoch + this.#deadline - this.#reserve;
+    words[TIME_END] = end;
+    words[TIME_END + 1] = Math.floor(end / 2 ** 32);
   }
 
   /** Tells which block is being executed: that of `record`. */
@@ -238,6 +265,7 @@ export class Interpreter {
     words[BUDGET] -= cut - this.#reserve;
     this.#reserve = 0;
     this.#deadline -= cut;
+    this.#noteTime();
     if (words[BUDGET] < 0 && rest > count)
       this.#patch(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
   }
@@ -274,6 +302,7 @@ export class Interpreter {
     words[BUDGET] += lent;
     this.#reserve -= lent;
     this.#sampleAt += lent;
+    this.#noteTime();
     return true;
   }
 

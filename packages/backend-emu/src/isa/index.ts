@@ -14,6 +14,7 @@ import './semantics/sse.js';
 import './semantics/stack.js';
 import './semantics/string.js';
 import './semantics/system.js';
+import './semantics/time-stamp.js';
 import './semantics/x87.js';
 import './semantics/x87-control.js';
 

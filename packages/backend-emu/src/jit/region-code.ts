@@ -128,6 +128,7 @@ export class RegionCode extends CodeEmitter {
     if (at < GPR_END) return this.#register(name, at);
     if (at === L.ZERO && name === 'i64.load') return this.i64(0);
     if (at === L.RIP_PAGE && name === 'i64.load') return this.ripPage;
+    if (at === L.BUDGET && name === 'i32.load') return this.budget;
     if (FORBIDDEN.has(at) && at !== L.CPL && at !== L.MODE) throw UNCOMPILABLE;
     return super.load(name, this.param(0), at);
   }
