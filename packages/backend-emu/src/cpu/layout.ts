@@ -164,14 +164,17 @@ export const REGION_CARRY = 0x658;
 export const CODE_GENERATIONS = 0x640;
 export const CODE_MODES = 0x648;
 
-/**
- * Virtual time in nanoseconds when BUDGET will be zero, if TIME_COUNTED (u32) is not zero: then
- * time follows the instructions, and emitted code knows it at each. i64.
- */
-export const TIME_END = 0x680;
+/** Instructions that the vCPU will have executed when BUDGET is zero. i64. */
+export const COUNT_END = 0x680;
+/** Whether time follows the instructions (u32); then it is TIME_EPOCH (i64, ns) after their count. */
 export const TIME_COUNTED = 0x688;
+export const TIME_EPOCH = 0x690;
 /** Events that an extension intercepts now, as bits in the order of core's `INTERCEPTS`. u32. */
 export const INTERCEPTED = 0x68c;
+/** `cpu/debug-state.ts`: the instruction count at which RFLAGS.RF is set, -1: none. i64. */
+export const RESUME_AT = 0x698;
+/** The same: causes, as DR6 has them, of the debug trap that is due. u32. */
+export const DEBUG_PENDING = 0x6a0;
 
 export const ACTIVITY_RUNNING = 0;
 export const ACTIVITY_HALTED = 1;

@@ -42,7 +42,8 @@ const GENERATION = W(L.GENERATION);
 const CS_BASE = W(L.segmentOffset(L.SEG.cs));
 const CS_LIMIT = W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT);
 const ARG0 = W(L.ARG0);
-const TIME_END = W(L.TIME_END);
+const COUNT_END = W(L.COUNT_END);
+const TIME_EPOCH = W(L.TIME_EPOCH);
 const TIME_COUNTED = W(L.TIME_COUNTED);
 
 const RSP = L.gprOffset(4);
@@ -91,8 +92,6 @@ export class Interpreter {
   #reserve = 0;
   /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
   #sampleAt = 0;
-  /** Virtual time, if it is counted, before the first instruction. */
-  #epoch = 0;
   /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
   readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
@@ -204,7 +203,7 @@ export class Interpreter {
       words[BUDGET] = Math.min(whole, left);
       this.#reserve = whole - words[BUDGET];
     }
-    this.#noteTime();
+    this.#noteCount();
   }
 
   /** Finds out whether time is counted, and from where. */
@@ -212,16 +211,17 @@ export class Interpreter {
     const { clock } = this.#options;
     const counted = clock?.mode === 'icount';
     this.#words[TIME_COUNTED] = counted ? 1 : 0;
-    if (counted) this.#epoch = clock.now() - this.executed;
+    if (counted) this.#setPair(TIME_EPOCH, clock.now() - this.executed);
   }
 
-  /** After the deadline or the reserve has changed: what emitted code tells time by. */
-  #noteTime(): void {
-    const words = this.#words;
-    if (words[TIME_COUNTED] === 0) return;
-    const end = this.#epoch + this.#deadline - this.#reserve;
-    words[TIME_END] = end;
-    words[TIME_END + 1] = Math.floor(end / 2 ** 32);
+  /** After the deadline or the reserve has changed: what emitted code counts by. */
+  #noteCount(): void {
+    this.#setPair(COUNT_END, this.#deadline - this.#reserve);
+  }
+
+  #setPair(field: number, value: number): void {
+    this.#words[field] = value;
+    this.#words[field + 1] = Math.floor(value / 2 ** 32);
   }
 
   /** Tells which block is being executed: that of `record`. */
@@ -265,7 +265,7 @@ export class Interpreter {
     words[BUDGET] -= cut - this.#reserve;
     this.#reserve = 0;
     this.#deadline -= cut;
-    this.#noteTime();
+    this.#noteCount();
     if (words[BUDGET] < 0 && rest > count)
       this.#patch(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
   }
@@ -302,7 +302,7 @@ export class Interpreter {
     words[BUDGET] += lent;
     this.#reserve -= lent;
     this.#sampleAt += lent;
-    this.#noteTime();
+    this.#noteCount();
     return true;
   }
 

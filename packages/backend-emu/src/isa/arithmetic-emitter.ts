@@ -162,6 +162,11 @@ export class ArithmeticEmitter {
     return size === 64 ? a : this.code.op(`i64.extend${size}_s`, a);
   }
 
+  /** Sign-extends the low 48 bits of an i64: what an address that four levels reach is. */
+  signExtend48(a: Value): Value {
+    return this.shrS(this.shl(a, this.i64(16)), this.i64(16));
+  }
+
   /** Zero-extends the low `size` bits of an i64. */
   zeroExtend(a: Value, size: number): Value {
     return size === 64 ? a : this.and(a, this.i64((1n << BigInt(size)) - 1n));

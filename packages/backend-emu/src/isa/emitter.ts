@@ -415,11 +415,11 @@ export class Emitter extends MemoryEmitter {
     this.flow.jump(this.cutRip(target));
   }
 
-  /** Virtual time at this instruction, in nanoseconds (i64), where TIME_COUNTED says so. */
-  time(): Value {
+  /** Instructions that the vCPU has executed before this one (i64). */
+  executed(): Value {
     const remaining = this.code.load('i32.load8_u', this.op, R.OP_REMAINING);
     const left = this.add(this.state32(L.BUDGET), remaining);
-    return this.sub(this.state64(L.TIME_END), this.code.op('i64.extend_i32_s', left));
+    return this.sub(this.state64(L.COUNT_END), this.code.op('i64.extend_i32_s', left));
   }
 
   // Out of the language ----------------------------------------------------------------------

@@ -5,6 +5,7 @@ import './semantics/bmi.js';
 import './semantics/branch.js';
 import './semantics/fast-calls.js';
 import './semantics/flag.js';
+import './semantics/interrupt-return.js';
 import './semantics/fs-gs-base.js';
 import './semantics/legacy.js';
 import './semantics/move.js';

@@ -5,7 +5,7 @@
  * crossing, MMIO, a page with code) is a call of a slow path, with the data in BOUNCE.
  */
 import * as L from '../cpu/layout.js';
-import type { CodeEmitter, Value } from '../wasm/code.js';
+import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 import { FlagEmitter } from './flag-emitter.js';
 import type { CoreFunctions, Flow } from './flow.js';
 
@@ -26,12 +26,22 @@ export class MemoryEmitter extends FlagEmitter {
   }
 
   /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
-  protected tlbEntry(address: Value): Value {
+  protected tlbEntry(address: Value, tlb?: Value): Value {
     const folded = this.wrap(this.xor(address, this.shrU(address, this.i64(10))));
     const shift = Math.log2(L.TLB_ENTRY_SIZE);
     const mask = this.i32((L.TLB_ENTRIES - 1) << shift);
     const offset = this.and(this.shrU(folded, this.i32(12 - shift)), mask);
-    return this.add(this.tlb(), offset);
+    return this.add(tlb ?? this.tlb(), offset);
+  }
+
+  /**
+   * Host address of `bytes` bytes at `address` that the processor itself accesses, as CPL 0, by
+   * `tag`. Goes to `elsewhere` unless they are known, in one page.
+   */
+  known(address: Value, bytes: number, tag: number, elsewhere: Label): Value {
+    const entry = this.tlbEntry(address, this.add(this.cpu, this.i32(L.TLB_SUPERVISOR)));
+    this.code.brIf(this.misses(entry, tag, address, bytes), elsewhere);
+    return this.hostAddress(entry, address);
   }
 
   /** Whether the entry's tag does not cover `bytes` bytes at `address`: miss or page crossing. */

@@ -185,7 +185,6 @@ for (const [mnemonic, name, pointer] of [
 
 define('RETF', ENDS, (x) => x.system('retFar', [x.i64(0), x.i64(x.size >> 3)]));
 define('RETFI', ENDS, (x) => x.system('retFar', [x.operandU(0), x.i64(x.size >> 3)]));
-define('IRET', ENDS, (x) => x.system('iret', [x.i64(x.size >> 3)]));
 define('SYSEXIT', ENDS, (x) => x.system('sysexit', [x.i64(x.size >> 3)]));
 define('INT', { ends: true, access: 'r' }, (x) => x.system('int', [x.operandU(0)]));
 plain('INT3', 'int3', true);

@@ -19,7 +19,8 @@ function readTimeStamp(x: Emitter, event: InterceptName, result: () => void): vo
   x.if(
     free,
     () => {
-      const value = x.variable(x.add(x.time(), x.state64(L.TSC_OFFSET)));
+      const time = x.add(x.executed(), x.state64(L.TIME_EPOCH));
+      const value = x.add(time, x.state64(L.TSC_OFFSET));
       x.setGpr(0, x.zeroExtend(value, 32));
       x.setGpr(2, x.shrU(value, x.i64(32)));
       result();
