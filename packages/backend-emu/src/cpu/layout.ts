@@ -166,7 +166,7 @@ export const CODE_MODES = 0x648;
 
 /** Instructions that the vCPU will have executed when BUDGET is zero. i64. */
 export const COUNT_END = 0x680;
-/** Whether time follows the instructions (u32); then it is TIME_EPOCH (i64, ns) after their count. */
+/** Whether time follows the instructions: their count and TIME_EPOCH, in ns. u32, i64. */
 export const TIME_COUNTED = 0x688;
 export const TIME_EPOCH = 0x690;
 /** Events that an extension intercepts now, as bits in the order of core's `INTERCEPTS`. u32. */

@@ -8,7 +8,8 @@
  * not have (BTC_NO, SRSO_NO, TSA_*_NO) and AutoIBRS of the next generation, all true of an
  * interpreter that speculates nothing, so that kernels need no retpolines, no return thunks and no
  * flushing; and SERIALIZE, which AMD's processors do not have, since without it Linux serializes by
- * an IRET for each piece of code that it alters, 109,000 in a boot. IBPB, STIBP and SSBD are not stated: there is nothing to barrier.
+ * an IRET for each piece of code that it alters, 109,000 in a boot. IBPB, STIBP and SSBD are not
+ * stated: there is nothing to barrier.
  */
 
 export interface CacheLevel {
