@@ -264,7 +264,12 @@ class Session {
       if (this.#context.options.saveAt !== undefined) this.#say('not saved: the guest has ended');
       return;
     }
-    await machine.save(save, { leave: true });
+    try {
+      await machine.save(save, { leave: true });
+    } catch (error) {
+      this.report(error);
+      this.#say('not saved: the guest ends with this run');
+    }
   }
 
   #summarize(machine: Machine, end: VmEnd, run: Pick<RunSummary, 'executed' | 'seconds'>): void {

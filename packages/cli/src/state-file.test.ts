@@ -1,5 +1,14 @@
 // Saved VMs in files: whole or not at all, private, and errors that name the file.
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeSnapshot, type Snapshot, type VmmError } from '@cloister/core';
@@ -53,6 +62,17 @@ test('where no state can be written is known before a guest leaves for it', asyn
   requireWritableState(path);
   expect(await readState(path)).toMatchObject({ memory: 4096 });
   expect(existsSync(`${path}.tmp`)).toBe(false);
+});
+
+test('what cannot be written leaves what was there, and says so', async () => {
+  const other: Snapshot = { ...snapshot, state: { configuration: { memory: 8192, cpus: 1 } } };
+  mkdirSync(`${path}.tmp`);
+  expect(await mistake(writeState(path, other))).toMatch(/vm\.state": .*; nothing is there/);
+  rmdirSync(`${path}.tmp`);
+  await writeState(path, snapshot);
+  mkdirSync(`${path}.tmp`);
+  expect(await mistake(writeState(path, other))).toMatch(/; what was saved there before is still/);
+  expect(await readState(path)).toMatchObject({ memory: 4096 });
 });
 
 test('a missing file and a folder that cannot be written are named', async () => {

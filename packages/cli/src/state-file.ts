@@ -3,13 +3,15 @@
  */
 import {
   closeSync,
+  existsSync,
+  fsyncSync,
   openSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import {
   decodeSnapshot,
   encodeSnapshot,
@@ -18,6 +20,7 @@ import {
   VmmError,
 } from '@cloister/core';
 import { fileError } from './error-report.js';
+import { writePrivately } from './private-file.js';
 
 /** A guest's memory is nobody else's business. */
 const MODE = 0o600;
@@ -41,16 +44,34 @@ export function requireWritableState(path: string): void {
 
 const temporaryOf = (path: string) => `${path}.tmp`;
 
-/** Writes a saved VM to `path`, which is replaced only when all of it is written. */
+/**
+ * Writes a saved VM to `path`, which is replaced only when all of it is on the disk: a guest may
+ * leave afterwards.
+ */
 export async function writeState(path: string, snapshot: Snapshot): Promise<void> {
   const bytes = await encodeSnapshot(snapshot);
-  const temporary = temporaryOf(path);
   try {
-    writeFileSync(temporary, bytes, { mode: MODE });
-    renameSync(temporary, path);
+    writePrivately(path, (file) => {
+      writeFileSync(file, bytes);
+      fsyncSync(file);
+    });
+    flushFolder(dirname(path));
   } catch (error) {
-    rmSync(temporary, { force: true });
-    throw fileError('saved state', path, error);
+    const { code, message } = fileError('saved state', path, error);
+    const left = existsSync(path)
+      ? 'what was saved there before is still there'
+      : 'nothing is there';
+    throw new VmmError(code, `${message}; ${left}`, { cause: error });
+  }
+}
+
+/** The new name of a file is on the disk, too. */
+function flushFolder(path: string): void {
+  const folder = openSync(path, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
   }
 }
 

@@ -82,8 +82,12 @@ export class VmMachine implements Machine {
   }
 
   async save(path: string, options: { readonly leave?: boolean } = {}): Promise<void> {
-    if (options.leave === true) requireWritableState(path);
-    const snapshot = await this.#vm.save(options);
+    if (options.leave === true) {
+      requireWritableState(path);
+      await this.#vm.save({ leave: true, keep: (snapshot) => writeState(path, snapshot) });
+      return;
+    }
+    const snapshot = await this.#vm.save();
     if (this.#held) this.pause();
     await writeState(path, snapshot);
   }

@@ -23,7 +23,7 @@ import type { Machine } from './machine.js';
 import { PausePoints } from './pause-points.js';
 import { chooseClock, connectLines, prepareInput, runStartHooks } from './start-up.js';
 import type { Vm, VmSummary } from './vm.js';
-import { restoreVm, saveVm } from './vm-record.js';
+import { restoreVm, saveVm, stayAfter } from './vm-record.js';
 
 /** What the VM is made of. */
 export interface VmParts {
@@ -48,6 +48,8 @@ export class VirtualMachine implements Vm {
   private starting: Promise<void> | null = null;
   private stopWanted: { readonly reason: VmEnd['reason']; readonly message: string } | null = null;
   private clockWhy = 'not started';
+  /** The guest may be about to leave: what was saved of it is being kept. */
+  private leaving = false;
 
   constructor(private readonly parts: VmParts) {
     this.machine = parts.machine;
@@ -115,6 +117,7 @@ export class VirtualMachine implements Vm {
     if (this.status !== 'paused' && this.status !== 'running') {
       this.fail('resume', 'only a paused VM can go on');
     }
+    if (this.leaving) this.fail('resume', 'it may be about to leave: wait for the end of save');
     this.machine.cancelPause();
     if (this.status === 'running') {
       this.settlePauses(true);
@@ -153,10 +156,24 @@ export class VirtualMachine implements Vm {
     if (wasRunning) await this.pause();
     try {
       await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
-      return saveVm(this.parts.assembly, this.machine, options);
+      return await this.saveAndKeep(options);
     } finally {
       if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
     }
+  }
+
+  private async saveAndKeep({ leave = false, keep }: SaveOptions): Promise<Snapshot> {
+    const { snapshot, settle } = saveVm(this.parts.assembly, this.machine);
+    this.leaving = leave;
+    try {
+      await keep?.(snapshot);
+    } catch (error) {
+      throw stayAfter(error, settle);
+    } finally {
+      this.leaving = false;
+    }
+    settle(leave);
+    return snapshot;
   }
 
   async restore(snapshot: Snapshot): Promise<void> {

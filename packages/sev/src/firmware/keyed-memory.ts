@@ -5,11 +5,13 @@
  */
 import { CIPHER_PAGE_SIZE, ciphers, type PageCipher } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from './memory-port.js';
+import { VmsaRecords } from './vmsa-records.js';
 
 export class KeyedMemory implements PlatformMemory {
   /** As they stand in DRAM. */
   readonly bytes: Uint8Array;
   readonly keys: MemoryKeys;
+  readonly vmsas = new VmsaRecords();
   readonly #keys = new Map<number, Uint8Array>();
 
   /** `size` bytes, whole pages, from `base` on. */

@@ -109,6 +109,16 @@ export function sendUpdateData(
   buffer: BufferOf<'SEND_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
+  return sendUpdate(platform, buffer, guest, () => true);
+}
+
+/** Sends what `maySend` has seen, and nothing that it refuses. */
+function sendUpdate(
+  platform: Platform,
+  buffer: BufferOf<'SEND_UPDATE_DATA'>,
+  guest: Guest,
+  maySend: (plaintext: Uint8Array) => boolean,
+): Status {
   const { guest_paddr: spa, guest_len: length } = buffer;
   const { hdr_len: headRoom, trans_len: room } = buffer;
   buffer.hdr_len = SIZE.PACKET_HEADER;
@@ -121,6 +131,7 @@ export function sendUpdateData(
   if (!mayTouch(platform, buffer.trans_paddr, length)) return STATUS.INVALID_ADDRESS;
   const plaintext = new Uint8Array(length);
   platform.memory.read(spa, plaintext, guest.asid);
+  if (!maySend(plaintext)) return STATUS.INVALID_PARAM;
   const { header, ciphertext } = seal(guest.channel, plaintext, platform.entropy);
   return (
     writeHost(platform, buffer.trans_paddr, ciphertext) ||
@@ -128,13 +139,21 @@ export function sendUpdateData(
   );
 }
 
+/**
+ * Only a VMSA that is as the processor left it goes out: a host could have an old one received
+ * otherwise, and its record made anew.
+ */
 export function sendUpdateVmsa(
   platform: Platform,
   buffer: BufferOf<'SEND_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
-  return sendUpdateData(platform, buffer, guest);
+  const { vmsas } = platform.memory;
+  return sendUpdate(platform, buffer, guest, (plaintext) => {
+    const whole = plaintext.length >= SIZE.VMSA;
+    return whole && vmsas.vouches(guest.handle, buffer.guest_paddr, plaintext);
+  });
 }
 
 /** SEND_FINISH and SEND_CANCEL: the keys of the transport are forgotten. */
@@ -158,6 +177,16 @@ export function receiveUpdateData(
   buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
+  return receiveUpdate(platform, buffer, guest, () => STATUS.SUCCESS);
+}
+
+/** Stores what came unless `enter`, which sees it first, refuses it. */
+function receiveUpdate(
+  platform: Platform,
+  buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
+  guest: Guest,
+  enter: (plaintext: Uint8Array) => Status,
+): Status {
   const { guest_paddr: spa, guest_len: length, trans_len: transLength } = buffer;
   if (guest.asid === 0) return STATUS.INACTIVE;
   const lengths =
@@ -169,17 +198,23 @@ export function receiveUpdateData(
   if (header === null || ciphertext === null) return STATUS.INVALID_ADDRESS;
   const plaintext = open(guest.channel, { header, ciphertext });
   if (plaintext.status !== STATUS.SUCCESS) return plaintext.status;
-  platform.memory.write(spa, plaintext.value, guest.asid);
-  return STATUS.SUCCESS;
+  const status = enter(plaintext.value);
+  if (status === STATUS.SUCCESS) platform.memory.write(spa, plaintext.value, guest.asid);
+  return status;
 }
 
+/** The VMSA gets a record of its own here, as at a launch. */
 export function receiveUpdateVmsa(
   platform: Platform,
   buffer: BufferOf<'RECEIVE_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
-  return receiveUpdateData(platform, buffer, guest);
+  return receiveUpdate(platform, buffer, guest, (plaintext) => {
+    if (plaintext.length < SIZE.VMSA) return STATUS.INVALID_LEN;
+    platform.memory.vmsas.enter(guest.handle, buffer.guest_paddr, plaintext);
+    return STATUS.SUCCESS;
+  });
 }
 
 export function receiveFinish(platform: Platform, _: unknown, guest: Guest): Status {

@@ -2,9 +2,9 @@
  * One vCPU of an SEV-ES guest as the processor keeps it between two runs: its VMCB, its VMSA, and
  * what the hypervisor may ask of it.
  *
- * The VMSA lies in a page of system memory under the guest's key. Whether it is what the processor
- * left there, VMRUN finds out by the processor's own record: real ones keep a checksum in the
- * trusted memory region, this one keeps the bytes.
+ * The VMSA lies in a page of system memory under the guest's key. Whether it is what processor
+ * or firmware left there, VMRUN finds out by a record that both keep: real ones have a checksum
+ * in the trusted memory region, these have the bytes.
  *
  * Source: AMD64 APM vol. 2 (24593), 15.35.8 "VMRUN and #VMEXIT for SEV-ES guests"; SEV API 55766,
  * 2.1.5 "Trusted memory region".
@@ -13,11 +13,10 @@ import type { ExtensionVcpu, GuestMemory, SystemMemory } from '@cloister/core';
 import { INTERRUPT_STATE, VMCB, Vmcb } from '../abi/vmcb.js';
 import { VMSA_USED } from '../abi/vmsa.js';
 import type { HostVcpu } from '../hypervisor/hypervisor.js';
-import { VmsaRegisters } from './vmsa-registers.js';
+import type { VmsaRegisters } from './vmsa-registers.js';
 
 export class EsVcpu implements HostVcpu {
   readonly vmcb = new Vmcb();
-  readonly registers = new VmsaRegisters();
   /** Whether the guest's registers are the processor's at the moment. */
   inside = false;
   /** Whether they still are, though the guest has been left for the moment. */
@@ -26,20 +25,26 @@ export class EsVcpu implements HostVcpu {
   told = false;
   /** Whether HLT put it to sleep. */
   halted = false;
+  /** Whether the hypervisor has set it up. */
+  initialized = false;
   /** The processor's vCPU in whose hook all this happens. */
   processor!: ExtensionVcpu;
   readonly #found = new Uint8Array(VMSA_USED);
   readonly #found32 = new Uint32Array(this.#found.buffer);
-  readonly #kept32 = new Uint32Array(this.registers.page.buffer);
+  readonly #kept32: Uint32Array;
 
   constructor(
     readonly index: number,
     /** System-physical address of the VMSA. */
     readonly vmsa: number,
+    /** On their way to the VMSA and back; the page is the record of what it must hold. */
+    readonly registers: VmsaRegisters,
     private readonly system: SystemMemory,
     readonly memory: GuestMemory,
     private readonly asid: () => number,
-  ) {}
+  ) {
+    this.#kept32 = new Uint32Array(registers.page.buffer);
+  }
 
   // --- For the hypervisor ---------------------------------------------------------------------
 
@@ -68,12 +73,6 @@ export class EsVcpu implements HostVcpu {
   }
 
   // --- The VMSA -------------------------------------------------------------------------------
-
-  /** The firmware has encrypted the page: what it is now it must be at the first VMRUN. */
-  seal(): void {
-    this.#read();
-    this.registers.page.set(this.#found);
-  }
 
   /** Stores the guest's registers, and what the VMCB shows of them. */
   save(): void {

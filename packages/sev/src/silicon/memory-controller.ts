@@ -14,9 +14,11 @@
 import { type FrameCipher, type SystemMemory, VmmError } from '@cloister/core';
 import { ciphers, PAGE_KEY_SIZE } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from '../firmware/memory-port.js';
+import { VmsaRecords } from '../firmware/vmsa-records.js';
 
 export class MemoryController implements PlatformMemory, FrameCipher {
   readonly keys: MemoryKeys;
+  readonly vmsas = new VmsaRecords();
   readonly #keys = new Map<number, Uint8Array>();
   #memory: SystemMemory | null = null;
 
