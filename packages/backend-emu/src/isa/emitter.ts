@@ -94,7 +94,7 @@ export class Emitter extends MemoryEmitter {
   #storeRegister(address: Value, offset: number, value: Value, size: number): void {
     if (size === 64) this.code.store('i64.store', address, value, offset);
     else if (size === 32) this.code.store('i64.store', address, this.zeroExtend(value, 32), offset);
-    else this.code.store(`i64.store${size}`, address, value, offset);
+    else this.code.store(storeName(size), address, value, offset);
   }
 
   // Operands ---------------------------------------------------------------------------------

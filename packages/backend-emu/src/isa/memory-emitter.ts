@@ -144,11 +144,30 @@ export class MemoryEmitter extends FlagEmitter {
   }
 }
 
+const SIGNED: Readonly<Record<number, string>> = {
+  8: 'i64.load8_s',
+  16: 'i64.load16_s',
+  32: 'i64.load32_s',
+  64: 'i64.load',
+};
+const UNSIGNED: Readonly<Record<number, string>> = {
+  8: 'i64.load8_u',
+  16: 'i64.load16_u',
+  32: 'i64.load32_u',
+  64: 'i64.load',
+};
+const STORES: Readonly<Record<number, string>> = {
+  8: 'i64.store8',
+  16: 'i64.store16',
+  32: 'i64.store32',
+  64: 'i64.store',
+};
+
 /** The load instruction for `size` bits extended to i64. */
 export function loadName(size: number, signed: boolean): string {
-  return size === 64 ? 'i64.load' : `i64.load${size}_${signed ? 's' : 'u'}`;
+  return signed ? SIGNED[size] : UNSIGNED[size];
 }
 
 export function storeName(size: number): string {
-  return size === 64 ? 'i64.store' : `i64.store${size}`;
+  return STORES[size];
 }

@@ -101,8 +101,7 @@ export class RegionEmitter extends Emitter {
 
   override branchRelative(): void {
     if (this.size === 16) throw UNCOMPILABLE;
-    const offset = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT).constant as bigint;
-    this.exits.branch(Number(offset));
+    this.exits.branch(Number(this.code.load('i64.load', this.op, R.OP_DISPLACEMENT).constant));
   }
 
   override repeat(): void {
@@ -121,6 +120,10 @@ export class RegionEmitter extends Emitter {
 
   protected override tlb(): Value {
     return this.code.tlb;
+  }
+
+  protected override tlbEntry(address: Value): Value {
+    return this.code.tlbEntry(address);
   }
 
   /** The host address of `bytes` bytes at `address`, which the TLB lets be accessed by `tag`. */
@@ -197,7 +200,7 @@ export class RegionEmitter extends Emitter {
       sum = sum === undefined ? scaled : this.add(sum, scaled);
     }
     if (sum === undefined) sum = displacement;
-    else if (displacement.constant !== 0n) sum = this.add(sum, displacement);
+    else if (displacement.constant !== 0) sum = this.add(sum, displacement);
     return (kind & R.EA_32) !== 0 ? this.zeroExtend(sum, 32) : sum;
   }
 
