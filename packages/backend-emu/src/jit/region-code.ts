@@ -144,6 +144,15 @@ export class RegionCode extends CodeEmitter {
     return super.load(name, this.param(0), at);
   }
 
+  /** A byte, or two, of the op record. */
+  byteAt(field: number): number {
+    return this.#view.getUint8((this.record.constant as number) + field);
+  }
+
+  halfAt(field: number): number {
+    return this.#view.getUint16((this.record.constant as number) + field, true);
+  }
+
   #recordField(name: string, at: number): Value {
     const view = this.#view;
     switch (name) {
@@ -154,7 +163,7 @@ export class RegionCode extends CodeEmitter {
       case 'i32.load16_u':
         return this.i32(view.getUint16(at, true));
       case 'i64.load':
-        return this.i64(view.getBigInt64(at, true));
+        return this.#wideField(at);
       case 'i64.load8_u':
         return this.i64(view.getUint8(at));
       case 'i64.load16_u':
@@ -164,6 +173,13 @@ export class RegionCode extends CodeEmitter {
       default:
         throw UNCOMPILABLE;
     }
+  }
+
+  #wideField(at: number): Value {
+    const view = this.#view;
+    const low = view.getInt32(at, true);
+    const fits = view.getInt32(at + 4, true) === low >> 31;
+    return this.i64(fits ? low : view.getBigInt64(at, true));
   }
 
   /** A copy of what a load of a general register at `at` in the record gives. */
@@ -221,6 +237,12 @@ export class RegionCode extends CodeEmitter {
     if (FORBIDDEN.has(at)) throw UNCOMPILABLE;
     if (!isScratch(at)) this.mutated = true;
     super.store(name, this.param(0), value, at);
+  }
+
+  /** A load of the region's own business from the record, straight into `local`. */
+  loadRaw(local: Value, name: string, offset: number): void {
+    this.push(this.param(0));
+    this.loadInto(local, name, offset);
   }
 
   /** A store to the record that is the region's own business. */

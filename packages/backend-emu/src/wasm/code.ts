@@ -290,6 +290,12 @@ export class CodeEmitter {
     return this.pop(this.#memory(name, offset));
   }
 
+  /** Loads from the address on the stack into `target`. */
+  protected loadInto(target: Value, name: string, offset: number): void {
+    this.#memory(name, offset);
+    this.#assign(target.local);
+  }
+
   store(name: string, address: Value, value: Value, offset = 0): void {
     this.push(address);
     this.push(value);

@@ -1,6 +1,5 @@
 /**
- * How instructions are written, by name: what an emitter asks for each of them. Every name is looked
- * up once.
+ * How instructions are written, by name: what an emitter asks for each of them.
  */
 import type { ValueType } from './encode.js';
 import {
