@@ -1,6 +1,6 @@
 /**
- * The core module: the interpreter's loop and everything that emitted code calls, generated at
- * start-up from the instruction descriptions.
+ * The core module: the interpreter's loop and everything that emitted code calls, generated from
+ * the instruction descriptions: by the build (`core-image.ts`), or by the process that needs it.
  *
  * `run()` executes op records until the budget is used up, a fault is pending, or a system function
  * says so. One loop with one br_table; cases for the hot forms, a table of functions for the rest.
@@ -23,6 +23,7 @@ import {
   RUN_STOP,
 } from './flows.js';
 import {
+  type AllHandlers,
   type CaseChoice,
   type CaseItem,
   enumerateHandlers,
@@ -34,7 +35,6 @@ import {
   HANDLER_REGION,
   HANDLER_STALE,
   HANDLER_STOP,
-  type HandlerSet,
 } from './handlers.js';
 import { declareRegionChain } from './region-chain.js';
 
@@ -60,7 +60,7 @@ export interface CoreImports {
 
 export interface CoreModule {
   readonly bytes: Uint8Array;
-  readonly handlers: HandlerSet;
+  readonly handlers: AllHandlers;
 }
 
 /** In the loop the TLB's address is kept in a local. */
@@ -91,7 +91,7 @@ class CoreModuleBuilder {
 
   constructor(
     memory: MemoryLimits,
-    readonly handlers: HandlerSet,
+    readonly handlers: AllHandlers,
     readonly systemNumber: (name: string) => number,
   ) {
     const module = new ModuleBuilder(memory);

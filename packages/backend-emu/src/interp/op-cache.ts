@@ -27,6 +27,7 @@ import {
   HANDLER_HEAD,
   HANDLER_STALE,
   type HandlerSet,
+  handlerOf,
 } from './handlers.js';
 
 /** Added to the mode of a block: it has one instruction. */
@@ -307,7 +308,7 @@ export class OpCache {
   #handlerOf(info: FormInfo): number {
     let handler = this.#handlers[info.number];
     if (handler === undefined) {
-      handler = this.#options.handlers.numbers.get(info.key) as number;
+      handler = handlerOf(this.#options.handlers, info);
       this.#handlers[info.number] = handler;
     }
     return handler;
