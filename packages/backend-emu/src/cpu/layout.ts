@@ -176,6 +176,33 @@ export const RESUME_AT = 0x698;
 /** The same: causes, as DR6 has them, of the debug trap that is due. u32. */
 export const DEBUG_PENDING = 0x6a0;
 
+/**
+ * What the page walk in emitted code goes by (`mmu/fast-walk.ts`), no state of the vCPU: GPA of the
+ * root table and bits of an entry that must be zero, i64; levels (0: other paging than long mode's),
+ * `WALK_RULE`, whether everything is left to TypeScript, and the page of the local APIC, u32.
+ */
+export const WALK_ROOT = 0x650;
+export const WALK_RESERVED = 0x658;
+export const WALK_LEVELS = 0x660;
+export const WALK_RULES = 0x664;
+export const WALK_REFUSED = 0x668;
+export const WALK_APIC = 0x66c;
+export const WALK_RULE = { protect: 1, smep: 2, smap: 4, keys: 8, gigabyte: 16 } as const;
+/** Where `mmu/frame-tables.ts` and system-physical address 0 lie in the memory. u32. */
+export const WALK_MAP = 0x670;
+export const WALK_MAP_PAGES = 0x674;
+export const WALK_FLAGS = 0x678;
+export const WALK_LINES = 0x67c;
+export const WALK_RAM = 0x680;
+
+/** How many translations were entered since the start. u32. */
+export const TLB_FILLS = 0x684;
+/** Of each TLB: how many entries are noted (`TLB_NOTES`); one more than fit if some are not. u32. */
+export const TLB_NOTED = 0x688;
+/** Bits by a hash of the GiB: where large pages may have been entered. */
+export const TLB_LARGE = 0x700;
+export const TLB_LARGE_BITS = 1024;
+
 export const ACTIVITY_RUNNING = 0;
 export const ACTIVITY_HALTED = 1;
 export const ACTIVITY_WAIT_SIPI = 2;
@@ -203,6 +230,10 @@ export const TLB_OVERRIDE = JUMP_USER + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 
 /** One without any translation, laid out alike: what user accesses go by while #AC is on. */
 export const TLB_EMPTY = TLB_OVERRIDE + TLB_ENTRIES * TLB_ENTRY_SIZE;
+
+/** Of each TLB: places (offset / 4) of entries filled since it was last empty. u32 each. */
+export const TLB_NOTES = TLB_EMPTY + TLB_ENTRIES * TLB_ENTRY_SIZE;
+export const TLB_NOTES_MAX = 384;
 
 /** Bytes from one vCPU's base to the next. */
 export const CPU_STRIDE = 0x68000;

@@ -15,6 +15,8 @@ import { Processor } from './processor.js';
 
 export const RAM_BASE = 0x80000;
 export const RAM_SIZE = 0x200000;
+/** Pages that the tables for emitted code have, where there are such. */
+export const LOW_PAGES = 4096;
 
 /** Guest addresses of what `longMode` and `protectedMode` set up; all identity-mapped. */
 export const AT = {
@@ -64,8 +66,12 @@ export class TestProcessor {
     features = '',
     buffer: ArrayBuffer = new ArrayBuffer(RAM_BASE + RAM_SIZE),
     extensions: readonly CpuExtension[] = [],
+    tables?: number,
   ) {
-    this.physical = new PhysicalMemory({ buffer, ramBase: RAM_BASE, size: RAM_SIZE });
+    this.physical = new PhysicalMemory({
+      ...{ buffer, ramBase: RAM_BASE, size: RAM_SIZE, lowPages: LOW_PAGES },
+      ...(tables === undefined ? {} : { tables }),
+    });
     this.physical.addSlot({
       id: 0,
       gpa: 0,

@@ -13,6 +13,7 @@ import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
 import * as R from '../isa/op-record.js';
 import type { MemoryAccess } from '../mmu/access.js';
+import type { Reach } from '../mmu/fast-walk.js';
 import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
 import { PAGE_SIZE } from '../mmu/physical.js';
 import { EXECUTE } from '../mmu/walk.js';
@@ -63,6 +64,8 @@ export interface InterpreterOptions {
   readonly mmu: Mmu;
   readonly access: MemoryAccess;
   readonly opCache: OpCache;
+  /** See `mmu/fast-walk.ts`. */
+  readonly reach: Reach;
   /** Runs a system function by number and gives its outcome. */
   readonly callSystem: (number: number) => number;
   /** Translates what is executed often. */
@@ -113,6 +116,7 @@ export class Interpreter {
     this.#allWords = new Int32Array(memory.buffer);
     const { words } = record;
     const imports: CoreImports = {
+      reach: options.reach,
       loadSlow: (bytes) =>
         access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
       storeSlow: (bytes) =>

@@ -338,7 +338,7 @@ export class OpCache {
     const list = this.#frames.get(frame);
     if (list === undefined) this.#frames.set(frame, [block]);
     else list.push(block);
-    this.#physical.markCode(frame);
+    this.#physical.markCode(frame, block.start, Math.min(block.end, PAGE_SIZE));
   }
 
   #frame(host: number): number {
@@ -357,12 +357,11 @@ export class OpCache {
     // Most writes are to data beside the code.
     if (hits === 0) return;
     const kept = list.filter((block) => this.#alive(block));
-    if (kept.length > 0) {
-      this.#frames.set(frame, kept);
-      return;
-    }
-    this.#frames.delete(frame);
     this.#physical.clearCode(frame);
+    if (kept.length === 0) this.#frames.delete(frame);
+    else this.#frames.set(frame, kept);
+    for (const { start, end } of kept)
+      this.#physical.markCode(frame, start, Math.min(end, PAGE_SIZE));
   }
 
   /** Forgets the block that begins with `record`: its second page is elsewhere now. */

@@ -60,19 +60,19 @@ export class MemoryEmitter extends FlagEmitter {
     this.code.store('i32.store', this.cpu, this.op, L.CUR_OP);
   }
 
-  /** Calls a slow path with `address` in ARG0; leaves with a fault if it reports one. */
-  #slow(index: number, address: Value, bytes: number): void {
+  /** Calls a slow path with `address` in ARG0, and leaves with a fault if it reports one. */
+  #slow(index: number, address: Value, bytes: number, host: Value): void {
     this.markOp();
     this.code.store('i64.store', this.cpu, address, L.ARG0);
-    const faulted = this.code.call(index, 'i32', this.i32(bytes));
-    this.if(faulted, () => this.flow.fault());
+    this.code.set(host, this.code.call(index, 'i32', this.i32(bytes)));
+    this.if(this.eqz(host), () => this.flow.fault());
     // So that it need not be kept during the call.
     this.code.set(this.op, this.state32(L.CUR_OP));
   }
 
   /**
-   * Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path, where
-   * `touched` of them are loaded).
+   * Host address from which `bytes` bytes at `address` can be read; BOUNCE, where `touched` of them
+   * are loaded, if the memory is none that can be accessed like this.
    */
   readable(address: Value, bytes: number, touched = bytes): Value {
     const host = this.code.newLocal('i32');
@@ -80,10 +80,7 @@ export class MemoryEmitter extends FlagEmitter {
       const entry = this.tlbEntry(address);
       this.if(
         this.misses(entry, L.TLB_TAG_READ, address, bytes),
-        () => {
-          this.#slow(this.core.loadSlow, address, touched);
-          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-        },
+        () => this.#slow(this.core.load, address, touched, host),
         () => this.code.set(host, this.hostAddress(entry, address)),
       );
     });
@@ -113,7 +110,7 @@ export class MemoryEmitter extends FlagEmitter {
         this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
         () => {
           this.code.store(name, this.cpu, value, L.BOUNCE);
-          this.#slow(this.core.storeSlow, address, bytes);
+          this.#slow(this.core.store, address, bytes, this.code.newLocal('i32'));
         },
         () => this.code.store(name, this.hostAddress(entry, address), value),
       );
@@ -127,10 +124,7 @@ export class MemoryEmitter extends FlagEmitter {
       const entry = this.tlbEntry(address);
       this.if(
         this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
-        () => {
-          this.#slow(this.core.prepareRmw, address, touched);
-          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-        },
+        () => this.#slow(this.core.update, address, touched, host),
         () => this.code.set(host, this.hostAddress(entry, address)),
       );
     });
