@@ -181,26 +181,26 @@ export const DEBUG_PENDING = 0x6a0;
  * root table and bits of an entry that must be zero, i64; levels (0: other paging than long mode's),
  * `WALK_RULE`, whether everything is left to TypeScript, and the page of the local APIC, u32.
  */
-export const WALK_ROOT = 0x650;
-export const WALK_RESERVED = 0x658;
-export const WALK_LEVELS = 0x660;
-export const WALK_RULES = 0x664;
-export const WALK_REFUSED = 0x668;
-export const WALK_APIC = 0x66c;
+export const WALK_ROOT = 0x700;
+export const WALK_RESERVED = 0x708;
+export const WALK_LEVELS = 0x710;
+export const WALK_RULES = 0x714;
+export const WALK_REFUSED = 0x718;
+export const WALK_APIC = 0x71c;
 export const WALK_RULE = { protect: 1, smep: 2, smap: 4, keys: 8, gigabyte: 16 } as const;
 /** Where `mmu/frame-tables.ts` and system-physical address 0 lie in the memory. u32. */
-export const WALK_MAP = 0x670;
-export const WALK_MAP_PAGES = 0x674;
-export const WALK_FLAGS = 0x678;
-export const WALK_LINES = 0x67c;
-export const WALK_RAM = 0x680;
+export const WALK_MAP = 0x720;
+export const WALK_MAP_PAGES = 0x724;
+export const WALK_FLAGS = 0x728;
+export const WALK_LINES = 0x72c;
+export const WALK_RAM = 0x730;
 
 /** How many translations were entered since the start. u32. */
-export const TLB_FILLS = 0x684;
+export const TLB_FILLS = 0x734;
 /** Of each TLB: how many entries are noted (`TLB_NOTES`); one more than fit if some are not. u32. */
-export const TLB_NOTED = 0x688;
+export const TLB_NOTED = 0x738;
 /** Bits by a hash of the GiB: where large pages may have been entered. */
-export const TLB_LARGE = 0x700;
+export const TLB_LARGE = 0x780;
 export const TLB_LARGE_BITS = 1024;
 
 export const ACTIVITY_RUNNING = 0;
