@@ -178,7 +178,7 @@ export const DEBUG_PENDING = 0x6a0;
 
 /**
  * What the page walk in emitted code goes by (`mmu/fast-walk.ts`), no state of the vCPU: GPA of the
- * root table and bits of an entry that must be zero, i64; levels (0: other paging than long mode's),
+ * root table and bits of an entry that must be zero, i64; levels (0: paging is not long mode's),
  * `WALK_RULE`, whether everything is left to TypeScript, and the page of the local APIC, u32.
  */
 export const WALK_ROOT = 0x700;
@@ -197,7 +197,7 @@ export const WALK_RAM = 0x730;
 
 /** How many translations were entered since the start. u32. */
 export const TLB_FILLS = 0x734;
-/** Of each TLB: how many entries are noted (`TLB_NOTES`); one more than fit if some are not. u32. */
+/** Of each TLB: how many entries are noted (`TLB_NOTES`); one more than fit if not all. u32. */
 export const TLB_NOTED = 0x738;
 /** Bits by a hash of the GiB: where large pages may have been entered. */
 export const TLB_LARGE = 0x780;
