@@ -253,6 +253,24 @@ describe('PSP-13 an SEV-ES guest', () => {
     }
   });
 
+  test('runs from its VMSA alone, whatever the host writes into the file', async () => {
+    const { source, target } = await pair(WAITING, MIDDLE);
+    const snapshot = structuredClone(await source.save({ leave: true }));
+    const saved = snapshot.state as unknown as Saved;
+    // A CPU that sleeps, they say, while its processor runs, and with other registers.
+    host(saved).vcpus[0]!.halted = true;
+    const { record } = saved.backend.state.cpus[0]!.state;
+    record.subarray(0, 128).fill(0x41);
+    await target.restore(snapshot);
+    expect(await target.run()).toMatchObject({ reason: 'stopped', instructions: MIDDLE });
+    const again = await pair(WAITING, MIDDLE);
+    const other = structuredClone(await again.source.save({ leave: true }));
+    const { state } = (other.state as unknown as Saved).backend.state.cpus[0]!;
+    state.record.subarray(0, 128).fill(0x41);
+    await again.target.restore(other);
+    expect(await finish(again.target)).toEqual(FOUND);
+  });
+
   test('whose VMSA the host has changed is not sent', async () => {
     const own = platform();
     const { source } = await pair(WAITING, MIDDLE, { platform: own });
@@ -297,6 +315,7 @@ interface Saved {
   };
   readonly backend: {
     readonly state: {
+      readonly cpus: { readonly state: { readonly record: Uint8Array } }[];
       readonly extensions: {
         readonly 'sev-es': {
           readonly state: {

@@ -408,7 +408,11 @@ export class SevEsProcessor implements CpuExtension {
 
   #of(vcpu: ExtensionVcpu): EsVcpu {
     const own = this.#vcpu(vcpu.index);
-    own.processor ??= vcpu;
+    if (own.processor === undefined) {
+      own.processor = vcpu;
+      // Saved asleep: whatever the file says of the processor, nothing runs but from the VMSA.
+      if (own.halted) vcpu.halt(own.vmcb.guestInterruptFlag);
+    }
     if (!own.initialized) this.#initialize(own);
     return own;
   }
