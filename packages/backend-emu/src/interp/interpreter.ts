@@ -12,6 +12,7 @@ import { MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
 import * as R from '../isa/op-record.js';
+import { EXIT } from '../jit/exit.js';
 import type { MemoryAccess } from '../mmu/access.js';
 import type { Reach } from '../mmu/fast-walk.js';
 import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
@@ -43,6 +44,8 @@ const GENERATION = W(L.GENERATION);
 const CS_BASE = W(L.segmentOffset(L.SEG.cs));
 const CS_LIMIT = W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT);
 const ARG0 = W(L.ARG0);
+/** How often regions were left for a deadline, its lower half. */
+const REGION_DEADLINES = W(L.REGION_EXITS + EXIT.deadline * 8);
 const COUNT_END = W(L.COUNT_END);
 const TIME_EPOCH = W(L.TIME_EPOCH);
 const TIME_COUNTED = W(L.TIME_COUNTED);
@@ -78,8 +81,8 @@ export interface InterpreterOptions {
 export interface Sampler {
   /** Instructions between two samples; 0: none. */
   readonly interval: number;
-  /** The block whose first record or head is at `record` is being executed. */
-  sample(record: number, pageAt: CodePages): void;
+  /** The block whose first record or head is at `record` comes next, `inRegion` or not. */
+  sample(record: number, inRegion: boolean, pageAt: CodePages): void;
   /** The block that is entered at `target` was found, at its first execution or a later one. */
   found(target: number, pageAt: CodePages): number;
 }
@@ -95,6 +98,8 @@ export class Interpreter {
   #reserve = 0;
   /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
   #sampleAt = 0;
+  /** How often regions had been left for a deadline at the last one. */
+  #regionDeadlines = 0;
   /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
   readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
@@ -229,10 +234,10 @@ export class Interpreter {
   }
 
   /** Tells which block is being executed: that of `record`. */
-  #sample(record: number): void {
+  #sample(record: number, inRegion: boolean): void {
     const { sampler } = this.#options;
     if (sampler === undefined) return;
-    sampler.sample(record, (distance) => this.#codePage(RIP_PAGE, distance));
+    sampler.sample(record, inRegion, (distance) => this.#codePage(RIP_PAGE, distance));
     this.#sampleAt = this.#deadline - this.#words[BUDGET] - this.#reserve + sampler.interval;
   }
 
@@ -473,8 +478,10 @@ export class Interpreter {
 
   #atDeadline(late: number): number {
     const words = this.#words;
+    const inRegion = words[REGION_DEADLINES] !== this.#regionDeadlines;
+    this.#regionDeadlines = words[REGION_DEADLINES];
     if (this.#reserve > 0) {
-      this.#sample(late);
+      this.#sample(late, inRegion);
       this.#divide();
       if (words[BUDGET] >= 0) return 0;
     }

@@ -18,7 +18,7 @@ import { REGION_TYPE, UNCOMPILABLE } from './region-code.js';
 import { flagHelperModule, HELPER_TYPE } from './region-flags.js';
 import { RegionFunction } from './region-function.js';
 
-/** Instructions between samples: while much is interpreted, and at most. */
+/** Instructions between samples, on average: while much is interpreted, and at most. */
 const INTERVAL = 2000;
 const INTERVAL_MAX = 64_000;
 /**
@@ -61,6 +61,9 @@ let helper: WebAssembly.Module | undefined;
 
 export class Translator implements BlockTranslator, Sampler {
   interval = INTERVAL;
+  /** Instructions between samples on average, and what varies them: the same in every run. */
+  private spacing = INTERVAL;
+  private chance = 0;
   /** Counts for the summary. */
   translated = 0;
   instructions = 0;
@@ -109,13 +112,13 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Sampler ----------------------------------------------------------------------------------
 
-  sample(record: number, pageAt: CodePages): void {
-    const block = this.opCache.blockOf(record);
-    if (block === undefined || block.target !== block.record || this.refused.has(block)) {
-      this.interval = Math.min(this.interval * 2, INTERVAL_MAX);
+  sample(record: number, inRegion: boolean, pageAt: CodePages): void {
+    const block = inRegion ? undefined : this.opCache.blockOf(record);
+    if (block === undefined || this.isEntered(block) || this.refused.has(block)) {
+      this.pause(this.spacing * 2);
       return;
     }
-    this.interval = INTERVAL;
+    this.pause(INTERVAL);
     const count = (this.samples.get(block) ?? 0) + 1;
     this.samples.set(block, count);
     if (count < HOT) return;
@@ -123,6 +126,16 @@ export class Translator implements BlockTranslator, Sampler {
     const times = this.overwritten.get(page) ?? 0;
     if (times === 0) this.translate(block, pageAt);
     else this.overwritten.set(page, times - 1);
+  }
+
+  /**
+   * Has the next sample come after `instructions`, on average: were they always as many, samples
+   * could keep step with a loop and always meet the same block of it.
+   */
+  private pause(instructions: number): void {
+    this.spacing = Math.min(instructions, INTERVAL_MAX);
+    this.chance = (Math.imul(this.chance, 1664525) + 1013904223) >>> 0;
+    this.interval = (this.spacing >> 1) + Math.floor((this.spacing * this.chance) / 2 ** 32);
   }
 
   found(target: number, pageAt: CodePages): number {
