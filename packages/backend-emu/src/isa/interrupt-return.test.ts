@@ -1,6 +1,7 @@
 /** IRET in 64-bit mode: emitted code does what the system function does, or leaves it to that. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import { TestComputer } from '../cpu/test-computer.js';
 import { AT, SEL } from '../cpu/test-processor.js';
@@ -157,18 +158,36 @@ describe('IRET in 64-bit mode', () => {
     expect(withoutCall).toBeGreaterThan(20);
   });
 
+  const usual = (cs: number, ss: number): TestComputer =>
+    prepared({
+      frame: [BigInt(AT.userCode), cs, 0x10246, 0x8000n, ss],
+      ...{ rsp: 0x8800n, flags: 2, user: false, changed: null, limit: 0xff, dataAttributes: 0 },
+      ...{ warm: true, seen: true, state: null },
+    });
+
+  it('is left to an extension that intercepts it', () => {
+    const calls = (intercepted: number): number => {
+      const t = usual(SEL.code64, SEL.data);
+      t.record.setI32(L.INTERCEPTED, intercepted);
+      let count = 0;
+      const call = t.cpu.callSystem.bind(t.cpu);
+      t.cpu.callSystem = (fn) => {
+        count++;
+        return call(fn);
+      };
+      t.vcpu.interpreter.run(1);
+      return count;
+    };
+    expect(calls(interceptBit('iret'))).toBe(1);
+    expect(calls(~interceptBit('iret'))).toBe(0);
+  });
+
   it.each([
     ['to the kernel', SEL.code64, SEL.data],
     ['to the kernel, without a stack segment', SEL.code64, 0],
     ['to a program', SEL.userCode64, SEL.userData],
   ])('returns %s without a call, with RF for the next instruction', (_, cs, ss) => {
-    const t = prepared({
-      frame: [BigInt(AT.userCode), cs, 0x10246, 0x8000n, ss],
-      ...{ rsp: 0x8800n, flags: 2, user: false, changed: null, limit: 0xff, dataAttributes: 0 },
-      ...{ warm: true, seen: true, state: null },
-    });
-    // The first access of a code segment marks it.
-    t.setDescriptor(cs, t.u64(AT.gdt + (cs & ~7)) | (1n << 40n));
+    const t = usual(cs, ss);
     t.cpu.callSystem = () => {
       throw new Error('called');
     };

@@ -1,6 +1,7 @@
 /** RDTSC and RDTSCP: emitted code tells the time that the system functions tell. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import { TestComputer, type TestTime } from '../cpu/test-computer.js';
 import { AT } from '../cpu/test-processor.js';
@@ -84,6 +85,25 @@ describe('the time-stamp counter', () => {
     expect([t.record.lo(RAX), t.record.lo(RDX)]).toEqual([1002, 5]);
     t.run(2);
     expect([t.record.lo(RAX), t.record.lo(RCX), t.record.lo(RDX)]).toEqual([1004, 77, 5]);
+  });
+
+  it.each([
+    ['rdtsc', '0f31'],
+    ['rdtscp', '0f01f9'],
+  ] as const)('is left to an extension that intercepts %s', (event, code) => {
+    const calls = (intercepted: number): number => {
+      const t = new TestComputer('', 'off', [], 'counted').longMode().load(AT.code, code);
+      t.record.setI32(L.INTERCEPTED, intercepted);
+      let count = 0;
+      t.cpu.callSystem = () => {
+        count++;
+        return 0;
+      };
+      t.run(1);
+      return count;
+    };
+    expect(calls(interceptBit(event))).toBe(1);
+    expect(calls(~interceptBit(event))).toBe(0);
   });
 
   it('asks for the privilege while CR4.TSD is set', () => {
