@@ -49,6 +49,8 @@ export class ExtensionCpu implements ExtensionVcpu {
   private readonly contexts: Contexts;
   private readonly halves: Uint16Array;
   private readonly detail = newDetail();
+  /** The set that `intercepted` is of; null: another, or none. */
+  private interceptedNames: ReadonlySet<InterceptName> | null = null;
 
   constructor(private readonly cpu: Processor) {
     this.index = cpu.index;
@@ -78,6 +80,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   /** RESET. */
   reset(): void {
     this.intercepted = 0;
+    this.interceptedNames = null;
     this.iretUnblocksNmi = true;
     this.settled = false;
     this.contexts.reset();
@@ -236,6 +239,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   }
 
   setIntercepts(names: ReadonlySet<InterceptName>): void {
+    if (names === this.interceptedNames) return;
     let bits = 0;
     for (const name of names) {
       if (!this.set.intercepts.has(name)) {
@@ -246,6 +250,7 @@ export class ExtensionCpu implements ExtensionVcpu {
       bits |= interceptBit(name);
     }
     this.intercepted = bits;
+    this.interceptedNames = names;
   }
 
   // --- Interrupts and what comes next ----------------------------------------------------------
@@ -320,6 +325,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   restore(saved: unknown): void {
     const state = (saved ?? {}) as Partial<Record<string, unknown>>;
     this.intercepted = Number(state['intercepted']) | 0;
+    this.interceptedNames = null;
     this.iretUnblocksNmi = state['iretUnblocksNmi'] !== false;
     this.settled = false;
     this.events.restore(state['events']);

@@ -108,7 +108,11 @@ export class PhysicalMemory implements MemoryBacking {
     this.flags = this.tables.flags;
     this.used = new Uint8Array(this.frames);
     this.cachedPages = new Int32Array(this.frames);
-    this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame));
+    this.keys = new FrameKeys(
+      this.bytes,
+      (frame) => this.dropFrame(frame),
+      (frame) => this.flags[frame] === 0 && this.used[frame] !== 0,
+    );
   }
 
   addCache(cache: TranslationCache): void {

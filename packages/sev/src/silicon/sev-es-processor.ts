@@ -266,7 +266,7 @@ export class SevEsProcessor implements CpuExtension {
   /** An automatic exit, or VMGEXIT: to the hypervisor, and what it says comes next. */
   #leaveBy(vcpu: ExtensionVcpu, code: number, infoLo = 0, infoHi = 0): InterceptVerdict {
     const own = this.#of(vcpu);
-    own.save();
+    own.save(code === EXIT.VMGEXIT);
     own.vmcb.setExit(code, infoLo, infoHi);
     own.told = true;
     this.#tell('exit', vcpu.index, code);
@@ -341,10 +341,11 @@ export class SevEsProcessor implements CpuExtension {
 
   leave(vcpu: ExtensionVcpu): void {
     const own = this.#of(vcpu);
-    own.loaded = false;
-    if (!own.inside) return;
-    own.save();
-    own.vmcb.setExit(EXIT.INTR);
+    if (own.inside) {
+      own.save(true);
+      own.vmcb.setExit(EXIT.INTR);
+    }
+    own.leave();
   }
 
   /** A hypervisor can't reset what it can't see: the registers stay. */
@@ -396,14 +397,18 @@ export class SevEsProcessor implements CpuExtension {
     this.options.hypervisor.restore(hypervisor as Snapshot);
   }
 
-  #interceptsOf({ vmcb }: EsVcpu): ReadonlySet<InterceptName> {
+  /** The events of the VMCB's intercepts: a set of before, while these are what they were. */
+  #interceptsOf(own: EsVcpu): ReadonlySet<InterceptName> {
+    const { vmcb } = own;
+    if (!own.interceptsChanged()) return own.events;
     const wanted = (name: InterceptName) => {
       const code = NON_AUTOMATIC[name];
       if (code !== undefined) return vmcb.intercepts(code);
       if (name === 'hlt') return vmcb.intercepts(EXIT.HLT);
       return true;
     };
-    return new Set(EVENTS.filter(wanted));
+    own.events = new Set(EVENTS.filter(wanted));
+    return own.events;
   }
 
   #of(vcpu: ExtensionVcpu): EsVcpu {
