@@ -67,6 +67,22 @@ describe.each([pureCiphers, nodeCiphers])('$name', (cipher) => {
   });
 });
 
+test.each([pureCiphers, nodeCiphers])('$name: many pages at once are each of them', (cipher) => {
+  const own = cipher.pageCipher(Uint8Array.from(randomBytes(PAGE_KEY_SIZE)));
+  // More than are taken at a time, the unit numbers past 32 bits on the way.
+  const spa = (2 ** 32 - 3) * CIPHER_PAGE_SIZE;
+  const pages = new Uint8Array(18 * CIPHER_PAGE_SIZE).map((_, at) => at >> 5);
+  const one = Uint8Array.from(pages);
+  for (let at = 0; at < one.length; at += CIPHER_PAGE_SIZE) {
+    own.encrypt(spa + at, one.subarray(at, at + CIPHER_PAGE_SIZE));
+  }
+  const all = Uint8Array.from(pages);
+  own.encrypt(spa, all);
+  expect(toHex(all)).toBe(toHex(one));
+  own.decrypt(spa, all);
+  expect(toHex(all)).toBe(toHex(pages));
+});
+
 test('both implementations make the same bytes', () => {
   const own = Uint8Array.from(randomBytes(PAGE_KEY_SIZE));
   const [one, two] = [page(9), page(9)];

@@ -4,9 +4,8 @@
  *
  * The VMSA lies in a page of system memory under the guest's key. Whether it is what processor
  * or firmware left there, VMRUN finds out by a record that both keep: real ones have a checksum
- * in the trusted memory region, these have the bytes. Nobody looks at the page
- * from most exits to the next entry: it is stored when somebody does, and is as it was left if
- * nobody has.
+ * in the trusted memory region, these have the bytes. From most exits to the next entry nobody
+ * looks at the page: it is stored when somebody does, and is as it was left if nobody has.
  *
  * Source: AMD64 APM vol. 2 (24593), 15.35.8 "VMRUN and #VMEXIT for SEV-ES guests"; SEV API 55766,
  * 2.1.5 "Trusted memory region".
