@@ -19,7 +19,7 @@ import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NMI, VECTOR_UD } from '../cpu/registers.js';
-import { LEAVE, type Outcome } from '../system/outcome.js';
+import { FAULT, LEAVE, type Outcome } from '../system/outcome.js';
 import { Contexts } from './contexts.js';
 import { ExtensionEvents } from './events.js';
 import { type ExtensionSet, NO_EXTENSIONS } from './extension-set.js';
@@ -159,11 +159,13 @@ export class ExtensionCpu implements ExtensionVcpu {
     return cpu.resume();
   }
 
-  /** Raises an exception of an extension's: never returns. */
-  private raise(exception: ExtensionException): never {
-    const { vector, errorCode } = exception;
-    this.cpu.classes.note(vector, exception.class);
-    return this.cpu.raise(vector & 31, errorCode ?? NO_ERROR);
+  /** An exception of an extension's is pending; nothing is thrown, since guests get many. */
+  private raise({ vector, errorCode, class: kind }: ExtensionException): Outcome {
+    const { cpu } = this;
+    cpu.classes.note(vector, kind);
+    cpu.words[L.FAULT_VECTOR >> 2] = vector & 31;
+    cpu.words[L.FAULT_ERROR >> 2] = errorCode ?? NO_ERROR;
+    return FAULT;
   }
 
   private injectException({ vector, errorCode, class: kind }: ExtensionException): void {
