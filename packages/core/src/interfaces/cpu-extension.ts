@@ -96,8 +96,8 @@ export interface SystemMemory {
   /** Stores `source` at `spa`, enciphered under `keyTag`. */
   write(spa: number, source: Uint8Array, keyTag: number): void;
   /**
-   * Leaves it to `store` to write the page at `spa`, kept under `keyTag`. It is called when somebody
-   * is about to see what the page holds, at once if somebody may see that without asking.
+   * Leaves it to `store` to write the page at `spa`, kept under `keyTag`. It is called when
+   * somebody is about to see what the page holds, at once if somebody may see that without asking.
    */
   defer(spa: number, keyTag: number, store: () => void): void;
   /** Whether what was deferred for the page at `spa` still is. */

@@ -94,8 +94,9 @@ export class EsVcpu implements HostVcpu {
   // --- The VMSA -------------------------------------------------------------------------------
 
   /**
-   * Has the VMSA hold the guest's registers, and the VMCB what it shows of them. `checked`: they are
-   * what a guest may run with, since it did and has changed no control register; else VMRUN looks.
+   * Has the VMSA hold the guest's registers, and the VMCB what it shows of them. `checked`: they
+   * are what a guest may run with, since it did and has changed no control register; else VMRUN
+   * looks.
    */
   save(checked: boolean): void {
     const { processor, vmcb } = this;
