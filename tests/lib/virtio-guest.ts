@@ -1,6 +1,6 @@
-// A small driver of one virtio device for KVM, over MMIO or PCI, in protected mode: steps of a table,
-// rings and buffers laid out from here. It looks for the device's answers without end, so that the
-// host's work has to reach a guest that is busy.
+// A small driver of one virtio device for KVM, over MMIO or PCI, in protected mode: steps of a
+// table, rings and buffers laid out from here. It looks for the device's answers without end, so
+// that the host's work has to reach a guest that is busy.
 //
 // Source: virtio 1.2, 2.7 (split virtqueues), 4.1.4 (PCI structures), 4.2.2 (MMIO registers).
 import { boot, flat } from '@cloister/core/boot';
