@@ -158,6 +158,16 @@ export const REGION_KIND = 0x650;
 export const REGION_CARRY = 0x658;
 
 /**
+ * Where jumps and calls through a register or memory led last that were interpreted in 64-bit mode:
+ * a ring of pairs, address of the op record and distance of the target from RIP_PAGE, u32 and i32;
+ * and the place of the next pair in the ring, in bytes, u32. No state of the vCPU.
+ */
+export const INDIRECT_NEXT = 0x660;
+export const INDIRECT = 0x800;
+export const INDIRECT_PAIRS = 128;
+export const INDIRECT_PAIR_SIZE = 8;
+
+/**
  * Of the jump caches of supervisor and user code, u32 each: the generation of their valid entries;
  * the mode that these were made for, -1: none.
  */

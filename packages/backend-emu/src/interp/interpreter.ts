@@ -246,6 +246,15 @@ export class Interpreter {
     return this.#patches.length > 0;
   }
 
+  /** Visits where jumps through a register or memory led last: from their page on. */
+  eachTarget(visit: (op: number, distance: number) => void): void {
+    const words = this.#words;
+    for (let i = 0; i < L.INDIRECT_PAIRS; i++) {
+      const at = (L.INDIRECT + i * L.INDIRECT_PAIR_SIZE) >> 2;
+      visit(words[at], words[at + 1]);
+    }
+  }
+
   /** Has the jump caches lead to new targets of blocks. */
   redirect(targets: ReadonlyMap<number, number>): void {
     const words = this.#words;

@@ -415,6 +415,21 @@ export class Emitter extends MemoryEmitter {
     this.flow.jump(this.cutRip(target));
   }
 
+  /** The same for a target that an instruction names by an operand: where it led is noted. */
+  branchIndirect(target: Value): void {
+    if (!this.legacy) {
+      const distance = this.wrap(this.sub(target, this.state64(L.RIP_PAGE)));
+      const place = this.state32(L.INDIRECT_NEXT);
+      const pair = this.add(this.cpu, place);
+      this.code.store('i32.store', pair, this.op, L.INDIRECT);
+      this.code.store('i32.store', pair, distance, L.INDIRECT + 4);
+      const next = this.add(place, this.i32(L.INDIRECT_PAIR_SIZE));
+      const end = L.INDIRECT_PAIRS * L.INDIRECT_PAIR_SIZE;
+      this.setState32(L.INDIRECT_NEXT, this.and(next, this.i32(end - 1)));
+    }
+    this.branchTo(target);
+  }
+
   /** Instructions that the vCPU has executed before this one (i64). */
   executed(): Value {
     const remaining = this.code.load('i32.load8_u', this.op, R.OP_REMAINING);

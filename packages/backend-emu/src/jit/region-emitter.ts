@@ -114,6 +114,10 @@ export class RegionEmitter extends Emitter {
     this.exits.branch(Number(this.code.load('i64.load', this.op, R.OP_DISPLACEMENT).constant));
   }
 
+  override branchIndirect(target: Value): void {
+    this.branchTo(target);
+  }
+
   override repeat(): void {
     throw UNCOMPILABLE;
   }

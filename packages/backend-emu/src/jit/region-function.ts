@@ -204,12 +204,15 @@ export class RegionFunction {
   /** Goes on at RIP `target`. */
   #jump(target: Value): void {
     const code = this.#code;
-    const { record, info } = this.#op;
-    for (const place of info.form.mnemonic === 'RET' ? this.region.returns : []) {
-      const address = this.#address(place);
-      code.if(code.op('i64.eq', target, address), () =>
-        code.scope(() => this.#goTo(place, this.#remaining(record) - 1)),
-      );
+    const { record } = this.#op;
+    const { targets, base } = this.#current;
+    if (targets.length > 0) {
+      const distance = code.op('i64.sub', target, code.ripPage);
+      for (const place of targets) {
+        code.if(code.op('i64.eq', distance, code.i64(place - base)), () =>
+          code.scope(() => this.#goTo(place, this.#remaining(record) - 1)),
+        );
+      }
     }
     this.#flags.toLocals(false);
     this.#charge(this.#remaining(record) - 1);

@@ -31,6 +31,10 @@ const OFTEN = 4096;
 /** Instructions of a region; fewer where it holds what is never executed. */
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
+/** Instructions of a region that others have a copy of. */
+const SHORT = 40;
+/** Targets of one jump that a region has compared. */
+const TARGETS = 8;
 /** Pages of a region. */
 const PAGES = 8;
 const PAGE_SIZE = 4096;
@@ -45,6 +49,7 @@ interface Translated {
   readonly entries: readonly Block[];
   readonly slot: number;
   readonly bytes: number;
+  readonly instructions: number;
 }
 
 export interface TranslatorOptions {
@@ -138,6 +143,18 @@ export class Translator implements BlockTranslator, Sampler {
     this.interval = (this.spacing >> 1) + Math.floor((this.spacing * this.chance) / 2 ** 32);
   }
 
+  /** Where the jump `op` through a register or memory led lately, most often first. */
+  private targetsOf(op: number): readonly number[] {
+    const counts = new Map<number, number>();
+    for (const interpreter of this.interpreters) {
+      interpreter.eachTarget((record, distance) => {
+        if (record === op) counts.set(distance, (counts.get(distance) ?? 0) + 1);
+      });
+    }
+    const known = [...counts].sort(([, a], [, b]) => b - a);
+    return known.slice(0, TARGETS).map(([distance]) => distance);
+  }
+
   found(target: number, pageAt: CodePages): number {
     if (this.options.mode !== 'stress') return target;
     const block = this.opCache.blockOf(target);
@@ -176,6 +193,7 @@ export class Translator implements BlockTranslator, Sampler {
       view: this.view,
       handlers: this.options.handlers,
       limit: this.options.mode === 'stress' ? STRESS_INSTRUCTIONS : INSTRUCTIONS,
+      targetsOf: (op) => this.targetsOf(op),
       blockAt: (place) => {
         const page = pages(Math.floor(place / PAGE_SIZE));
         return page < 0 ? null : this.blockAt(page + (place & (PAGE_SIZE - 1)), seed);
@@ -199,14 +217,24 @@ export class Translator implements BlockTranslator, Sampler {
     };
   }
 
-  /** What may be part of the region of `seed`; entries of other regions are entered instead. */
+  /**
+   * What may be part of the region of `seed`. Entries of other regions are entered instead, unless
+   * these are short.
+   */
   private blockAt(host: number, seed: Block): Block | null {
     const { opCache } = this;
     // Under stress a region has what may be executed, not only what has been.
     if (this.options.mode === 'stress' && opCache.hasRoom) opCache.block(host, seed.mode, () => -1);
     const block = opCache.find(host, seed.mode);
     if (block === undefined) return null;
-    return block === seed || block.target === block.record ? block : null;
+    return block === seed || !this.isEntered(block) || this.isShort(block) ? block : null;
+  }
+
+  /** Whether the region that `block` enters is so short that others have its code as well. */
+  private isShort(block: Block): boolean {
+    for (const { entries, instructions } of this.byBlock.get(block) ?? [])
+      if (instructions <= SHORT && entries.includes(block)) return true;
+    return false;
   }
 
   private emit(region: Region): Uint8Array | null {
@@ -242,7 +270,13 @@ export class Translator implements BlockTranslator, Sampler {
     const blocks = region.nodes.map(({ block }) => block);
     const entered = region.nodes.filter(({ entry, block }) => entry && !this.isEntered(block));
     const entries = entered.map(({ block }) => block);
-    const translated: Translated = { blocks, entries, slot, bytes: bytes.length };
+    const translated: Translated = {
+      blocks,
+      entries,
+      slot,
+      bytes: bytes.length,
+      instructions: region.instructions,
+    };
     for (const block of blocks) {
       const known = this.byBlock.get(block);
       if (known === undefined) this.byBlock.set(block, new Set([translated]));
