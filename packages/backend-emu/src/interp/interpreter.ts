@@ -82,13 +82,18 @@ export interface Sampler {
   /** Instructions between two samples; 0: none. */
   readonly interval: number;
   /** The block whose first record or head is at `record` comes next, `inRegion` or not. */
-  sample(record: number, inRegion: boolean, pageAt: CodePages): void;
+  sample(record: number, inRegion: boolean, places: CodePlaces): void;
   /** The block that is entered at `target` was found, at its first execution or a later one. */
-  found(target: number, pageAt: CodePages): number;
+  found(target: number, places: CodePlaces): number;
 }
 
-/** Host address of the code page so many pages behind the current one; -1: not known. */
-export type CodePages = (distance: number) => number;
+/** Where code lies, seen from the page of the current instruction. */
+export interface CodePlaces {
+  /** Host address of the page so many pages behind it; -1: the TLB does not know. */
+  page(distance: number): number;
+  /** Record that the jump cache leads to from so many bytes behind its beginning; 0: none. */
+  cached(distance: number): number;
+}
 
 export class Interpreter {
   /** Instructions executed when BUDGET is zero. */
@@ -111,6 +116,7 @@ export class Interpreter {
   readonly #halves: Uint16Array;
   readonly #allWords: Int32Array;
   readonly #options: InterpreterOptions;
+  readonly #fromRip = this.#placesFrom(RIP);
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
@@ -237,7 +243,7 @@ export class Interpreter {
   #sample(record: number, inRegion: boolean): void {
     const { sampler } = this.#options;
     if (sampler === undefined) return;
-    sampler.sample(record, inRegion, (distance) => this.#codePage(RIP_PAGE, distance));
+    sampler.sample(record, inRegion, this.#placesFrom(RIP_PAGE));
     this.#sampleAt = this.#deadline - this.#words[BUDGET] - this.#reserve + sampler.interval;
   }
 
@@ -421,8 +427,15 @@ export class Interpreter {
   }
 
   #found(record: number): number {
-    const pageAt = (distance: number): number => this.#codePage(RIP, distance);
-    return this.#options.sampler?.found(record, pageAt) ?? record;
+    return this.#options.sampler?.found(record, this.#fromRip) ?? record;
+  }
+
+  /** Where code lies, seen from the page of the address in `field`. */
+  #placesFrom(field: number): CodePlaces {
+    return {
+      page: (distance) => this.#codePage(field, distance),
+      cached: (distance) => this.#cachedRecord(field, distance),
+    };
   }
 
   /** Where the page `distance` pages behind the address in `field` is, by the TLB; or -1. */
@@ -432,6 +445,22 @@ export class Interpreter {
     const carry = Math.floor(page / 2 ** 32);
     const { mmu } = this.#options;
     return mmu.known(page | 0, (words[field + 1] + carry) | 0, EXECUTE, words[CPL]);
+  }
+
+  #cachedRecord(field: number, distance: number): number {
+    const words = this.#words;
+    const sum = ((words[field] & ~(PAGE_SIZE - 1)) >>> 0) + distance;
+    const lo = sum | 0;
+    const entry = this.#jumpEntry(lo);
+    const hi = (words[field + 1] + Math.floor(sum / 2 ** 32)) | 0;
+    const found = words[entry] === lo && words[entry + 1] === hi;
+    return found && words[entry + 2] === words[GENERATION] ? words[entry + 3] : 0;
+  }
+
+  /** Index in the record's words of the jump cache's entry for `lo`, as the core module has it. */
+  #jumpEntry(lo: number): number {
+    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
+    return (this.#words[W(L.JUMP_CACHE)] + index * L.JUMP_ENTRY_SIZE) >> 2;
   }
 
   /** Whether the block at RIP ends behind the limit of CS. */
@@ -454,15 +483,14 @@ export class Interpreter {
     return breakpoints.codePage(lo, long ? words[RIP + 1] : 0);
   }
 
-  /** Enters RIP in the jump cache, by the hash of the core module. */
+  /** Enters RIP in the jump cache. */
   #cacheJump(record: number): void {
     const words = this.#words;
     const lo = words[RIP];
     const { tlb } = this.#options.mmu;
     if ((words[MODE] & MODE_SIZE_MASK) === MODE_64) tlb.noteCode(lo, words[RIP + 1]);
     else tlb.noteCode(words[CS_BASE] + lo, 0);
-    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
-    const entry = (words[W(L.JUMP_CACHE)] + index * L.JUMP_ENTRY_SIZE) >> 2;
+    const entry = this.#jumpEntry(lo);
     words[entry] = lo;
     words[entry + 1] = words[RIP + 1];
     words[entry + 2] = words[GENERATION];

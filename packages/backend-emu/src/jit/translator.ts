@@ -6,8 +6,13 @@
  * serves all vCPUs of a VM: regions belong to code, not to processors.
  */
 import type { FormInfo } from '../decode/variant.js';
-import { HANDLER_HEAD, HANDLER_REGION, type HandlerSet } from '../interp/handlers.js';
-import type { CodePages, Interpreter, Sampler } from '../interp/interpreter.js';
+import {
+  formOfHandler,
+  HANDLER_HEAD,
+  HANDLER_REGION,
+  type HandlerSet,
+} from '../interp/handlers.js';
+import type { CodePlaces, Interpreter, Sampler } from '../interp/interpreter.js';
 import type { Block, BlockTranslator, OpCache } from '../interp/op-cache.js';
 import * as R from '../isa/op-record.js';
 import { ModuleBuilder } from '../wasm/module.js';
@@ -32,7 +37,7 @@ const OFTEN = 4096;
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
 /** Instructions of a region that others have a copy of. */
-const SHORT = 40;
+const SHORT = 16;
 /** Targets of one jump that a region has compared. */
 const TARGETS = 8;
 /** Pages of a region. */
@@ -117,7 +122,7 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Sampler ----------------------------------------------------------------------------------
 
-  sample(record: number, inRegion: boolean, pageAt: CodePages): void {
+  sample(record: number, inRegion: boolean, places: CodePlaces): void {
     const block = inRegion ? undefined : this.opCache.blockOf(record);
     if (block === undefined || this.isEntered(block) || this.refused.has(block)) {
       this.pause(this.spacing * 2);
@@ -129,7 +134,7 @@ export class Translator implements BlockTranslator, Sampler {
     if (count < HOT) return;
     const page = (block.key >>> 0) - block.start;
     const times = this.overwritten.get(page) ?? 0;
-    if (times === 0) this.translate(block, pageAt);
+    if (times === 0) this.translate(block, places);
     else this.overwritten.set(page, times - 1);
   }
 
@@ -155,13 +160,13 @@ export class Translator implements BlockTranslator, Sampler {
     return known.slice(0, TARGETS).map(([distance]) => distance);
   }
 
-  found(target: number, pageAt: CodePages): number {
+  found(target: number, places: CodePlaces): number {
     if (this.options.mode !== 'stress') return target;
     const block = this.opCache.blockOf(target);
     if (block === undefined || block.target !== block.record) return target;
     const times = this.overwritten.get((block.key >>> 0) - block.start) ?? 0;
     const due = times < OFTEN || times % OFTEN === 0;
-    if (due && !this.refused.has(block)) this.translate(block, pageAt);
+    if (due && !this.refused.has(block)) this.translate(block, places);
     return block.target;
   }
 
@@ -185,10 +190,10 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Translation ------------------------------------------------------------------------------
 
-  private translate(seed: Block, pageAt: CodePages): void {
+  private translate(seed: Block, places: CodePlaces): void {
     if (this.interpreters.some(({ patched }) => patched)) return;
     const begin = this.options.now();
-    const pages = this.pagesOf(seed, pageAt);
+    const pages = this.pagesOf(seed, places);
     const region = discover(seed, {
       view: this.view,
       handlers: this.options.handlers,
@@ -196,7 +201,8 @@ export class Translator implements BlockTranslator, Sampler {
       targetsOf: (op) => this.targetsOf(op),
       blockAt: (place) => {
         const page = pages(Math.floor(place / PAGE_SIZE));
-        return page < 0 ? null : this.blockAt(page + (place & (PAGE_SIZE - 1)), seed);
+        if (page >= 0) return this.blockAt(page + (place & (PAGE_SIZE - 1)), seed);
+        return this.returnAt(places.cached(place), seed);
       },
     });
     const body = region === null ? null : this.emit(region);
@@ -205,14 +211,15 @@ export class Translator implements BlockTranslator, Sampler {
   }
 
   /** Host addresses of the pages of the region of `seed`, by their distance from its own. */
-  private pagesOf(seed: Block, pageAt: CodePages): CodePages {
+  private pagesOf(seed: Block, places: CodePlaces): CodePlaces['page'] {
     const known = new Map([[0, (seed.key >>> 0) - seed.start]]);
+    let count = 1;
     return (distance) => {
       let page = known.get(distance);
       if (page !== undefined) return page;
-      if (known.size >= PAGES) return -1;
-      page = pageAt(distance);
-      if (page >= 0) known.set(distance, page);
+      page = count < PAGES ? places.page(distance) : -1;
+      if (page >= 0) count++;
+      known.set(distance, page);
       return page;
     };
   }
@@ -228,6 +235,18 @@ export class Translator implements BlockTranslator, Sampler {
     const block = opCache.find(host, seed.mode);
     if (block === undefined) return null;
     return block === seed || !this.isEntered(block) || this.isShort(block) ? block : null;
+  }
+
+  /**
+   * The block at `record`, if it is a return and no more, wherever it lies: a kernel may have all
+   * its functions jump to one.
+   */
+  private returnAt(record: number, seed: Block): Block | null {
+    const block = record === 0 ? undefined : this.opCache.blockOf(record);
+    if (block === undefined || block.mode !== seed.mode || block.count !== 2) return null;
+    const handler = this.view.getUint16(block.record + R.OP_HANDLER, true);
+    const info = formOfHandler(this.options.handlers, handler);
+    return info?.form.mnemonic === 'RET' ? block : null;
   }
 
   /** Whether the region that `block` enters is so short that others have its code as well. */
