@@ -126,3 +126,54 @@ describe('jumps by an operand', () => {
     expect(Number(record.u64(L.REGION_EXITS))).toBeLessThan(inside / 1000);
   });
 });
+
+describe('a return that functions share', () => {
+  const CALLED_AT = 0x30800;
+  const CODE = 0x30000;
+  const RETURN = 0x40000;
+  const near = (from: number, to: number) => {
+    const by = to - from - 4;
+    return [by & 0xff, (by >> 8) & 0xff, (by >> 16) & 0xff, by >> 24];
+  };
+
+  /** A loop that calls seven functions, which all jump to a return in another page. */
+  function loop(jit: JitMode): TestComputer {
+    const t = new TestComputer('', jit).longMode();
+    const load = (at: number, bytes: readonly number[]) =>
+      t.load(at, Buffer.from(bytes).toString('hex'));
+    const calls = Array.from({ length: 7 }, (_, i) => {
+      const place = CALLED_AT + PART * i;
+      // add rbx, rcx; jmp RETURN
+      load(place, [0x48, 0x01, 0xcb, 0xe9, ...near(place + 4, RETURN)]);
+      return [0xe8, ...near(CODE + 5 * i + 1, place)];
+    }).flat();
+    // dec rcx; jmp to the start
+    const back = CODE + calls.length + 4;
+    load(CODE, [...calls, 0x48, 0xff, 0xc9, 0xe9, ...near(back, CODE)]);
+    load(RETURN, [0xc3]);
+    t.record.setPair(L.RIP, CODE, 0);
+    return t;
+  }
+
+  it('is in their region, although the TLB has forgotten its page', () => {
+    const machines = [loop('on'), loop('off')];
+    const run = (times: number) => {
+      for (const t of machines) {
+        for (let i = 0; i < times; i++) {
+          t.cpu.mmu.tlb.forgetRights();
+          t.run(997);
+        }
+      }
+    };
+    const { record } = machines[0]!;
+    const counts = () =>
+      [L.REGION_INSTRUCTIONS, L.REGION_EXITS].map((at) => Number(record.u64(at)));
+    run(3000);
+    const before = counts();
+    run(1000);
+    const [inside, exits] = counts().map((count, i) => count - before[i]!);
+    expect(state(machines[0]!, 0)).toEqual(state(machines[1]!, 0));
+    expect(inside).toBeGreaterThan(800_000);
+    expect(exits).toBeLessThan(inside! / 500);
+  });
+});
