@@ -69,7 +69,7 @@ describe('a loop', () => {
       const { opCache, translator } = machine('on', SUM, 1);
       const record = opCache.block(0x801000, MODE_64, () => -1);
       return Array.from({ length: 200 }, () => {
-        translator?.sample(record, true, () => -1);
+        translator?.sample(record, true, { page: () => -1, cached: () => 0 });
         return translator?.interval ?? 0;
       });
     };
