@@ -336,16 +336,16 @@ class FastWalk extends ArithmeticEmitter {
   }
 }
 
-let module: WebAssembly.Module | undefined;
+let compiled: WebAssembly.Module | undefined;
 
 function walkModule(): WebAssembly.Module {
-  if (module !== undefined) return module;
+  if (compiled !== undefined) return compiled;
   const builder = new ModuleBuilder({ minimum: 1, shared: false });
   const index = builder.declare('reach', REACH_TYPE);
   builder.exportFunction('reach', index);
   builder.setBody(index, new FastWalk(new CodeEmitter(REACH_TYPE.params)).body());
-  module = new WebAssembly.Module(builder.build() as BufferSource);
-  return module;
+  compiled = new WebAssembly.Module(builder.build() as BufferSource);
+  return compiled;
 }
 
 /** The function for the vCPUs of a memory. */

@@ -160,5 +160,6 @@ export const UNSTEADY: Readonly<Record<string, string>> = {
   'interrupt-shadow': BATCH,
   'rep-interrupt': BATCH,
   'apic-timer': BATCH,
+  'tsc-deadline': BATCH,
   'boot-sector': 'the PIT, by the wall clock, may be done before a slow guest looks',
 };
