@@ -5,13 +5,10 @@
  */
 import { emulatedAssist } from '@cloister/backend-emu';
 import { type BackendSubject, backendKit, CORPUS, type KitReport } from '@cloister/core/testing';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { kvmBackend } from './backend.js';
 import { whyNoKvm } from './testing/index.js';
 import * as weakHost from './testing/weak-host.js';
-
-// As in fuzz.test.ts: the next file has runs that nothing may end.
-afterAll(() => new Promise((resolve) => setTimeout(resolve, 6000)));
 
 const reason = whyNoKvm();
 const full = process.env.CLOISTER_FULL === '1';

@@ -4,13 +4,9 @@
  * CLOISTER_FULL=1.
  */
 import { hostileGuests } from '@cloister/core/testing';
-import { afterAll, describe, it } from 'vitest';
+import { describe, it } from 'vitest';
 import { kvmBackend } from './backend.js';
 import { whyNoKvm } from './testing/index.js';
-
-// Busy guests had a thread started that ends runs for the event loop; the next file of this thread
-// of the runner has runs that nothing may end.
-afterAll(() => new Promise((resolve) => setTimeout(resolve, 6000)));
 
 const reason = whyNoKvm();
 const full = process.env.CLOISTER_FULL === '1';

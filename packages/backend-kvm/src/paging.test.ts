@@ -12,13 +12,10 @@ import {
   pagingCases,
   runPaging,
 } from '@cloister/core/testing';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { kvmBackend } from './backend.js';
 import { whyNoKvm } from './testing/index.js';
 import { isWeakHost } from './testing/weak-host.js';
-
-// As in fuzz.test.ts: the next file has runs that nothing may end.
-afterAll(() => new Promise((resolve) => setTimeout(resolve, 6000)));
 
 const SAMPLE = process.env['CLOISTER_FULL'] === '1' ? 6000 : 300;
 const PHYSICAL_BITS = 46;
