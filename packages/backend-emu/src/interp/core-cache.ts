@@ -4,7 +4,7 @@
  */
 import '../isa/index.js';
 import { systemNumber } from '../system-numbers.js';
-import { coreImage, imageBytes, imageHandlers } from './core-image.js';
+import { type CoreImage, coreImage, imageBytes, imageHandlers } from './core-image.js';
 import { buildCoreModule, type CoreModule } from './core-module.js';
 import type { CaseChoice, HandlerSet } from './handlers.js';
 
@@ -20,8 +20,7 @@ export function coreModule(translated: boolean): CompiledCore {
   const choice = translated ? 'early' : 'all';
   let core = compiled.get(choice);
   if (core === undefined) {
-    const { bytes, handlers } = (translated && openImage()) || generateCore(choice);
-    core = { module: new WebAssembly.Module(bytes as BufferSource), handlers };
+    core = (translated && openImage()) || compileCore(generateCore(choice));
     compiled.set(choice, core);
   }
   return core;
@@ -32,7 +31,27 @@ export function generateCore(choice: CaseChoice): CoreModule {
   return buildCoreModule({ minimum: 1, shared: false }, systemNumber, choice);
 }
 
-function openImage(): { bytes: Uint8Array; handlers: HandlerSet } | undefined {
-  const bytes = coreImage && imageBytes(coreImage.file);
-  return coreImage && bytes && { bytes, handlers: imageHandlers(coreImage) };
+function compileCore({
+  bytes,
+  handlers,
+}: {
+  bytes: Uint8Array;
+  handlers: HandlerSet;
+}): CompiledCore {
+  return { module: new WebAssembly.Module(bytes as BufferSource), handlers };
+}
+
+/** The core of an image; undefined where there is none, or a file that is not whole. */
+export function openImage(
+  image: CoreImage | undefined = coreImage,
+  read: (file: string) => Uint8Array | undefined = imageBytes,
+): CompiledCore | undefined {
+  const bytes = image && read(image.file);
+  if (image === undefined || bytes === undefined) return undefined;
+  try {
+    return compileCore({ bytes, handlers: imageHandlers(image) });
+  } catch (error) {
+    if (error instanceof WebAssembly.CompileError) return undefined;
+    throw error;
+  }
 }

@@ -1,11 +1,11 @@
 // The image of the core module: handlers as generating gives them, bytes where there is a file.
 import { describe, expect, it } from 'vitest';
-import { generateCore } from './core-cache.js';
+import { generateCore, openImage } from './core-cache.js';
 import { imageBytes, imageHandlers, imageOf } from './core-image.js';
 import { formOfHandler, handlerOf } from './handlers.js';
 
 describe('the image of the core module', () => {
-  const { handlers } = generateCore('early');
+  const { bytes, handlers } = generateCore('early');
   const image = imageOf(handlers);
 
   it('has the numbers of all forms', () => {
@@ -28,6 +28,16 @@ describe('the image of the core module', () => {
 
   it('cannot say what sequences are', () => {
     expect(() => imageOf(generateCore('all').handlers)).toThrow('sequences');
+  });
+
+  it('is used where its file is whole, and else not', () => {
+    const described = { ...image, file: './core-1.wasm' };
+    const opened = openImage(described, () => bytes);
+    expect(WebAssembly.Module.exports(opened!.module).map(({ name }) => name)).toContain('run');
+    for (const length of [0, 7, 1000, bytes.length - 1])
+      expect(openImage(described, () => bytes.subarray(0, length))).toBeUndefined();
+    expect(openImage(described, () => undefined)).toBeUndefined();
+    expect(openImage()).toBeUndefined();
   });
 
   it('has bytes where there is a file, and else none', () => {

@@ -39,6 +39,27 @@ describe('CodeEmitter', () => {
     expect(code.locals.length).toBe(1);
   });
 
+  it('leaves out an empty else at the end of another block', () => {
+    const builder = new ModuleBuilder({ minimum: 1, shared: false });
+    const index = builder.declare('both', { params: ['i32', 'i32'], results: ['i32'] });
+    const code = new CodeEmitter(['i32', 'i32']);
+    const result = code.variable(code.i32(0));
+    const inner = () =>
+      code.if(
+        code.param(1),
+        () => code.set(result, code.i32(7)),
+        () => {},
+      );
+    code.if(code.param(0), inner);
+    code.if(code.param(0), () => {}, inner);
+    code.return(result);
+    code.unreachable();
+    builder.setBody(index, code.finish());
+    builder.exportFunction('both', index);
+    const { both } = instantiate(builder);
+    expect([both(1, 1), both(1, 0), both(0, 1), both(0, 0)]).toEqual([7, 0, 7, 0]);
+  });
+
   it('leaves a value on the stack for its next use, and keeps it for later ones', () => {
     const builder = new ModuleBuilder({ minimum: 1, shared: false });
     const index = builder.declare('mix', { params: ['i32', 'i32'], results: ['i32'] });

@@ -385,6 +385,7 @@ export class CodeEmitter {
   close(): void {
     // An empty second half need not be there.
     if (this.#code.length === this.#behindElse) this.#code.length--;
+    this.#behindElse = -1;
     this.#code.u8(END);
     this.#depth--;
   }
