@@ -31,13 +31,12 @@ export function generateCore(choice: CaseChoice): CoreModule {
   return buildCoreModule({ minimum: 1, shared: false }, systemNumber, choice);
 }
 
-function compileCore({
-  bytes,
-  handlers,
-}: {
-  bytes: Uint8Array;
-  handlers: HandlerSet;
-}): CompiledCore {
+interface CoreBytes {
+  readonly bytes: Uint8Array;
+  readonly handlers: HandlerSet;
+}
+
+function compileCore({ bytes, handlers }: CoreBytes): CompiledCore {
   return { module: new WebAssembly.Module(bytes as BufferSource), handlers };
 }
 
