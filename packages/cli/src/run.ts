@@ -276,6 +276,7 @@ class Session {
     if (save === undefined) this.#say('not saved: --save FILE was not given');
     if (save === undefined || machine === undefined || this.#ended) return;
     this.#saving = this.#saving.then(async () => {
+      if (this.#left) return;
       try {
         await machine.save(save);
         this.#say(`saved at instruction ${machine.instructions()}`);

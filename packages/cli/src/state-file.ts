@@ -35,7 +35,9 @@ export function requireWritableState(path: string): void {
     throw fileError('saved state', path, new Error('it is a folder'));
   }
   try {
-    closeSync(openSync(temporary, 'w', MODE));
+    // Not what is there under this name, which a link may lead to.
+    rmSync(temporary, { force: true });
+    closeSync(openSync(temporary, 'wx', MODE));
   } catch (error) {
     throw fileError('saved state', path, error);
   }
@@ -55,7 +57,6 @@ export async function writeState(path: string, snapshot: Snapshot): Promise<void
       writeFileSync(file, bytes);
       fsyncSync(file);
     });
-    flushFolder(dirname(path));
   } catch (error) {
     const { code, message } = fileError('saved state', path, error);
     const left = existsSync(path)
@@ -63,15 +64,23 @@ export async function writeState(path: string, snapshot: Snapshot): Promise<void
       : 'nothing is there';
     throw new VmmError(code, `${message}; ${left}`, { cause: error });
   }
+  flushFolder(dirname(path));
 }
 
-/** The new name of a file is on the disk, too. */
+/**
+ * Has the new name of a file on the disk, too. Where that can't be asked for (a folder that may
+ * not be read, a file system without it) the file is there nevertheless: no guest may stay for it.
+ */
 function flushFolder(path: string): void {
-  const folder = openSync(path, 'r');
   try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
+    const folder = openSync(path, 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  } catch {
+    // As said.
   }
 }
 

@@ -240,6 +240,8 @@ describe('a protection', () => {
     const full = async () => {
       // Nobody gets a guest back whose save may yet succeed.
       expect(() => vm.resume()).toThrow(/cannot resume/);
+      await expect(vm.save()).rejects.toThrow(/cannot save/);
+      expect(() => vm.resume()).toThrow(/cannot resume/);
       throw new VmmError('io-failed', 'the disk is full');
     };
     expect(await failure(vm.save({ leave: true, keep: full }))).toMatchObject({

@@ -48,7 +48,7 @@ export class VirtualMachine implements Vm {
   private starting: Promise<void> | null = null;
   private stopWanted: { readonly reason: VmEnd['reason']; readonly message: string } | null = null;
   private clockWhy = 'not started';
-  /** The guest may be about to leave: what was saved of it is being kept. */
+  /** The guest may be about to leave: it is being saved, or what was saved of it kept. */
   private leaving = false;
 
   constructor(private readonly parts: VmParts) {
@@ -153,24 +153,26 @@ export class VirtualMachine implements Vm {
     if (this.status === 'created' || this.status === 'disposed') {
       this.fail('save', 'save a VM that has been started');
     }
-    if (wasRunning) await this.pause();
+    if (this.leaving) this.fail('save', 'it may be about to leave: wait for the end of save');
+    const { leave = false, keep } = options;
+    this.leaving = leave;
     try {
+      if (wasRunning) await this.pause();
       await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
-      return await this.saveAndKeep(options);
+      return await this.saveAndKeep(leave, keep);
     } finally {
-      if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
+      if (leave) this.leaving = false;
+      const stands = wasRunning && (this.status as VmStatus) === 'paused';
+      if (stands && !this.leaving) this.resume();
     }
   }
 
-  private async saveAndKeep({ leave = false, keep }: SaveOptions): Promise<Snapshot> {
+  private async saveAndKeep(leave: boolean, keep: SaveOptions['keep']): Promise<Snapshot> {
     const { snapshot, settle } = saveVm(this.parts.assembly, this.machine);
-    this.leaving = leave;
     try {
       await keep?.(snapshot);
     } catch (error) {
       throw stayAfter(error, settle);
-    } finally {
-      this.leaving = false;
     }
     settle(leave);
     return snapshot;
