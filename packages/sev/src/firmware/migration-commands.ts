@@ -177,15 +177,16 @@ export function receiveUpdateData(
   buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
-  return receiveUpdate(platform, buffer, guest, () => STATUS.SUCCESS);
+  return receiveUpdate(platform, buffer, guest);
 }
 
-/** Stores what came unless `enter`, which sees it first, refuses it. */
+/** Stores what came, `least` bytes, and then tells `stored` of it. */
 function receiveUpdate(
   platform: Platform,
   buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
   guest: Guest,
-  enter: (plaintext: Uint8Array) => Status,
+  least = 0,
+  stored: (plaintext: Uint8Array) => void = () => {},
 ): Status {
   const { guest_paddr: spa, guest_len: length, trans_len: transLength } = buffer;
   if (guest.asid === 0) return STATUS.INACTIVE;
@@ -198,22 +199,24 @@ function receiveUpdate(
   if (header === null || ciphertext === null) return STATUS.INVALID_ADDRESS;
   const plaintext = open(guest.channel, { header, ciphertext });
   if (plaintext.status !== STATUS.SUCCESS) return plaintext.status;
-  const status = enter(plaintext.value);
-  if (status === STATUS.SUCCESS) platform.memory.write(spa, plaintext.value, guest.asid);
-  return status;
+  if (plaintext.value.length < least) return STATUS.INVALID_LEN;
+  platform.memory.write(spa, plaintext.value, guest.asid);
+  stored(plaintext.value);
+  return STATUS.SUCCESS;
 }
 
-/** The VMSA gets a record of its own here, as at a launch. */
+/**
+ * The VMSA gets a record of its own here, as at a launch: once it is stored, since a processor that
+ * owes another VMSA to its page would store that first, and renew the record by it.
+ */
 export function receiveUpdateVmsa(
   platform: Platform,
   buffer: BufferOf<'RECEIVE_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
-  return receiveUpdate(platform, buffer, guest, (plaintext) => {
-    if (plaintext.length < SIZE.VMSA) return STATUS.INVALID_LEN;
+  return receiveUpdate(platform, buffer, guest, SIZE.VMSA, (plaintext) => {
     platform.memory.vmsas.enter(guest.handle, buffer.guest_paddr, plaintext);
-    return STATUS.SUCCESS;
   });
 }
 

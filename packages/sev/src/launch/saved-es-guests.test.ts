@@ -12,7 +12,7 @@ import { es, esImage, esLog } from '../testing/es-guest.js';
 import { asm, microVm } from '../testing/micro-guest.js';
 import './node.js';
 import { EmulatedPlatform } from './emulated-platform.js';
-import { receiverOf } from './guest-stream.js';
+import { decodeStream, receiverOf } from './guest-stream.js';
 import { type SevEsOptions, sevEs } from './sev-es.js';
 
 const full = process.env['CLOISTER_FULL'] === '1';
@@ -240,6 +240,33 @@ describe('PSP-13 an SEV-ES guest', () => {
     await expect(source.save({ leave: true, keep })).rejects.toThrow('the disk is full');
     expect(own.driver.guestStatus(1).state).toBe('RUNNING');
     expect(await finish(source)).toEqual(FOUND);
+  });
+
+  test('that ends while what was saved is kept has left', async () => {
+    const { source, target } = await pair(WAITING, MIDDLE);
+    const snapshot = await source.save({ leave: true, keep: () => source.dispose() });
+    await target.restore(snapshot);
+    expect(await finish(target)).toEqual(FOUND);
+  });
+
+  test('takes a page over to which the processor owes the state of another', async () => {
+    const own = platform();
+    const { source } = await pair(WAITING, MIDDLE, { platform: own, sendTo: () => receiverOf(own) });
+    const { stream } = decodeStream((await source.save()).state.protection as unknown as Snapshot);
+    const stands = source.pause({ at: MIDDLE + 100 });
+    source.resume();
+    await stands;
+    const { driver, controller } = own;
+    const at = controller.memory.size - 4096;
+    expect(controller.memory.isDeferred(at)).toBe(true);
+    const handle = driver.receiveStart(stream);
+    driver.activate(handle, 2);
+    driver.receiveUpdateVmsa(handle, stream.vmsas[0]!, at);
+    driver.receiveFinish(handle);
+    driver.sendStart(handle, receiverOf(own));
+    // It is what was received: the firmware vouches for it.
+    driver.sendUpdateVmsa(handle, at);
+    expect(await source.run()).toMatchObject({ reason: 'error' });
   });
 
   test('is refused once anything of it was changed', async () => {

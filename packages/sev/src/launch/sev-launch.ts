@@ -63,6 +63,7 @@ export class SevGuest {
   measurement: LaunchMeasurement | null = null;
   /** Pages that were measured. */
   pages = 0;
+  #ended = false;
 
   private constructor(
     private readonly platform: EmulatedPlatform,
@@ -122,8 +123,9 @@ export class SevGuest {
     return sendGuest(this.platform, this.handle, vm, options);
   }
 
-  /** The end of sending: it leaves, or goes on here. */
+  /** The end of sending: it leaves, or goes on here; neither where it has ended meanwhile. */
   settle(leaves: boolean): void {
+    if (this.#ended) return;
     settleGuest(this.platform.driver, this.handle, leaves);
   }
 
@@ -142,6 +144,7 @@ export class SevGuest {
 
   /** The guest's key goes: DEACTIVATE, DF_FLUSH, DECOMMISSION. It must not run any more. */
   end(): void {
+    this.#ended = true;
     const { handle } = this;
     const { driver } = this.platform;
     if (driver.guestStatus(handle).asid !== 0) driver.deactivate(handle);
