@@ -140,8 +140,8 @@ function sendUpdate(
 }
 
 /**
- * Only a VMSA that is as the processor left it goes out: a host could have an old one received
- * otherwise, and its record made anew.
+ * Only a VMSA that is as the processor left it goes out. No more than a check, as in AMD's firmware:
+ * packets of data and of VMSAs are alike, and an old page that went as data is received as either.
  */
 export function sendUpdateVmsa(
   platform: Platform,

@@ -362,6 +362,26 @@ describe('PSP-13 the states of vCPUs', () => {
     expect(there.run('RECEIVE_UPDATE_VMSA', update).status).toBe(STATUS.INVALID_LEN);
   });
 
+  test('that went as data are taken as well, as by firmware: no packet says what it holds', () => {
+    const { bench, handle, session, send, to } = sending();
+    const old = content.map((byte) => byte ^ 1);
+    const other = bench.ok('LAUNCH_START', { policy: POLICY_ES, handle }).handle as number;
+    bench.ok('ACTIVATE', { handle: other, asid: 2 });
+    bench.put(AT.guest, old);
+    bench.ok('LAUNCH_UPDATE_DATA', { handle: other, paddr: AT.guest, length: PAGE });
+    expect(send({ guest_paddr: AT.guest })).toBe(STATUS.INVALID_PARAM);
+    bench.ok('SEND_UPDATE_DATA', { handle, ...packet, guest_paddr: AT.guest });
+    const there = to.bench;
+    there.put(AT.header, bench.get(AT.header, 52));
+    there.put(AT.transport, bench.get(AT.transport, PAGE));
+    there.put(AT.certificate, bench.exportCertificates());
+    there.put(AT.session, session);
+    const received = there.ok('RECEIVE_START', there.receiveStart(POLICY_ES)).handle as number;
+    there.ok('ACTIVATE', { handle: received, asid: 2 });
+    there.ok('RECEIVE_UPDATE_VMSA', { handle: received, ...vmsa });
+    expect(there.get(AT.vmsa, PAGE, 2)).toEqual(old);
+  });
+
   test('are for SEV-ES guests, whose platform must have SEV-ES', () => {
     const { bench, handle, start } = sender(0, receiver());
     bench.ok('SEND_START', start);
