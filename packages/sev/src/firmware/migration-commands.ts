@@ -140,8 +140,8 @@ function sendUpdate(
 }
 
 /**
- * Only a VMSA that is as the processor left it goes out. No more than a check, as in AMD's firmware:
- * packets of data and of VMSAs are alike, and an old page that went as data is received as either.
+ * Only a VMSA that is as the processor left it goes out. That holds no host back, as it doesn't
+ * with AMD's firmware: packets of data and of VMSAs are alike, and are received as either.
  */
 export function sendUpdateVmsa(
   platform: Platform,

@@ -251,8 +251,10 @@ describe('PSP-13 an SEV-ES guest', () => {
 
   test('takes a page over to which the processor owes the state of another', async () => {
     const own = platform();
-    const { source } = await pair(WAITING, MIDDLE, { platform: own, sendTo: () => receiverOf(own) });
-    const { stream } = decodeStream((await source.save()).state.protection as unknown as Snapshot);
+    const sendTo = () => receiverOf(own);
+    const { source } = await pair(WAITING, MIDDLE, { platform: own, sendTo });
+    const { protection } = (await source.save()).state as unknown as Saved;
+    const { stream } = decodeStream(protection as unknown as Snapshot);
     const stands = source.pause({ at: MIDDLE + 100 });
     source.resume();
     await stands;
