@@ -25,7 +25,8 @@ async function running() {
     .use(fakeMachine(fakeBackend({ programs: [{ main }] })))
     .build();
   await vm.start();
-  const machine = new VmMachine(vm, {}, { reachedSavePoint: () => {} });
+  const options = { record: undefined, saveAt: undefined, dumpMemory: undefined };
+  const machine = new VmMachine(vm, options, { reachedSavePoint: () => {} });
   return { vm, machine };
 }
 
