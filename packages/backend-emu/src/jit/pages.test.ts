@@ -20,7 +20,7 @@ const PAGES = [0, 1, 2, 3, 4, 5, 6, 7, 0x50].map((page) => 0x40000 + page * 0x10
 /** As far as branches lead beside them, code leads back. */
 const BESIDE = [0x3e000, 0x3f000, 0x48000, 0x49000, 0x8e000, 0x8f000, 0x91000, 0x92000];
 /** What can be mapped: they lie at these addresses as well. */
-const FRAMES = [0x100000, 0x101000, 0x102000, 0x103000, 0x104000, 0x105000];
+const FRAMES = Array.from({ length: 8 }, (_, i) => 0x100000 + 0x1000 * i);
 const HOME = PAGES[4]!;
 const SLOT = 128;
 const SLOTS = 6;
@@ -83,12 +83,12 @@ function bytesOf({ kind, a, b, c }: Choice, at: number): number[] {
       const place = FRAMES[a % FRAMES.length]! + SLOT * (b % SLOTS) + 1;
       return [0x80, 0x34, 0x25, ...word(place), c];
     }
-    // mov dword [PTE], frame; invlpg [page]
+    // xor dword [PTE], what leads to another frame; invlpg [page]
     case 'map': {
       const page = PAGES[a % PAGES.length]!;
       const entry = AT.tables + 0x3000 + (page >> 12) * 8;
-      const frame = FRAMES[b % FRAMES.length]! | 7;
-      const mapped = [0xc7, 0x04, 0x25, ...word(entry), ...word(frame)];
+      const other = (1 + (b % 7)) << 12;
+      const mapped = [0x81, 0x34, 0x25, ...word(entry), ...word(other)];
       return [...mapped, 0x0f, 0x01, 0x3c, 0x25, ...word(page)];
     }
     // mov eax, slot; mov dr0, rax; mov eax, 2 or 0; mov dr7, rax
