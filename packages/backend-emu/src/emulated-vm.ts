@@ -27,7 +27,7 @@ import { KvmClockGroup } from './paravirt/kvm-clock.js';
 import type { EmulatedVcpu } from './vcpu.js';
 import { VmParts } from './vm-parts.js';
 
-/** A boot of Linux takes nearly 24 MiB; when it is full, all that was translated goes with it. */
+/** When it is full, all that was translated goes with it: much more than a boot of Linux decodes. */
 const OP_CACHE_SIZE = 64 << 20;
 const TYPE = 'emulated-vm';
 
