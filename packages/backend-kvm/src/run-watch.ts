@@ -1,15 +1,11 @@
 /**
  * What a run of the first vCPU is ended or interrupted for from outside of the guest: the event
- * loop has something to do, or a doorbell was rung. Only in a VM that asks for it, because it kept
- * the event loop waiting or has doorbells.
+ * loop has something to do, or a doorbell was rung.
  */
 import type { Doorbell, DoorbellPlace, Doorbells } from '@cloister/core';
 import { type EventFd, type EventFds, takeEventFd } from './event-fds.js';
 import type { EventWatch } from './event-watch.js';
 import type { Sys } from './sys/sys.js';
-
-/** Runs that lasted until their deadline before the VM asks. */
-export const BUSY_RUNS = 10;
 
 interface Bell {
   readonly event: EventFd;
@@ -19,8 +15,6 @@ interface Bell {
 export class RunWatch implements Doorbells {
   private events: EventWatch | null = null;
   private readonly bells = new Set<Bell>();
-  private busyRuns = 0;
-  private asks = false;
 
   constructor(
     private readonly sys: Sys,
@@ -31,13 +25,13 @@ export class RunWatch implements Doorbells {
   connect(events: EventWatch): void {
     this.events = events;
     for (const { event } of this.bells) events.add(event.fd);
-    if (this.asks) events.start();
+    if (this.bells.size > 0) events.start();
   }
 
   watch(place: DoorbellPlace, rung: () => void): Doorbell {
     const event = this.eventFds.doorbell(place);
     this.events?.add(event.fd);
-    this.ask();
+    this.events?.start();
     const bell = { event, rung };
     this.bells.add(bell);
     return {
@@ -50,30 +44,23 @@ export class RunWatch implements Doorbells {
   }
 
   begin(): void {
-    const { events } = this;
-    events?.begin(this.asks);
     // Nobody else waits for doorbells: every run looks.
-    if (events === null || events.failed) this.tell();
+    if (this.events === null || this.events.failed) this.tell();
+    this.events?.begin();
   }
 
   /** `busy`: the run lasted until its deadline. */
   finish(busy: boolean): void {
-    this.events?.finish();
-    if (busy && !this.asks && ++this.busyRuns >= BUSY_RUNS) this.ask();
+    this.events?.finish(busy);
   }
 
   /** Tells of doorbells that were rung; true when the event loop is to have a turn. */
   calls(): boolean {
-    if (!this.asks || this.events?.take() !== true) return false;
+    if (this.events?.take() !== true) return false;
     if (!this.tell()) return true;
     // Should the loop have something as well, that is found at once.
     this.events?.arm();
     return false;
-  }
-
-  private ask(): void {
-    this.asks = true;
-    this.events?.start();
   }
 
   /** Tells of doorbells that were rung; whether any was. */

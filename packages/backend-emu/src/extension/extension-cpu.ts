@@ -5,6 +5,7 @@ import {
   type ExtensionException,
   type ExtensionHost,
   type ExtensionVcpu,
+  INTERCEPTS,
   type InjectedEvent,
   type InterceptDetail,
   type InterceptName,
@@ -15,11 +16,10 @@ import {
   VmmError,
 } from '@cloister/core';
 import { FLAG_IF } from '../cpu/flags.js';
-import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NMI, VECTOR_UD } from '../cpu/registers.js';
-import { FAULT, LEAVE, type Outcome } from '../system/outcome.js';
+import { LEAVE, type Outcome } from '../system/outcome.js';
 import { Contexts } from './contexts.js';
 import { ExtensionEvents } from './events.js';
 import { type ExtensionSet, NO_EXTENSIONS } from './extension-set.js';
@@ -27,7 +27,7 @@ import { HostServices } from './host-services.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
 const NO_ERROR = -1;
-const INTERCEPTED = L.INTERCEPTED >> 2;
+const BITS = new Map(INTERCEPTS.map((name, index) => [name, 1 << index]));
 
 function newDetail(): InterceptDetail {
   return {
@@ -49,8 +49,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   private readonly contexts: Contexts;
   private readonly halves: Uint16Array;
   private readonly detail = newDetail();
-  /** The set that `intercepted` is of; null: another, or none. */
-  private interceptedNames: ReadonlySet<InterceptName> | null = null;
+  private intercepted = 0;
 
   constructor(private readonly cpu: Processor) {
     this.index = cpu.index;
@@ -68,19 +67,9 @@ export class ExtensionCpu implements ExtensionVcpu {
     this.events.connect(set.world, this);
   }
 
-  /** What is intercepted lies where emitted code sees it. */
-  private get intercepted(): number {
-    return this.cpu.words[INTERCEPTED];
-  }
-
-  private set intercepted(bits: number) {
-    this.cpu.words[INTERCEPTED] = bits;
-  }
-
   /** RESET. */
   reset(): void {
     this.intercepted = 0;
-    this.interceptedNames = null;
     this.iretUnblocksNmi = true;
     this.settled = false;
     this.contexts.reset();
@@ -90,7 +79,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   // --- Asked by the processor -----------------------------------------------------------------
 
   watches(event: InterceptName): boolean {
-    return (this.intercepted & interceptBit(event)) !== 0;
+    return (this.intercepted & (BITS.get(event) ?? 0)) !== 0;
   }
 
   /** The detail of a new event: the length of the instruction, and nothing else yet. */
@@ -159,13 +148,11 @@ export class ExtensionCpu implements ExtensionVcpu {
     return cpu.resume();
   }
 
-  /** An exception of an extension's is pending; nothing is thrown, since guests get many. */
-  private raise({ vector, errorCode, class: kind }: ExtensionException): Outcome {
-    const { cpu } = this;
-    cpu.classes.note(vector, kind);
-    cpu.words[L.FAULT_VECTOR >> 2] = vector & 31;
-    cpu.words[L.FAULT_ERROR >> 2] = errorCode ?? NO_ERROR;
-    return FAULT;
+  /** Raises an exception of an extension's: never returns. */
+  private raise(exception: ExtensionException): never {
+    const { vector, errorCode } = exception;
+    this.cpu.classes.note(vector, exception.class);
+    return this.cpu.raise(vector & 31, errorCode ?? NO_ERROR);
   }
 
   private injectException({ vector, errorCode, class: kind }: ExtensionException): void {
@@ -241,7 +228,6 @@ export class ExtensionCpu implements ExtensionVcpu {
   }
 
   setIntercepts(names: ReadonlySet<InterceptName>): void {
-    if (names === this.interceptedNames) return;
     let bits = 0;
     for (const name of names) {
       if (!this.set.intercepts.has(name)) {
@@ -249,10 +235,9 @@ export class ExtensionCpu implements ExtensionVcpu {
           remedy: 'name it in its `intercepts`',
         });
       }
-      bits |= interceptBit(name);
+      bits |= BITS.get(name) ?? 0;
     }
     this.intercepted = bits;
-    this.interceptedNames = names;
   }
 
   // --- Interrupts and what comes next ----------------------------------------------------------
@@ -327,7 +312,6 @@ export class ExtensionCpu implements ExtensionVcpu {
   restore(saved: unknown): void {
     const state = (saved ?? {}) as Partial<Record<string, unknown>>;
     this.intercepted = Number(state['intercepted']) | 0;
-    this.interceptedNames = null;
     this.iretUnblocksNmi = state['iretUnblocksNmi'] !== false;
     this.settled = false;
     this.events.restore(state['events']);

@@ -7,10 +7,11 @@ import type {
   Clock,
   MemoryEncryption,
   SavedGuest,
+  SaveOptions,
   Snapshot,
   SnapshotValue,
 } from '../interfaces/index.js';
-import { isVmmError, VmmError } from '../interfaces/index.js';
+import { VmmError } from '../interfaces/index.js';
 import { checkReady } from './launch.js';
 import type { Machine } from './machine.js';
 
@@ -42,17 +43,11 @@ function plain({ type, version, state }: Snapshot): Fields {
   return { type, version, state };
 }
 
-/** A VM that was saved, and the last word about its guest (`SavedGuest.settle`). */
-export interface SavedVm {
-  readonly snapshot: Snapshot;
-  settle(leaves: boolean): void;
-}
-
 /**
- * Saves a VM that stands still, which it must until `settle`. `VmmError('unsupported')` under a
- * protection that saves nothing.
+ * The record of a VM that stands still. `VmmError('unsupported')` under a protection that saves
+ * nothing.
  */
-export function saveVm(assembly: Assembly, machine: Machine): SavedVm {
+export function saveVm(assembly: Assembly, machine: Machine, options: SaveOptions): Snapshot {
   const { clock, input } = assembly.parts;
   const vm = assembly.backendVm;
   const rest = {
@@ -65,35 +60,24 @@ export function saveVm(assembly: Assembly, machine: Machine): SavedVm {
     randoms: named(assembly.saveRandoms()),
     devices: named(assembly.devices.map((device) => [device.name, device.snapshot()] as const)),
   };
-  const guest = savedGuest(assembly);
-  const settle = (leaves: boolean) => guest?.settle?.(leaves);
-  try {
-    const backend = plain(vm.snapshot(guest === null ? undefined : (gpa) => guest.saves(gpa)));
-    const state = { ...rest, backend, ...(guest !== null && { protection: plain(guest.record) }) };
-    return { snapshot: { type: VM_RECORD_TYPE, version: VERSION, state }, settle };
-  } catch (error) {
-    throw stayAfter(error, settle);
-  }
+  // After all that a plugin can refuse: a protected guest may have left for good with this.
+  const guest = savedGuest(assembly, options);
+  return {
+    type: VM_RECORD_TYPE,
+    version: VERSION,
+    state: {
+      ...rest,
+      backend: plain(vm.snapshot(guest === null ? undefined : (gpa) => guest.saves(gpa))),
+      ...(guest !== null && { protection: plain(guest.record) }),
+    },
+  };
 }
 
-function savedGuest(assembly: Assembly): SavedGuest | null {
+function savedGuest(assembly: Assembly, options: SaveOptions): SavedGuest | null {
   const encryption = assembly.single('memory encryption');
   if (encryption === null) return null;
-  return requireSaving(encryption).save(assembly.backendVm);
+  return requireSaving(encryption).save(assembly.backendVm, options);
 }
-
-/** The guest stays: `error`, and what came of that beside it. */
-export function stayAfter(error: unknown, settle: SavedVm['settle']): unknown {
-  try {
-    settle(false);
-    return error;
-  } catch (second) {
-    const code = isVmmError(error) ? error.code : 'io-failed';
-    return new VmmError(code, `${textOf(error)}; then ${textOf(second)}`, { cause: error });
-  }
-}
-
-const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 type Saving = MemoryEncryption & Required<Pick<MemoryEncryption, 'save' | 'restore'>>;
 

@@ -40,8 +40,6 @@ export const VMCB = {
 } as const;
 
 export const VMCB_SIZE = 0x1000;
-/** 32 bits each. */
-export const INTERCEPT_WORDS = 6;
 
 /** NP_CONTROL. */
 export const NP_CONTROL = { NP_ENABLE: 1 << 0, SEV: 1 << 1, SEV_ES: 1 << 2 } as const;
@@ -235,4 +233,5 @@ export class Vmcb {
   }
 }
 
-const INTERCEPT_BITS = INTERCEPT_WORDS * 32;
+/** Bits of the six intercept words. */
+const INTERCEPT_BITS = 6 * 32;

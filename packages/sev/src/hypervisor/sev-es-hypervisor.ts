@@ -111,16 +111,11 @@ export class SevEsHypervisor implements Hypervisor {
   }
 
   snapshot(): Snapshot {
-    return saveRecord(this.#vm, this.#spoken);
+    return saveRecord(this.#vm);
   }
 
   restore(snapshot: Snapshot): void {
-    this.#vm = loadRecord(snapshot, this.#spoken);
-  }
-
-  get #spoken() {
-    const { name, protocol } = this.#settings.profile;
-    return { host: name, ghcbVersion: protocol.max };
+    this.#vm = loadRecord(snapshot);
   }
 
   #record({ index }: HostVcpu): VcpuRecord {

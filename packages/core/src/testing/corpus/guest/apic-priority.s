@@ -12,7 +12,8 @@
 
 .macro TAKE
         sti
-        ARRIVE
+        nop
+        nop
         cli
 .endm
 

@@ -42,7 +42,8 @@ _start: SETUP
         mov     eax, 1
         wrmsr
         sti
-        ARRIVE
+        nop
+        nop
         cli
         CHECK   r8d, 2, "a deadline in the past"
         # 0 disarms.

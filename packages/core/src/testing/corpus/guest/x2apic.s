@@ -61,7 +61,8 @@ _start: SETUP
         READ    0x822
         CHECK   eax, 1, "IRR of 0x40"
         sti
-        ARRIVE
+        nop
+        nop
         cli
         mov     eax, [FREE]
         CHECK   eax, 1, "self IPI"
@@ -72,7 +73,8 @@ _start: SETUP
         xor     edx, edx
         wrmsr
         sti
-        ARRIVE
+        nop
+        nop
         cli
         mov     eax, [FREE]
         CHECK   eax, 2, "to itself by ID"
@@ -80,7 +82,8 @@ _start: SETUP
         mov     eax, 0x40
         wrmsr
         sti
-        ARRIVE
+        nop
+        nop
         cli
         mov     eax, [FREE]
         CHECK   eax, 3, "to all"
@@ -88,7 +91,8 @@ _start: SETUP
         mov     eax, 0x840              # logical
         wrmsr
         sti
-        ARRIVE
+        nop
+        nop
         cli
         mov     eax, [FREE]
         CHECK   eax, 4, "to itself by logical ID"
