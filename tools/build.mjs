@@ -17,6 +17,7 @@ import {
 import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { NODE_PACKAGES } from './check-imports.mjs';
+import { coreImagePlugin } from './core-image.mjs';
 import { withLock } from './lib/lock.mjs';
 import { cacheDir, filesUnder, fingerprint, packages, root } from './lib/workspace.mjs';
 
@@ -47,6 +48,7 @@ function inputs(pkg) {
     join(pkg.dir, 'tsconfig.build.json'),
     join(root, 'tsconfig.base.json'),
     join(root, 'tools', 'build.mjs'),
+    join(root, 'tools', 'core-image.mjs'),
   ];
 }
 
@@ -117,6 +119,7 @@ async function buildJs(pkg) {
     silent: true,
     tsconfig: 'tsconfig.build.json',
     skipNodeModulesBundle: true,
+    esbuildPlugins: [coreImagePlugin],
     // esbuild remembers the folder that was current when it was loaded.
     esbuildOptions: (options) => void Object.assign(options, { absWorkingDir: pkg.dir }),
   });

@@ -91,7 +91,7 @@ describe.each(Object.keys(PROTECTIONS))('protection %s', (protection) => {
     expect(end.reason, text).toBe('power-off');
     expect(text).toContain('check dr7: ok (reads as written)\r\n');
     const { IOIO, ...others } = vcCounts(text);
-    expect(others).toEqual(es ? { 'DR7 read': 1, 'DR7 write': 2 } : {});
+    expect(others).toEqual(es ? { 'DR7 read': 1, 'DR7 write': 3 } : {});
   });
 
   test('ES-23 ES-24: what host and devices write arrives through shared pages alone', async () => {

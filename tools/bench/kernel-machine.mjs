@@ -2,7 +2,8 @@
 // console. They live through the whole benchmark and take turns, so that what else the host does
 // meets them alike. Measured is the processor time of the machine's process from a request on its
 // console to the answer; a machine that waits for a request is idle. Each kernel is repeated until
-// it takes long enough to be measured, so the repetitions differ, the results may not.
+// it takes long enough to be measured and costs what it cost the time before, since what translates
+// or compiles gets faster for a while. So the repetitions differ, the results may not.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -22,6 +23,9 @@ const SECONDS_GOAL = 0.5;
 const SECONDS_ENOUGH = 0.3;
 const GROWTH_MAX = 16;
 const REPETITIONS_MAX = 1e9;
+/** How much two runs in a row may differ, and after how many it does not matter any more. */
+const AGREEMENT = 0.05;
+const WARMING_RUNS_MAX = 8;
 const ANSWER_MS_MAX = 300_000;
 const TAIL_CHARS = 4096;
 
@@ -151,7 +155,7 @@ export class Machine {
 /** Cost of a kernel on each machine, in seconds per repetition, and its spread. */
 export async function measured(kernel, machines) {
   const runs = [];
-  for (const machine of machines) runs.push({ machine, ...(await calibrate(kernel, machine)) });
+  for (const machine of machines) runs.push({ machine, ...(await calibrated(kernel, machine)) });
   const [expected] = runs;
   for (const { machine, result } of runs) {
     if (result !== expected.result) {
@@ -171,13 +175,28 @@ export async function measured(kernel, machines) {
   }));
 }
 
-/** How often to repeat a kernel for a run long enough. Also warms what translates or compiles. */
-async function calibrate(kernel, machine) {
+/** How often to repeat a kernel for a run long enough, and its result. Warms it as well. */
+export async function calibrated(kernel, machine) {
   let repetitions = 1;
+  let before;
+  let warming = 0;
   for (;;) {
     const { seconds, result } = await machine.measure(kernel, repetitions);
-    const growth = Math.min(GROWTH_MAX, SECONDS_GOAL / Math.max(seconds, 0.001));
-    if (seconds >= SECONDS_ENOUGH || repetitions >= REPETITIONS_MAX) return { repetitions, result };
-    repetitions = Math.max(repetitions + 1, Math.round(repetitions * growth));
+    const isLong = seconds >= SECONDS_ENOUGH;
+    const cost = seconds / repetitions;
+    if (isLong) warming++;
+    const isSettled = warming >= WARMING_RUNS_MAX || (isLong && agrees(cost, before));
+    if (isSettled || repetitions >= REPETITIONS_MAX) return { repetitions, result };
+    before = isLong ? cost : undefined;
+    repetitions = enough(repetitions, seconds);
   }
+}
+
+const agrees = (cost, before) => Math.abs(cost - before) <= AGREEMENT * before;
+
+/** Repetitions for a run as long as it is to be, by one of `repetitions` that took `seconds`. */
+function enough(repetitions, seconds) {
+  const growth = Math.min(GROWTH_MAX, SECONDS_GOAL / Math.max(seconds, 0.001));
+  const least = seconds < SECONDS_ENOUGH ? repetitions + 1 : 1;
+  return Math.max(least, Math.round(repetitions * growth));
 }

@@ -46,7 +46,7 @@ export const NOT_IMPLEMENTED: readonly (readonly [reason: string, names: string]
     `
       Aadd Aand Aor Axor Encls Enclu Enclv Enqcmd Enqcmds Erets Eretu Gf2p8affineinvqb
       Gf2p8affineqb Gf2p8mulb Hreset Lkgs Movdir64b Movdiri Pbndkb Pconfig Ptwrite Rdmsrlist
-      Serialize Tpause Umonitor Umwait Wrmsrlist Wrmsrns Xresldtrk Xsusldtrk
+      Tpause Umonitor Umwait Wrmsrlist Wrmsrns Xresldtrk Xsusldtrk
     `,
   ],
   ['user interrupts', 'Clui Senduipi Stui Testui Uiret'],

@@ -9,6 +9,7 @@
 #define ENTRY_64 64
 #define ENTRY_COMPAT 1
 
+#define VECTOR_UD 6
 #define VECTOR_GP 13
 #define VECTOR_VC 29
 #define VECTOR_TIMER 32

@@ -2,7 +2,8 @@
  * Talking to the host: the negotiation, one exchange through the GHCB, and IN and OUT by it.
  *
  * Source: GHCB specification (56421), 2.3 "GHCB protocol", 4.1. An exchange says by the valid
- * bitmap which fields count, in both directions. Nothing in here may cause a #VC.
+ * bitmap which fields count, in both directions. Nothing in here may cause a #VC, and nothing
+ * interrupts it: interrupts are on in the shadow of STI and during HLT alone (timer.c).
  */
 #include "ghcb.h"
 
@@ -87,10 +88,16 @@ _Noreturn void ghcb_terminate(u64 code, u64 reason)
 	for (;;) asm volatile("cli; hlt");
 }
 
+/* IN and OUT of no port ask for an exception: a host that wants one is not to be trusted. */
+static void io_exit(u64 info1)
+{
+	if (ghcb_exit(EXIT_IOIO, info1, 0) != 0) ghcb_terminate(EXIT_IOIO, 0);
+}
+
 u64 ghcb_in(u32 port, u32 size)
 {
 	ghcb_begin();
-	ghcb_exit(EXIT_IOIO, port << 16 | size << IO_SIZE_SHIFT | IO_ADDRESS_64 | IO_IN, 0);
+	io_exit(port << 16 | size << IO_SIZE_SHIFT | IO_ADDRESS_64 | IO_IN);
 	if (!ghcb_valid(GHCB_RAX)) ghcb_terminate(EXIT_IOIO, 0);
 	u64 value = ghcb_get(GHCB_RAX);
 	return size == 4 ? (u32)value : value & ((1ull << 8 * size) - 1);
@@ -100,5 +107,5 @@ void ghcb_out(u32 port, u32 size, u32 value)
 {
 	ghcb_begin();
 	ghcb_set(GHCB_RAX, size == 4 ? value : value & ((1u << 8 * size) - 1));
-	ghcb_exit(EXIT_IOIO, port << 16 | size << IO_SIZE_SHIFT | IO_ADDRESS_64, 0);
+	io_exit(port << 16 | size << IO_SIZE_SHIFT | IO_ADDRESS_64);
 }

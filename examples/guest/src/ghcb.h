@@ -51,6 +51,10 @@ enum {
 enum { IO_IN = 1, IO_STRING = 4, IO_REP = 8, IO_ADDRESS_64 = 0x200, IO_DS = 3 << 10 };
 #define IO_SIZE_SHIFT 4
 
+/* Of an event that a reply asks for. */
+enum { EVENT_TYPE = 7 << 8, EVENT_EXCEPTION = 3 << 8 };
+#define EVENT_VALID (1ull << 31)
+
 extern u8 ghcb[PAGE_SIZE];
 
 void ghcb_start(void);

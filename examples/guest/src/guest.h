@@ -59,6 +59,7 @@ void traps_start(void);
 bool reflect(struct frame *frame, u32 vector);
 int rdmsr_safe(u32 index, u64 *value);
 int wrmsr_safe(u32 index, u64 value);
+int write_dr7_safe(u64 value);
 
 /* vc.c */
 extern u64 vc_count;

@@ -77,6 +77,13 @@ int wrmsr_safe(u32 index, u64 value)
 	return result;
 }
 
+int write_dr7_safe(u64 value)
+{
+	u32 result = 0;
+	asm volatile(MAY_FAULT("mov %1, %%dr7") : "=&a"(result) : "r"(value) : "memory");
+	return result;
+}
+
 int rdmsr_safe(u32 index, u64 *value)
 {
 	u32 result, lo = 0, hi = 0;

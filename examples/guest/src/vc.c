@@ -59,7 +59,9 @@ static void take_low(u64 *to, u32 field)
 	*to = (u32)*to;
 }
 
-static void vc_cpuid(u64 *reg)
+/* These are false where the host asks for an exception instead. */
+
+static bool vc_cpuid(u64 *reg)
 {
 	ghcb_begin();
 	ghcb_set(GHCB_RAX, (u32)reg[RAX]);
@@ -69,14 +71,14 @@ static void vc_cpuid(u64 *reg)
 		ghcb_set(GHCB_XCR0, 1);
 		if ((u32)reg[RCX] == 1) ghcb_set(GHCB_XSS, 0);
 	}
-	ghcb_exit(EXIT_CPUID, 0, 0);
+	if (ghcb_exit(EXIT_CPUID, 0, 0) == 1) return false;
 	take_low(&reg[RAX], GHCB_RAX);
 	take_low(&reg[RBX], GHCB_RBX);
 	take_low(&reg[RCX], GHCB_RCX);
 	take_low(&reg[RDX], GHCB_RDX);
+	return true;
 }
 
-/* False where the host answers with an exception. */
 static bool vc_msr(u64 *reg, bool write)
 {
 	ghcb_begin();
@@ -109,7 +111,7 @@ static bool vc_string_io(struct frame *frame, const struct instruction *in, u32 
 		for (u64 i = 0; i < count; i++) memcpy(buffer + i * size, (void *)(*pointer + i * step), size);
 	ghcb_begin();
 	ghcb_set(GHCB_SCRATCH, (u64)buffer);
-	ghcb_exit(EXIT_IOIO, info1, count);
+	if (ghcb_exit(EXIT_IOIO, info1, count) == 1) ghcb_terminate(EXIT_IOIO, 0);
 	if (input)
 		for (u64 i = 0; i < count; i++) memcpy((void *)(*pointer + i * step), buffer + i * size, size);
 	*pointer += count * step;
@@ -143,7 +145,7 @@ static bool vc_io(struct frame *frame, const struct instruction *in)
 	return true;
 }
 
-static void vc_vmmcall(u64 *reg)
+static bool vc_vmmcall(u64 *reg)
 {
 	ghcb_begin();
 	ghcb_set(GHCB_RAX, reg[RAX]);
@@ -153,27 +155,30 @@ static void vc_vmmcall(u64 *reg)
 	ghcb_set(GHCB_RCX, reg[RCX]);
 	ghcb_set(GHCB_RDX, reg[RDX]);
 	ghcb_set(GHCB_RSI, reg[RSI]);
-	ghcb_exit(EXIT_VMMCALL, 0, 0);
+	if (ghcb_exit(EXIT_VMMCALL, 0, 0) == 1) return false;
 	take(&reg[RAX], GHCB_RAX);
+	return true;
 }
 
-static void vc_time(u64 *reg, u64 code)
+static bool vc_time(u64 *reg, u64 code)
 {
 	ghcb_begin();
 	if (code == EXIT_RDPMC) ghcb_set(GHCB_RCX, (u32)reg[RCX]);
-	ghcb_exit(code, 0, 0);
+	if (ghcb_exit(code, 0, 0) == 1) return false;
 	take_low(&reg[RAX], GHCB_RAX);
 	take_low(&reg[RDX], GHCB_RDX);
 	if (code == EXIT_RDTSCP) take_low(&reg[RCX], GHCB_RCX);
+	return true;
 }
 
-static void vc_dr7(struct frame *frame, const struct instruction *in, bool write)
+static bool vc_dr7(struct frame *frame, const struct instruction *in, bool write)
 {
 	u64 *reg = &frame->reg[in->rm | (in->rex & 1) << 3];
 	ghcb_begin();
 	if (write) ghcb_set(GHCB_RAX, *reg);
-	ghcb_exit(write ? EXIT_DR7_WRITE : EXIT_DR7_READ, 0, 0);
+	if (ghcb_exit(write ? EXIT_DR7_WRITE : EXIT_DR7_READ, 0, 0) == 1) return false;
 	if (!write) take(reg, GHCB_RAX);
+	return true;
 }
 
 static void count(u64 code)
@@ -183,45 +188,53 @@ static void count(u64 code)
 		if (kinds[i].code == code) counts[i]++;
 }
 
+/* What the host asks for, in the form of EVENTINJ: it may have #GP and #UD (specification, 4.1). */
+static void raise(struct frame *frame, u64 code)
+{
+	u64 event = ghcb_get(GHCB_INFO2);
+	u32 vector = event & 0xff;
+	bool is_exception = (event & (EVENT_VALID | EVENT_TYPE)) == (EVENT_VALID | EVENT_EXCEPTION);
+	bool known = vector == VECTOR_GP || vector == VECTOR_UD;
+	if (!is_exception || !known || !reflect(frame, vector)) ghcb_terminate(code, vector);
+}
+
 void handle_vc(struct frame *frame)
 {
 	struct instruction in;
 	u64 *reg = frame->reg;
 	u64 code = frame->error;
+	bool answered = true;
 	count(code);
 	decode(&in, frame);
 	switch (code) {
 	case EXIT_CPUID:
-		vc_cpuid(reg);
+		answered = vc_cpuid(reg);
 		break;
 	case EXIT_IOIO:
 		if (!vc_io(frame, &in)) return;
 		break;
 	case EXIT_MSR:
-		if (!vc_msr(reg, in.opcode == 0x0f30)) {
-			u32 vector = ghcb_get(GHCB_INFO2) & 0xff;
-			if (!reflect(frame, vector)) ghcb_terminate(EXIT_MSR, vector);
-			return;
-		}
+		answered = vc_msr(reg, in.opcode == 0x0f30);
 		break;
 	case EXIT_NPF:
 		handle_mmio(frame, &in);
 		break;
 	case EXIT_VMMCALL:
-		vc_vmmcall(reg);
+		answered = vc_vmmcall(reg);
 		break;
 	case EXIT_RDTSC: case EXIT_RDTSCP: case EXIT_RDPMC:
-		vc_time(reg, code);
+		answered = vc_time(reg, code);
 		break;
 	case EXIT_DR7_READ: case EXIT_DR7_WRITE:
-		vc_dr7(frame, &in, code == EXIT_DR7_WRITE);
+		answered = vc_dr7(frame, &in, code == EXIT_DR7_WRITE);
 		break;
 	case EXIT_WBINVD: case EXIT_MONITOR: case EXIT_MWAIT:
 		ghcb_begin();
-		ghcb_exit(code, 0, 0);
+		answered = ghcb_exit(code, 0, 0) == 0;
 		break;
 	default:
 		ghcb_terminate(code, 0);
 	}
-	frame->rip += in.length;
+	if (answered) frame->rip += in.length;
+	else raise(frame, code);
 }

@@ -148,12 +148,19 @@ describe('the kit for backends', () => {
   });
 
   it('accepts a listed deviation, and not one that is none', async () => {
-    const deviations = { state: 'the host loses CR2' };
+    const deviations = { state: { why: 'the host loses CR2', differs: ['final cr2'] } };
     const wrong = { readState: (state: VcpuState) => ({ ...state, cr2: 0n }) };
     expect((await judge('state', wrong, { deviations })).verdict).toBe('deviated');
     expect(await judge('state', {}, { deviations })).toMatchObject({
       verdict: 'failed',
       notes: expect.stringMatching(/does as it should/),
+    });
+    const more = {
+      readState: (state: VcpuState) => ({ ...state, cr2: 0n, cr3: state.cr3 + 4096n }),
+    };
+    expect(await judge('state', more, { deviations })).toMatchObject({
+      verdict: 'failed',
+      notes: expect.stringMatching(/^final cr3: [^\n]*$/),
     });
   });
 });

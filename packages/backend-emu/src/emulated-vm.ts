@@ -27,7 +27,8 @@ import { KvmClockGroup } from './paravirt/kvm-clock.js';
 import type { EmulatedVcpu } from './vcpu.js';
 import { VmParts } from './vm-parts.js';
 
-const OP_CACHE_SIZE = 24 << 20;
+/** When it is full, all that was translated goes with it: several times what a boot decodes. */
+const OP_CACHE_SIZE = 64 << 20;
 const TYPE = 'emulated-vm';
 
 interface SavedVm {

@@ -2,9 +2,9 @@
  * Process-wide V8 flags that the emulated processor gains from, where they are known.
  *
  * Only Node versions on which the flags were tried get them, since an unknown flag prints to
- * standard error; Node 22 and 24 lack the first. Nothing here is imported: in a browser there is no
- * `process`, and nothing happens.
+ * standard error; Node 22 and 24 lack the first. In a browser nothing happens.
  */
+import { nodeMajor, nodeModule } from './node-module.js';
 
 /** Major versions of Node on which the flags are known to exist and to help. */
 const TESTED_NODE_MAJORS: readonly number[] = [20];
@@ -18,17 +18,14 @@ const FLAGS: readonly string[] = [
   '--interrupt-budget=540000',
 ];
 
-interface NodeProcess {
-  readonly versions?: { readonly node?: string };
-  getBuiltinModule?(name: string): { setFlagsFromString(flag: string): void } | undefined;
+interface NodeV8 {
+  setFlagsFromString(flag: string): void;
 }
 
 /** Sets the flags where they are known; returns whether it did. Call before code is compiled. */
 export function tuneHost(scope: object = globalThis): boolean {
-  const host = (scope as { process?: NodeProcess }).process;
-  const major = Number(host?.versions?.node?.split('.')[0]);
-  if (!TESTED_NODE_MAJORS.includes(major)) return false;
-  const v8 = host?.getBuiltinModule?.('node:v8');
+  if (!TESTED_NODE_MAJORS.includes(nodeMajor(scope))) return false;
+  const v8 = nodeModule<NodeV8>('node:v8', scope);
   if (v8 === undefined) return false;
   for (const flag of FLAGS) v8.setFlagsFromString(flag);
   return true;

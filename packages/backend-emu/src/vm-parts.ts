@@ -1,6 +1,6 @@
 /**
  * What a VM of emulated processors is made of: one WebAssembly memory that begins with the vCPU
- * records, then the op cache, then RAM; and the vCPUs over it.
+ * records, then the op cache, tables of frames, and RAM; and the vCPUs over it.
  */
 import {
   type Clock,
@@ -22,6 +22,8 @@ import { OpCache } from './interp/op-cache.js';
 import { hostMilliseconds } from './jit/host-stopwatch.js';
 import type { JitMode } from './jit/mode.js';
 import { Translator } from './jit/translator.js';
+import { type Reach, reachIn } from './mmu/fast-walk.js';
+import { frameTableBytes, LOW_PAGES } from './mmu/frame-tables.js';
 import { PhysicalMemory } from './mmu/physical.js';
 import { systemMemory } from './mmu/system-memory.js';
 import { type ServicesShared, VcpuServices } from './msr/vcpu-services.js';
@@ -77,6 +79,7 @@ export class VmParts {
   readonly vcpus: readonly EmulatedVcpu[];
   readonly translator: Translator | undefined;
   private readonly wasmMemory: WebAssembly.Memory;
+  private readonly reach: Reach;
   readonly extensions: ExtensionSet;
   /** System functions by number. */
   private readonly functions: readonly SystemFunction[];
@@ -84,20 +87,22 @@ export class VmParts {
   constructor(private readonly options: VmPartsOptions) {
     const { cpu, cpus, opCacheSize, onDecoded } = options;
     const cpuBytes = roundUp(FIRST_CPU + cpus * L.CPU_STRIDE, WASM_PAGE);
-    const ramBase = cpuBytes + opCacheSize;
     const pagesOf = (extension: CpuExtension) => extension.systemPages?.(cpus) ?? 0;
     const extra = options.extensions.reduce((sum, each) => sum + pagesOf(each), 0);
     const size = roundUp(options.memorySize, 4096) + extra * 4096;
-    if (ramBase + size > LARGEST) {
-      const most = Math.floor((LARGEST - ramBase) / (1 << 20));
+    const tables = cpuBytes + opCacheSize;
+    const ramBase = tables + frameTableBytes(LOW_PAGES, size / 4096);
+    const most = LARGEST - tables - frameTableBytes(LOW_PAGES, LARGEST / 4096);
+    if (size > most) {
       throw new VmmError('invalid-config', `the guest cannot have ${size} bytes of memory`, {
-        remedy: `the emulated processor provides at most ${most}M`,
+        remedy: `the emulated processor provides at most ${Math.floor(most / (1 << 20))}M`,
         path: 'memory',
       });
     }
     this.wasmMemory = allocate(ramBase + size);
     const { buffer } = this.wasmMemory;
-    this.physical = new PhysicalMemory({ buffer, ramBase, size });
+    this.physical = new PhysicalMemory({ buffer, ramBase, size, tables });
+    this.reach = reachIn(this.wasmMemory);
     this.extensions = new ExtensionSet(options.extensions);
     this.functions = interceptedFunctions(this.extensions.intercepts);
     this.physical.keys.cipher = this.extensions.cipher;
@@ -168,6 +173,8 @@ export class VmParts {
       mmu: processor.mmu,
       access: processor.memory,
       opCache,
+      clock: options.clock,
+      reach: this.reach,
       callSystem: (number) => processor.callSystem(this.functions[number]),
       ...(this.translator === undefined ? {} : { sampler: this.translator }),
     });

@@ -3,9 +3,10 @@
  * one waits for the loop's descriptor, and for others such as doorbells, and interrupts KVM_RUN as
  * soon as one is readable. Whatever Node can wait for thus reaches a guest that runs, at once.
  *
- * One for each thread that runs VMs. The waiting thread is started only for guests that keep the
- * event loop waiting, or that ring doorbells, and stays some seconds for the next VM: starting it
- * takes more processor time than thousands of exits. Source: epoll(7), which may be nested.
+ * One for each thread that runs VMs. The waiting thread is started for the first VM that asks for
+ * it (`run-watch.ts`), and stays some seconds for the next one that will: starting it takes more
+ * processor time than thousands of exits. It interrupts only runs of VMs that asked, so that how
+ * runs end depends on no other VM. Source: epoll(7), which may be nested.
  */
 import { Worker } from 'node:worker_threads';
 import { EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_EVENT, EPOLLIN, NR, O_CLOEXEC } from './abi/linux.js';
@@ -13,11 +14,9 @@ import { make } from './abi/struct.js';
 import { eventFd, signalEventFd } from './event-fds.js';
 import { eventLoopFd } from './event-loop-fd.js';
 import { checked, type Sys } from './sys/sys.js';
-import { WATCH, WATCH_WORD, type WatchWorkerData } from './watch-words.js';
+import { WatchRequest, type WatchWorkerData } from './watch-request.js';
 import { workerFlags, workerUrl } from './worker-url.js';
 
-/** Runs that lasted until their deadline before the thread is started. */
-const BUSY_RUNS = 10;
 const END_MS = 1000;
 /** The waiting thread stays so long when its last VM is gone. */
 const LINGER_MS = 5000;
@@ -27,10 +26,9 @@ const perSys = new WeakMap<Sys, EventWatch>();
 export class EventWatch {
   /** Whether the waiting thread is no more, or never came. */
   failed = false;
-  private readonly words = new Int32Array(new SharedArrayBuffer(8));
+  private readonly request = new WatchRequest();
   private worker: Worker | null = null;
   private gone: Promise<void> = Promise.resolve();
-  private busyRuns = 0;
   private users = 1;
   /** Runs under way: more than one when a handler runs another VM. */
   private runs = 0;
@@ -103,8 +101,7 @@ export class EventWatch {
 
   /** The waiting thread returns, wherever it is. */
   private tellEnd(): void {
-    Atomics.store(this.words, WATCH_WORD.STATE, WATCH.END);
-    Atomics.notify(this.words, WATCH_WORD.STATE);
+    this.request.end();
     signalEventFd(this.sys, this.end);
   }
 
@@ -125,40 +122,38 @@ export class EventWatch {
     this.sys.syscall(NR.epoll_ctl, this.epoll, EPOLL_CTL_DEL, fd, 0);
   }
 
-  /** A run begins. */
-  begin(): void {
+  /** A run begins; `asks`: it is to be interrupted. */
+  begin(asks: boolean): void {
     this.runs++;
-    this.arm();
+    if (asks) this.arm();
   }
 
   /** Something is waited for, from now until the run is over. */
   arm(): void {
-    if (this.worker === null) return;
-    Atomics.store(this.words, WATCH_WORD.STATE, WATCH.ARMED);
-    Atomics.notify(this.words, WATCH_WORD.STATE);
+    if (this.worker !== null) this.request.ask();
   }
 
-  /** A run is over, `busy` if by its deadline. */
-  finish(busy: boolean): void {
-    this.runs--;
-    if (this.worker === null) {
-      if (busy && ++this.busyRuns >= BUSY_RUNS) this.start();
-    } else if (this.runs > 0) this.arm();
-    else Atomics.store(this.words, WATCH_WORD.STATE, WATCH.OFF);
+  /** A run is over. */
+  finish(): void {
+    // That in whose handler it was may have asked, and have been told meanwhile.
+    if (--this.runs > 0) this.arm();
+    else if (this.worker !== null) this.request.drop();
   }
 
-  /** Whether something was readable since the last call. */
+  /** Whether something was readable since this wait began; true once. */
   take(): boolean {
-    const { words } = this;
-    return words[WATCH_WORD.RUNG] !== 0 && Atomics.exchange(words, WATCH_WORD.RUNG, 0) !== 0;
+    return this.request.take();
   }
 
-  /** Starts the thread that waits, if there is none. */
+  /** A VM asks: starts the waiting thread if there is none, also for the run under way. */
   start(): void {
-    if (this.worker !== null || this.failed) return;
+    if (this.failed) return;
     try {
-      this.worker = this.startWorker();
-      process.on('exit', this.threadEnds);
+      if (this.worker === null) {
+        this.worker = this.startWorker();
+        process.on('exit', this.threadEnds);
+      }
+      if (this.runs > 0) this.arm();
     } catch {
       this.failed = true;
     }
@@ -167,12 +162,11 @@ export class EventWatch {
   private startWorker(): Worker {
     const { sys, epoll } = this;
     const workerData: WatchWorkerData = {
-      words: this.words.buffer as SharedArrayBuffer,
+      words: this.request.memory,
       epoll,
       pid: sys.syscall(NR.getpid),
       tid: sys.syscall(NR.gettid),
     };
-    Atomics.store(this.words, WATCH_WORD.STATE, WATCH.OFF);
     const worker = new Worker(workerUrl('watch-worker'), {
       name: 'cloister-watch',
       workerData,

@@ -23,6 +23,8 @@ export interface VcpuPorts {
   readonly syncRegs: boolean;
   /** What runs instructions that KVM cannot, if anything. */
   readonly assist: KvmAssist | null;
+  /** Reads memory of the guest's; null where KVM makes no hypercall loop, or takes no look. */
+  readonly readMemory: ((gpa: number, target: Uint8Array) => void) | null;
   /** Takes what the dirty rings hold, as one is full; how many entries that were. */
   ringFull(): number;
   /** Throws `VmmError('unsupported')` where a protection hides the registers. */

@@ -10,6 +10,7 @@
 import { type ExitSink, type RunEnd, type Vcpu, type VcpuState, VmmError } from '@cloister/core';
 import { ERRNO } from './abi/linux.js';
 import { type DebugRequest, guestDebug } from './debug.js';
+import { HypercallLoop } from './hypercall-loop.js';
 import { type KickHandle, KickRequest } from './kick.js';
 import { RunDeadline } from './run-deadline.js';
 import { ioctl } from './sys/sys.js';
@@ -39,6 +40,8 @@ export class KvmVcpu implements Vcpu {
   private readonly leader: KvmVcpu;
   private readonly entry: VcpuEntry;
   private readonly deadline: RunDeadline;
+  /** What looks whether the guest stands still in a hypercall; null where none does. */
+  private readonly calls: HypercallLoop | null;
   private interruptionsHere = 0;
 
   constructor(
@@ -51,6 +54,8 @@ export class KvmVcpu implements Vcpu {
     this.group = group;
     this.leader = leader ?? this;
     this.thread = thread;
+    const { sys, readMemory } = ports;
+    this.calls = readMemory === null ? null : new HypercallLoop(sys, fd, readMemory);
     this.deadline = new RunDeadline(ports.clock, ports.signals);
     this.entry = new VcpuEntry(index, fd, runSize, ports, (action) =>
       group === null ? action() : group.still(action),
@@ -221,6 +226,7 @@ export class KvmVcpu implements Vcpu {
       let result = entry.enter();
       group?.leave();
       exited = result === 0;
+      if (exited) this.calls?.moved();
       while (result === 0) {
         const end = entry.exit(sink);
         if (end !== null) return end;
@@ -280,6 +286,16 @@ export class KvmVcpu implements Vcpu {
     if (ports.watch.tell()) return end;
     const asleep = sleep.begin(group !== null);
     if (asleep === 'halted') page.deliverHalt(sink);
-    return asleep ?? end;
+    return asleep ?? this.inHypercall(sink) ?? end;
+  }
+
+  /** A run without exits ended: an error where the guest stands still for good. */
+  private inHypercall(sink: ExitSink): RunEnd | null {
+    const at = this.calls?.found() ?? null;
+    if (at === null) return null;
+    const place = `the hypercall at 0x${at.toString(16)}`;
+    const text = `KVM tries ${place} for ever: on this host guests can make none in kernel mode`;
+    this.entry.page.deliverError(sink, 'hypercall-loop', text);
+    return 'error';
   }
 }

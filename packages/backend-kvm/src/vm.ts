@@ -26,6 +26,7 @@ import { EventFds } from './event-fds.js';
 import { EventWatch } from './event-watch.js';
 import { KvmGuestMemory } from './guest-memory.js';
 import type { KvmHost } from './host.js';
+import { emulatesKernels } from './hypercall-loop.js';
 import { IOAPIC_PINS, KvmInterrupts, type KvmIrqchip } from './interrupts.js';
 import { type KvmAssist, openAssist } from './kvm-assist.js';
 import { KvmNativeControl } from './native-control.js';
@@ -354,6 +355,10 @@ export class KvmVm implements BackendVm {
       xsave: host.capability(CAP.XCRS) > 0,
       syncRegs: (host.capability(CAP.SYNC_REGS) & SYNC.REGS) !== 0,
       assist: this.assist,
+      readMemory:
+        vmType === VM_TYPE.DEFAULT_VM && emulatesKernels()
+          ? (gpa, target) => this.memory.read(gpa, target)
+          : null,
       ringFull: () => this.collectRings(),
       requireReadable: () => requireReadable(vmType),
     };

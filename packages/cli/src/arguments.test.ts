@@ -217,6 +217,10 @@ test.each([
   [['--send-to', 'd', '--kernel', 'k'], '--send-to needs --protect'],
   [['--protect', 'sev', '--send-to', 'd', '--kernel', 'k'], '--send-to needs --save FILE'],
   [
+    ['--protect', 'sev-es', '--save', 's', '--kernel', 'k'],
+    '--save of a protected guest needs --platform',
+  ],
+  [
     ['--protect', 'sev', '--save', 's', '--kernel', 'k'],
     '--save of a protected guest needs --platform',
   ],

@@ -20,7 +20,7 @@ export interface Machine {
   resume(): void;
   /**
    * Writes the whole VM to a file. Between runs or during one; with `leave` the guest does not go
-   * on here.
+   * on here, once it is in the file.
    */
   save(path: string, options?: { readonly leave?: boolean }): Promise<void>;
   /** Writes what the run took in to the file of `--record`; does nothing without that option. */

@@ -365,7 +365,7 @@ function refuseLostGuest(options: RunOptions): void {
   if (sendTo !== undefined && save === undefined) {
     throw new VmmError('invalid-argument', '--send-to needs --save FILE');
   }
-  if (protect !== 'sev' || save === undefined) return;
+  if (protect === undefined || save === undefined) return;
   if ((options.backend !== 'emu' || sendTo) ?? platform ?? seed !== undefined) return;
   throw new VmmError('invalid-argument', '--save of a protected guest needs --platform', {
     remedy: 'the platform made for this run ends with it: give one that is kept, or --send-to DIR',

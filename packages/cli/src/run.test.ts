@@ -24,6 +24,7 @@ class FakeMachine implements Machine {
   recorded = 0;
   dumped = 0;
   saved: string[] = [];
+  fullDisks = 0;
   disposed = 0;
   paused = 0;
   listeners: ((exit: VmExit) => void)[] = [];
@@ -72,6 +73,7 @@ class FakeMachine implements Machine {
   }
   resume() {}
   async save(path: string) {
+    if (this.fullDisks-- > 0) throw new VmmError('invalid-file', 'saved state: no space left');
     this.saved.push(path);
   }
   finishRecording() {
@@ -272,6 +274,38 @@ describe('saving', () => {
     host.signals.get('SIGTERM')!();
     expect(await status).toBe(143);
     expect(machine.saved).toEqual(['s']);
+  });
+
+  test('once more where the disk was full: until then the guest goes on', async () => {
+    const status = start(() => undefined, { save: 's' });
+    await turn();
+    machine.fullDisks = 2;
+    for (const end of ['SIGTERM', 'SIGINT', 'SIGTERM'] as const) {
+      expect(machine.saved).toEqual([]);
+      host.signals.get(end)!();
+      await turn();
+    }
+    expect(await status).toBe(143);
+    expect(machine.saved).toEqual(['s']);
+    const said = host.lines.filter((line) => line.startsWith('cloister: '));
+    expect(said.slice(0, 2)).toEqual([
+      'cloister: invalid-file: saved state: no space left',
+      'cloister: not saved: the guest goes on; end it again to try again',
+    ]);
+    expectCleanEnd();
+  });
+
+  test('at the end of the time: a full disk is told, and ends it', async () => {
+    const status = await start(
+      (vm) => {
+        vm.fullDisks = 1;
+        vm.ports.reachedSavePoint();
+        return undefined;
+      },
+      { save: 's', saveAt: 100 },
+    );
+    expect(status).toBe(2);
+    expect(host.lines).toContain('cloister: not saved: the guest ends with this run');
   });
 
   test('at the given instruction, with status 0', async () => {

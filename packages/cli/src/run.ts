@@ -87,6 +87,8 @@ class Session {
   #firstError: unknown;
   #saving: Promise<void> = Promise.resolve();
   #ended = false;
+  /** It was saved, and goes on elsewhere. */
+  #left = false;
   #dumped = false;
 
   constructor(context: RunContext) {
@@ -219,7 +221,7 @@ class Session {
           this.#terminal.close();
           host.exit(SIGNAL_STATUS[signal]);
         }
-        this.#end(signal, SIGNAL_STATUS[signal]);
+        this.#leave(signal, SIGNAL_STATUS[signal]);
       };
       this.#undo.push(host.onSignal(signal, listener));
     }
@@ -229,7 +231,7 @@ class Session {
   }
 
   #act(action: EscapeAction): void {
-    if (action === 'quit') this.#end('Ctrl-A x', SIGNAL_STATUS.SIGINT);
+    if (action === 'quit') this.#leave('Ctrl-A x', SIGNAL_STATUS.SIGINT);
     else if (action === 'save') this.#saveNow();
     else for (const line of ESCAPE_HELP) this.#say(line);
   }
@@ -239,6 +241,34 @@ class Session {
     this.#machine?.stop(reason, message);
   }
 
+  /**
+   * Ends the run of a guest that is saved first, where it is: it goes on if that fails, and whoever
+   * ended it can do so again.
+   */
+  #leave(message: string, status: number): void {
+    const { save } = this.#context.options;
+    const machine = this.#machine;
+    const started = machine !== undefined && machine.instructions() > 0;
+    if (save === undefined || !started || this.#ended || this.#hostEnd !== undefined) {
+      this.#end(message, status);
+      return;
+    }
+    this.#hostEnd = { reason: 'stopped', message, status };
+    this.#saving = this.#saving.then(async () => {
+      if (this.#ended) return;
+      try {
+        await machine.save(save, { leave: true });
+      } catch (error) {
+        this.report(error);
+        this.#say('not saved: the guest goes on; end it again to try again');
+        this.#hostEnd = undefined;
+        return;
+      }
+      this.#left = true;
+      machine.stop('stopped', message);
+    });
+  }
+
   /** Saves while the guest goes on afterwards. */
   #saveNow(): void {
     const { save } = this.#context.options;
@@ -246,6 +276,7 @@ class Session {
     if (save === undefined) this.#say('not saved: --save FILE was not given');
     if (save === undefined || machine === undefined || this.#ended) return;
     this.#saving = this.#saving.then(async () => {
+      if (this.#left) return;
       try {
         await machine.save(save);
         this.#say(`saved at instruction ${machine.instructions()}`);
@@ -255,16 +286,21 @@ class Session {
     });
   }
 
-  /** Saves a guest that the host stopped. */
+  /** Saves a guest that the host stopped, unless it was saved for that. */
   async #saveAtEnd(machine: Machine, end: VmEnd): Promise<void> {
     await this.#saving;
     const { save } = this.#context.options;
-    if (save === undefined) return;
+    if (save === undefined || this.#left) return;
     if (end.reason !== 'stopped' && end.reason !== 'timeout') {
       if (this.#context.options.saveAt !== undefined) this.#say('not saved: the guest has ended');
       return;
     }
-    await machine.save(save, { leave: true });
+    try {
+      await machine.save(save, { leave: true });
+    } catch (error) {
+      this.report(error);
+      this.#say('not saved: the guest ends with this run');
+    }
   }
 
   #summarize(machine: Machine, end: VmEnd, run: Pick<RunSummary, 'executed' | 'seconds'>): void {

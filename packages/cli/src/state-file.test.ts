@@ -1,10 +1,27 @@
 // Saved VMs in files: whole or not at all, private, and errors that name the file.
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeSnapshot, type Snapshot, type VmmError } from '@cloister/core';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { readState, requireWritableState, writeState } from './state-file.js';
+
+vi.mock(import('node:fs'), async (original) => {
+  const real = await original();
+  return { ...real, fsyncSync: vi.fn(real.fsyncSync) };
+});
 
 let folder: string;
 let path: string;
@@ -53,6 +70,42 @@ test('where no state can be written is known before a guest leaves for it', asyn
   requireWritableState(path);
   expect(await readState(path)).toMatchObject({ memory: 4096 });
   expect(existsSync(`${path}.tmp`)).toBe(false);
+});
+
+test('a link in place of the temporary file leads nowhere', async () => {
+  const victim = join(folder, 'victim');
+  writeFileSync(victim, 'precious');
+  symlinkSync(victim, `${path}.tmp`);
+  requireWritableState(path);
+  symlinkSync(victim, `${path}.tmp`);
+  await writeState(path, snapshot);
+  expect(readFileSync(victim, 'utf8')).toBe('precious');
+  expect(await readState(path)).toMatchObject({ memory: 4096 });
+});
+
+test('a folder that cannot be flushed has the file nevertheless', async () => {
+  await writeState(path, snapshot);
+  const other: Snapshot = { ...snapshot, state: { configuration: { memory: 8192, cpus: 1 } } };
+  vi.mocked(fsyncSync).mockImplementation((file) => {
+    if (fstatSync(file).isDirectory()) throw Object.assign(new Error('no'), { code: 'EINVAL' });
+  });
+  try {
+    await writeState(path, other);
+  } finally {
+    vi.mocked(fsyncSync).mockReset();
+  }
+  expect(await readState(path)).toMatchObject({ memory: 8192 });
+});
+
+test('what cannot be written leaves what was there, and says so', async () => {
+  const other: Snapshot = { ...snapshot, state: { configuration: { memory: 8192, cpus: 1 } } };
+  mkdirSync(`${path}.tmp`);
+  expect(await mistake(writeState(path, other))).toMatch(/vm\.state": .*; nothing is there/);
+  rmdirSync(`${path}.tmp`);
+  await writeState(path, snapshot);
+  mkdirSync(`${path}.tmp`);
+  expect(await mistake(writeState(path, other))).toMatch(/; what was saved there before is still/);
+  expect(await readState(path)).toMatchObject({ memory: 4096 });
 });
 
 test('a missing file and a folder that cannot be written are named', async () => {

@@ -3,13 +3,15 @@
  */
 import {
   closeSync,
+  existsSync,
+  fsyncSync,
   openSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { dirname } from 'node:path';
 import {
   decodeSnapshot,
   encodeSnapshot,
@@ -18,6 +20,7 @@ import {
   VmmError,
 } from '@cloister/core';
 import { fileError } from './error-report.js';
+import { writePrivately } from './private-file.js';
 
 /** A guest's memory is nobody else's business. */
 const MODE = 0o600;
@@ -32,7 +35,9 @@ export function requireWritableState(path: string): void {
     throw fileError('saved state', path, new Error('it is a folder'));
   }
   try {
-    closeSync(openSync(temporary, 'w', MODE));
+    // Not what is there under this name, which a link may lead to.
+    rmSync(temporary, { force: true });
+    closeSync(openSync(temporary, 'wx', MODE));
   } catch (error) {
     throw fileError('saved state', path, error);
   }
@@ -41,16 +46,41 @@ export function requireWritableState(path: string): void {
 
 const temporaryOf = (path: string) => `${path}.tmp`;
 
-/** Writes a saved VM to `path`, which is replaced only when all of it is written. */
+/**
+ * Writes a saved VM to `path`, which is replaced only when all of it is on the disk: a guest may
+ * leave afterwards.
+ */
 export async function writeState(path: string, snapshot: Snapshot): Promise<void> {
   const bytes = await encodeSnapshot(snapshot);
-  const temporary = temporaryOf(path);
   try {
-    writeFileSync(temporary, bytes, { mode: MODE });
-    renameSync(temporary, path);
+    writePrivately(path, (file) => {
+      writeFileSync(file, bytes);
+      fsyncSync(file);
+    });
   } catch (error) {
-    rmSync(temporary, { force: true });
-    throw fileError('saved state', path, error);
+    const { code, message } = fileError('saved state', path, error);
+    const left = existsSync(path)
+      ? 'what was saved there before is still there'
+      : 'nothing is there';
+    throw new VmmError(code, `${message}; ${left}`, { cause: error });
+  }
+  flushFolder(dirname(path));
+}
+
+/**
+ * Has the new name of a file on the disk, too. Where that can't be asked for (a folder that may
+ * not be read, a file system without it) the file is there nevertheless: no guest may stay for it.
+ */
+function flushFolder(path: string): void {
+  try {
+    const folder = openSync(path, 'r');
+    try {
+      fsyncSync(folder);
+    } finally {
+      closeSync(folder);
+    }
+  } catch {
+    // As said.
   }
 }
 

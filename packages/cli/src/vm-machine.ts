@@ -35,6 +35,8 @@ export class VmMachine implements Machine {
   readonly #dumpMemory: string | undefined;
   /** Paused by `pause`, which a save must not undo. */
   #held = false;
+  /** It stands still until it is saved. */
+  #leaving = false;
 
   constructor(
     vm: Vm,
@@ -72,6 +74,7 @@ export class VmMachine implements Machine {
 
   resume(): void {
     this.#held = false;
+    if (this.#leaving) return;
     if (this.#vm.status !== 'running' && this.#vm.status !== 'paused') return;
     this.#vm.resume();
     this.#armSavePoint();
@@ -82,10 +85,25 @@ export class VmMachine implements Machine {
   }
 
   async save(path: string, options: { readonly leave?: boolean } = {}): Promise<void> {
-    if (options.leave === true) requireWritableState(path);
-    const snapshot = await this.#vm.save(options);
+    if (options.leave === true) return this.#leave(path);
+    const snapshot = await this.#vm.save();
     if (this.#held) this.pause();
     await writeState(path, snapshot);
+  }
+
+  /** Saves a guest that does not go on here; if that fails it does, unless it is held. */
+  async #leave(path: string): Promise<void> {
+    requireWritableState(path);
+    const held = this.#held;
+    this.#leaving = true;
+    try {
+      await this.#vm.save({ leave: true, keep: (snapshot) => writeState(path, snapshot) });
+    } catch (error) {
+      this.#leaving = false;
+      if (this.#held) this.pause();
+      else if (held) this.resume();
+      throw error;
+    }
   }
 
   finishRecording(): void {

@@ -1,7 +1,8 @@
 /**
  * What stands between two instructions for debug exceptions: the trap that is due, RFLAGS.RF, and
  * the shadow of a load of SS. RF and the shadow hold at one instruction count, so that nothing has
- * to end them.
+ * to end them. The trap and RF lie in the vCPU record: emitted code asks for the one and sets the
+ * other.
  *
  * Source: AMD APM vol. 2, 3.1.6 (RF), 13.1.4 (single step), 8.5 (priorities).
  */
@@ -13,11 +14,8 @@ import type { CpuRecord } from './record.js';
 export const DR6_BS = 1 << 14;
 
 export class DebugState {
-  /** Causes, as DR6 has them, of the trap that is due. */
-  pending = 0;
   /** The instruction in execution takes no single-step trap. */
   untraced = false;
-  private resumeAt = -1;
   private stackShadowAt = -1;
 
   constructor(
@@ -25,6 +23,23 @@ export class DebugState {
     /** Instructions executed by the vCPU when the one in execution, if any, has ended. */
     public boundary: () => number,
   ) {}
+
+  /** Causes, as DR6 has them, of the trap that is due. */
+  get pending(): number {
+    return this.record.i32(L.DEBUG_PENDING);
+  }
+
+  set pending(causes: number) {
+    this.record.setI32(L.DEBUG_PENDING, causes);
+  }
+
+  private get resumeAt(): number {
+    return this.record.hi(L.RESUME_AT) * 2 ** 32 + this.record.u32(L.RESUME_AT);
+  }
+
+  private set resumeAt(count: number) {
+    this.record.setPair(L.RESUME_AT, count, Math.floor(count / 2 ** 32));
+  }
 
   clear(): void {
     this.pending = 0;

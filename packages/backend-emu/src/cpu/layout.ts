@@ -158,11 +158,60 @@ export const REGION_KIND = 0x650;
 export const REGION_CARRY = 0x658;
 
 /**
+ * Where jumps and calls through a register or memory led last that were interpreted in 64-bit mode:
+ * a ring of pairs, address of the op record and distance of the target from RIP_PAGE, u32 and i32;
+ * and the place of the next pair in the ring, in bytes, u32. No state of the vCPU.
+ */
+export const INDIRECT_NEXT = 0x660;
+export const INDIRECT = 0x800;
+export const INDIRECT_PAIRS = 128;
+export const INDIRECT_PAIR_SIZE = 8;
+
+/**
  * Of the jump caches of supervisor and user code, u32 each: the generation of their valid entries;
  * the mode that these were made for, -1: none.
  */
 export const CODE_GENERATIONS = 0x640;
 export const CODE_MODES = 0x648;
+
+/** Instructions that the vCPU will have executed when BUDGET is zero. i64. */
+export const COUNT_END = 0x680;
+/** Whether time follows the instructions: their count and TIME_EPOCH, in ns. u32, i64. */
+export const TIME_COUNTED = 0x688;
+export const TIME_EPOCH = 0x690;
+/** Events that an extension intercepts now, as bits in the order of core's `INTERCEPTS`. u32. */
+export const INTERCEPTED = 0x68c;
+/** `cpu/debug-state.ts`: the instruction count at which RFLAGS.RF is set, -1: none. i64. */
+export const RESUME_AT = 0x698;
+/** The same: causes, as DR6 has them, of the debug trap that is due. u32. */
+export const DEBUG_PENDING = 0x6a0;
+
+/**
+ * What the page walk in emitted code goes by (`mmu/fast-walk.ts`), no state of the vCPU: GPA of the
+ * root table and bits of an entry that must be zero, i64; levels (0: paging is not long mode's),
+ * `WALK_RULE`, whether everything is left to TypeScript, and the page of the local APIC, u32.
+ */
+export const WALK_ROOT = 0x700;
+export const WALK_RESERVED = 0x708;
+export const WALK_LEVELS = 0x710;
+export const WALK_RULES = 0x714;
+export const WALK_REFUSED = 0x718;
+export const WALK_APIC = 0x71c;
+export const WALK_RULE = { protect: 1, smep: 2, smap: 4, keys: 8, gigabyte: 16 } as const;
+/** Where `mmu/frame-tables.ts` and system-physical address 0 lie in the memory. u32. */
+export const WALK_MAP = 0x720;
+export const WALK_MAP_PAGES = 0x724;
+export const WALK_FLAGS = 0x728;
+export const WALK_LINES = 0x72c;
+export const WALK_RAM = 0x730;
+
+/** How many translations were entered since the start. u32. */
+export const TLB_FILLS = 0x734;
+/** Of each TLB: how many entries are noted (`TLB_NOTES`); one more than fit if not all. u32. */
+export const TLB_NOTED = 0x738;
+/** Bits by a hash of the GiB: where large pages may have been entered. */
+export const TLB_LARGE = 0x780;
+export const TLB_LARGE_BITS = 1024;
 
 export const ACTIVITY_RUNNING = 0;
 export const ACTIVITY_HALTED = 1;
@@ -191,6 +240,10 @@ export const TLB_OVERRIDE = JUMP_USER + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 
 /** One without any translation, laid out alike: what user accesses go by while #AC is on. */
 export const TLB_EMPTY = TLB_OVERRIDE + TLB_ENTRIES * TLB_ENTRY_SIZE;
+
+/** Of each TLB: places (offset / 4) of entries filled since it was last empty. u32 each. */
+export const TLB_NOTES = TLB_EMPTY + TLB_ENTRIES * TLB_ENTRY_SIZE;
+export const TLB_NOTES_MAX = 384;
 
 /** Bytes from one vCPU's base to the next. */
 export const CPU_STRIDE = 0x68000;

@@ -244,7 +244,7 @@ export class Processor implements ApicCpu, MsrCpu {
     this.extension.forgetRegisters();
     this.words.fill(-1, CODE_MODES, CODE_MODES + 2);
     this.mmu.breakpoints.hits = 0;
-    this.mmu.breakpoints.configure();
+    this.mmu.breakpointsChanged();
     this.mmu.reconfigure();
     this.modeChanged();
     this.fpuStateChanged();
@@ -380,7 +380,7 @@ export class Processor implements ApicCpu, MsrCpu {
 
   /** Takes over DR0 to DR3, DR7 and CR4.DE. True if the run must look for breakpoints anew. */
   breakpointsChanged(): boolean {
-    const changed = this.mmu.breakpoints.configure();
+    const changed = this.mmu.breakpointsChanged();
     if (changed) this.mmu.tlb.flushAll();
     return changed;
   }

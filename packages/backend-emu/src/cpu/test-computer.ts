@@ -10,19 +10,34 @@ import { OpCache } from '../interp/op-cache.js';
 import type { JitMode } from '../jit/mode.js';
 import { TEST_JIT } from '../jit/test-mode.js';
 import { Translator } from '../jit/translator.js';
+import { reachIn } from '../mmu/fast-walk.js';
+import { frameTableBytes } from '../mmu/frame-tables.js';
 import { EmulatedVcpu } from '../vcpu.js';
 import * as L from './layout.js';
-import { RAM_BASE, RAM_SIZE, TestProcessor } from './test-processor.js';
+import { LOW_PAGES, RAM_BASE, RAM_SIZE, TestProcessor } from './test-processor.js';
 
 const OPS = RAM_BASE + RAM_SIZE;
 const OPS_SIZE = 0x40000;
+const TABLES = OPS + OPS_SIZE;
+const END = TABLES + frameTableBytes(LOW_PAGES, RAM_SIZE / 4096);
+
+/**
+ * How time goes on: not at all; with the instructions, as emitted code knows or as only the clock
+ * does.
+ */
+export type TestTime = 'still' | 'counted' | 'asked';
 
 export class TestComputer extends TestProcessor {
   readonly vcpu: EmulatedVcpu;
 
-  constructor(features = '', jit: JitMode = TEST_JIT, extensions: readonly CpuExtension[] = []) {
-    const memory = new WebAssembly.Memory({ initial: (OPS + OPS_SIZE) / 65536 });
-    super(features, memory.buffer as ArrayBuffer, extensions);
+  constructor(
+    features = '',
+    jit: JitMode = TEST_JIT,
+    extensions: readonly CpuExtension[] = [],
+    private readonly goesOn: TestTime = 'still',
+  ) {
+    const memory = new WebAssembly.Memory({ initial: Math.ceil(END / 65536) });
+    super(features, memory.buffer as ArrayBuffer, extensions, TABLES);
     const { cpu, physical } = this;
     const set = new ExtensionSet(extensions);
     const functions = interceptedFunctions(set.intercepts);
@@ -48,11 +63,17 @@ export class TestComputer extends TestProcessor {
       mmu: cpu.mmu,
       access: cpu.memory,
       opCache,
+      ...(goesOn === 'counted' && { clock: this.clock }),
+      reach: reachIn(memory),
       callSystem: (number) => cpu.callSystem(functions[number]),
       ...translated,
     });
     translator?.connect(opCache, [interpreter]);
     this.vcpu = new EmulatedVcpu(cpu, interpreter);
+  }
+
+  protected override now(): number {
+    return this.time.now + (this.goesOn === 'still' ? 0 : (this.vcpu?.executed ?? 0));
   }
 
   /** Puts code, in hexadecimal, at guest address `at`. */

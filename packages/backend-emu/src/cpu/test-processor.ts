@@ -15,6 +15,8 @@ import { Processor } from './processor.js';
 
 export const RAM_BASE = 0x80000;
 export const RAM_SIZE = 0x200000;
+/** Pages that the tables for emitted code have, where there are such. */
+export const LOW_PAGES = 4096;
 
 /** Guest addresses of what `longMode` and `protectedMode` set up; all identity-mapped. */
 export const AT = {
@@ -57,14 +59,19 @@ export class TestProcessor {
   /** What a handler of exits does, if it must do something. */
   onExit: (exit: VmExit) => void = () => {};
   readonly time = { now: 0 };
+  readonly clock: Clock;
   readonly view: DataView;
 
   constructor(
     features = '',
     buffer: ArrayBuffer = new ArrayBuffer(RAM_BASE + RAM_SIZE),
     extensions: readonly CpuExtension[] = [],
+    tables?: number,
   ) {
-    this.physical = new PhysicalMemory({ buffer, ramBase: RAM_BASE, size: RAM_SIZE });
+    this.physical = new PhysicalMemory({
+      ...{ buffer, ramBase: RAM_BASE, size: RAM_SIZE, lowPages: LOW_PAGES },
+      ...(tables === undefined ? {} : { tables }),
+    });
     this.physical.addSlot({
       id: 0,
       gpa: 0,
@@ -76,9 +83,9 @@ export class TestProcessor {
     this.view = new DataView(buffer, RAM_BASE, RAM_SIZE);
     const selection = selectCpu(features);
     const { time } = this;
-    const clock: Clock = {
+    this.clock = {
       mode: 'icount',
-      now: () => time.now,
+      now: () => this.now(),
       at: () => ({ cancel: () => {} }),
       epochSeconds: 0,
     };
@@ -101,7 +108,7 @@ export class TestProcessor {
     const shared = {
       cpu: selection,
       cpus: 1,
-      clock,
+      clock: this.clock,
       memory: { read: () => false, write: () => false },
       bus: new ApicBus(),
       kvmClocks: new KvmClockGroup(),
@@ -115,6 +122,11 @@ export class TestProcessor {
       this.exits.push(structuredClone(exit));
       this.onExit(exit);
     };
+  }
+
+  /** Virtual time. */
+  protected now(): number {
+    return this.time.now;
   }
 
   /** Calls a system function as the interpreter does. */

@@ -5,7 +5,6 @@ import {
   type ExtensionException,
   type ExtensionHost,
   type ExtensionVcpu,
-  INTERCEPTS,
   type InjectedEvent,
   type InterceptDetail,
   type InterceptName,
@@ -16,10 +15,11 @@ import {
   VmmError,
 } from '@cloister/core';
 import { FLAG_IF } from '../cpu/flags.js';
+import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NMI, VECTOR_UD } from '../cpu/registers.js';
-import { LEAVE, type Outcome } from '../system/outcome.js';
+import { FAULT, LEAVE, type Outcome } from '../system/outcome.js';
 import { Contexts } from './contexts.js';
 import { ExtensionEvents } from './events.js';
 import { type ExtensionSet, NO_EXTENSIONS } from './extension-set.js';
@@ -27,7 +27,7 @@ import { HostServices } from './host-services.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
 const NO_ERROR = -1;
-const BITS = new Map(INTERCEPTS.map((name, index) => [name, 1 << index]));
+const INTERCEPTED = L.INTERCEPTED >> 2;
 
 function newDetail(): InterceptDetail {
   return {
@@ -49,7 +49,8 @@ export class ExtensionCpu implements ExtensionVcpu {
   private readonly contexts: Contexts;
   private readonly halves: Uint16Array;
   private readonly detail = newDetail();
-  private intercepted = 0;
+  /** The set that `intercepted` is of; null: another, or none. */
+  private interceptedNames: ReadonlySet<InterceptName> | null = null;
 
   constructor(private readonly cpu: Processor) {
     this.index = cpu.index;
@@ -67,9 +68,19 @@ export class ExtensionCpu implements ExtensionVcpu {
     this.events.connect(set.world, this);
   }
 
+  /** What is intercepted lies where emitted code sees it. */
+  private get intercepted(): number {
+    return this.cpu.words[INTERCEPTED];
+  }
+
+  private set intercepted(bits: number) {
+    this.cpu.words[INTERCEPTED] = bits;
+  }
+
   /** RESET. */
   reset(): void {
     this.intercepted = 0;
+    this.interceptedNames = null;
     this.iretUnblocksNmi = true;
     this.settled = false;
     this.contexts.reset();
@@ -79,7 +90,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   // --- Asked by the processor -----------------------------------------------------------------
 
   watches(event: InterceptName): boolean {
-    return (this.intercepted & (BITS.get(event) ?? 0)) !== 0;
+    return (this.intercepted & interceptBit(event)) !== 0;
   }
 
   /** The detail of a new event: the length of the instruction, and nothing else yet. */
@@ -148,11 +159,13 @@ export class ExtensionCpu implements ExtensionVcpu {
     return cpu.resume();
   }
 
-  /** Raises an exception of an extension's: never returns. */
-  private raise(exception: ExtensionException): never {
-    const { vector, errorCode } = exception;
-    this.cpu.classes.note(vector, exception.class);
-    return this.cpu.raise(vector & 31, errorCode ?? NO_ERROR);
+  /** An exception of an extension's is pending; nothing is thrown, since guests get many. */
+  private raise({ vector, errorCode, class: kind }: ExtensionException): Outcome {
+    const { cpu } = this;
+    cpu.classes.note(vector, kind);
+    cpu.words[L.FAULT_VECTOR >> 2] = vector & 31;
+    cpu.words[L.FAULT_ERROR >> 2] = errorCode ?? NO_ERROR;
+    return FAULT;
   }
 
   private injectException({ vector, errorCode, class: kind }: ExtensionException): void {
@@ -228,6 +241,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   }
 
   setIntercepts(names: ReadonlySet<InterceptName>): void {
+    if (names === this.interceptedNames) return;
     let bits = 0;
     for (const name of names) {
       if (!this.set.intercepts.has(name)) {
@@ -235,9 +249,10 @@ export class ExtensionCpu implements ExtensionVcpu {
           remedy: 'name it in its `intercepts`',
         });
       }
-      bits |= BITS.get(name) ?? 0;
+      bits |= interceptBit(name);
     }
     this.intercepted = bits;
+    this.interceptedNames = names;
   }
 
   // --- Interrupts and what comes next ----------------------------------------------------------
@@ -312,6 +327,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   restore(saved: unknown): void {
     const state = (saved ?? {}) as Partial<Record<string, unknown>>;
     this.intercepted = Number(state['intercepted']) | 0;
+    this.interceptedNames = null;
     this.iretUnblocksNmi = state['iretUnblocksNmi'] !== false;
     this.settled = false;
     this.events.restore(state['events']);

@@ -14,7 +14,7 @@ import type { Processor, SystemFunction } from '../cpu/processor.js';
 import { CR4_DE, CR4_PCE, CR4_TSD, VECTOR_UD } from '../cpu/registers.js';
 import * as R from '../isa/op-record.js';
 import { requirePorts } from '../system/io.js';
-import { NEXT, type Outcome } from '../system/outcome.js';
+import { FAULT, NEXT, type Outcome } from '../system/outcome.js';
 import { requireXsave } from '../system/xsave.js';
 import { SYSTEM_FUNCTIONS, systemNumber } from '../system-numbers.js';
 
@@ -115,11 +115,7 @@ function debugRegister(direction: 'read' | 'write'): Prepare {
 const BEFORE: readonly Intercepted[] = [
   { event: 'cpuid', functions: ['cpuid'], prepare: always },
   { event: 'rdtsc', functions: ['rdtsc'], prepare: timeStamp },
-  {
-    event: 'rdtscp',
-    functions: ['rdtscp'],
-    prepare: (cpu, detail) => cpu.cpu.has('rdtscp') && timeStamp(cpu, detail),
-  },
+  { event: 'rdtscp', functions: ['rdtscp'], prepare: timeStamp },
   {
     event: 'rdpmc',
     functions: ['rdpmc'],
@@ -165,6 +161,7 @@ function asksBefore(fn: SystemFunction, event: InterceptName, prepare: Prepare):
     const isRead = detail.direction === 'read' && !detail.string;
     const answered = extension.ask(event);
     if (answered === null) return fn(cpu);
+    if (answered === FAULT) return FAULT;
     if (!isRead || (event !== 'io' && event !== 'dr') || extension.settled) return answered;
     cpu.record.setPair(L.ARG0, detail.lo, event === 'dr' && cpu.is64 ? detail.hi : 0);
     return NEXT;

@@ -1,11 +1,12 @@
 /**
- * Functions of the core module that descriptions call: address computation off the common path, and
- * RFLAGS as an image.
+ * Functions of the core module that descriptions call: address computation off the common path,
+ * memory that the TLB does not know, and RFLAGS as an image.
  */
 import * as L from '../cpu/layout.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import * as R from '../isa/op-record.js';
 import { segmentSuspect } from '../isa/segment-suspect.js';
+import { READ, WRITE } from '../mmu/walk.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import type { FunctionBody } from '../wasm/module.js';
 
@@ -40,6 +41,62 @@ export function addressBody(cpuBase: number, checkSegment: number): FunctionBody
   code.return(address);
   code.unreachable();
   return code.finish();
+}
+
+/** What a slow path does first: `reach` of `mmu/fast-walk.ts` for the address in ARG0. */
+function reached(code: CodeEmitter, cpu: Value, reach: number, access: number): Value {
+  const address = code.load('i64.load', cpu, L.ARG0);
+  return code.call(reach, 'i32', cpu, address, code.i32(access), code.param(0));
+}
+
+/** Ends with `slow`, whose data is in BOUNCE. */
+function bounced(code: CodeEmitter, cpu: Value, slow: number): FunctionBody {
+  const faulted = code.call(slow, 'i32', code.param(0));
+  code.if(faulted, () => code.return(code.i32(0)));
+  code.return(code.op('i32.add', cpu, code.i32(L.BOUNCE)));
+  code.unreachable();
+  return code.finish();
+}
+
+/** `load(bytes)`, and `prepareRmw(bytes)`: finds memory, or has `slow` fetch it to BOUNCE. */
+export function findBody(
+  cpuBase: number,
+  reach: number,
+  slow: number,
+  isWrite: boolean,
+): FunctionBody {
+  const code = new CodeEmitter(['i32']);
+  const cpu = code.globalGet(cpuBase);
+  const host = reached(code, cpu, reach, isWrite ? WRITE : READ);
+  code.if(host, () => code.return(host));
+  return bounced(code, cpu, slow);
+}
+
+/** Sizes of accesses that are stored at once. */
+const STORES = [
+  [8, 'i64.load', 'i64.store'],
+  [4, 'i32.load', 'i32.store'],
+  [1, 'i32.load8_u', 'i32.store8'],
+  [2, 'i32.load16_u', 'i32.store16'],
+  [16, 'v128.load', 'v128.store'],
+] as const;
+
+/** `store(bytes)`: stores what is in BOUNCE. */
+export function storeBody(cpuBase: number, reach: number, slow: number): FunctionBody {
+  const code = new CodeEmitter(['i32']);
+  const cpu = code.globalGet(cpuBase);
+  const host = reached(code, cpu, reach, WRITE);
+  code.if(host, () => {
+    for (const [bytes, load, store] of STORES) {
+      code.if(code.op('i32.eq', code.param(0), code.i32(bytes)), () => {
+        code.store(store, host, code.load(load, cpu, L.BOUNCE));
+        code.return(host);
+      });
+    }
+    code.memoryCopy(host, code.op('i32.add', cpu, code.i32(L.BOUNCE)), code.param(0));
+    code.return(host);
+  });
+  return bounced(code, cpu, slow);
 }
 
 /** `eflags()`: RFLAGS with the lazy status flags worked out. */

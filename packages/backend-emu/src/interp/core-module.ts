@@ -1,6 +1,6 @@
 /**
- * The core module: the interpreter's loop and everything that emitted code calls, generated at
- * start-up from the instruction descriptions.
+ * The core module: the interpreter's loop and everything that emitted code calls, generated from
+ * the instruction descriptions: by the build (`core-image.ts`), or by the process that needs it.
  *
  * `run()` executes op records until the budget is used up, a fault is pending, or a system function
  * says so. One loop with one br_table; cases for the hot forms, a table of functions for the rest.
@@ -11,9 +11,10 @@ import { Emitter } from '../isa/emitter.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import { type CoreFunctions, type Flow, OUTCOME } from '../isa/flow.js';
 import * as R from '../isa/op-record.js';
+import { REACH_TYPE, type Reach } from '../mmu/fast-walk.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
-import { addressBody, eflagsBody, setStatusBody } from './core-functions.js';
+import { addressBody, eflagsBody, findBody, setStatusBody, storeBody } from './core-functions.js';
 import {
   CaseFlow,
   enterBlock,
@@ -23,6 +24,7 @@ import {
   RUN_STOP,
 } from './flows.js';
 import {
+  type AllHandlers,
   type CaseChoice,
   type CaseItem,
   enumerateHandlers,
@@ -34,12 +36,13 @@ import {
   HANDLER_REGION,
   HANDLER_STALE,
   HANDLER_STOP,
-  type HandlerSet,
 } from './handlers.js';
 import { declareRegionChain } from './region-chain.js';
 
-/** Functions that the core module imports, all with i32 parameters and result. */
+/** Functions that the core module imports, all but the first with i32 parameters and result. */
 export interface CoreImports {
+  /** See `mmu/fast-walk.ts`; where it gives 0, one of the next three is called. */
+  readonly reach: Reach;
   loadSlow(bytes: number): number;
   storeSlow(bytes: number): number;
   prepareRmw(bytes: number): number;
@@ -60,7 +63,7 @@ export interface CoreImports {
 
 export interface CoreModule {
   readonly bytes: Uint8Array;
-  readonly handlers: HandlerSet;
+  readonly handlers: AllHandlers;
 }
 
 /** In the loop the TLB's address is kept in a local. */
@@ -82,6 +85,8 @@ class CoreModuleBuilder {
   readonly #module: ModuleBuilder;
   readonly #cpuBase: number;
   readonly #functions: CoreFunctions;
+  readonly #reach: number;
+  readonly #slow: Readonly<Record<'load' | 'store' | 'update', number>>;
   readonly #lookup: number;
   readonly #deadline: number;
   readonly #crossing: number;
@@ -91,22 +96,25 @@ class CoreModuleBuilder {
 
   constructor(
     memory: MemoryLimits,
-    readonly handlers: HandlerSet,
+    readonly handlers: AllHandlers,
     readonly systemNumber: (name: string) => number,
   ) {
     const module = new ModuleBuilder(memory);
     this.#module = module;
     this.#cpuBase = module.importGlobal('cpuBase');
     const i32 = (count: number) => Array.from({ length: count }, () => 'i32' as const);
+    this.#reach = module.importFunction('reach', REACH_TYPE);
     const imported = (name: keyof CoreImports, params: number): number =>
       module.importFunction(name, {
         params: i32(params),
         results: name === 'commitRmw' ? [] : ['i32'],
       });
+    this.#slow = {
+      load: imported('loadSlow', 1),
+      store: imported('storeSlow', 1),
+      update: imported('prepareRmw', 1),
+    };
     const imports = {
-      loadSlow: imported('loadSlow', 1),
-      storeSlow: imported('storeSlow', 1),
-      prepareRmw: imported('prepareRmw', 1),
       commitRmw: imported('commitRmw', 0),
       system: imported('system', 1),
       link: imported('link', 1),
@@ -116,8 +124,12 @@ class CoreModuleBuilder {
     this.#deadline = imported('deadline', 1);
     this.#crossing = imported('crossing', 1);
     this.#handlerType = module.typeIndex({ params: ['i32'], results: ['i32'] });
+    const slow = { params: i32(1), results: i32(1) };
     this.#functions = {
       ...imports,
+      load: module.declare('load', slow),
+      store: module.declare('store', slow),
+      update: module.declare('update', slow),
       addressSlow: module.declare('addressSlow', { params: i32(3), results: ['i64'] }),
       eflags: module.declare('eflags', { params: [], results: ['i32'] }),
       setStatus: module.declare('setStatus', { params: i32(2), results: [] }),
@@ -126,8 +138,13 @@ class CoreModuleBuilder {
   }
 
   build(): Uint8Array {
-    const { addressSlow, checkSegment, eflags, setStatus } = this.#functions;
+    const { addressSlow, checkSegment, eflags, setStatus, load, store, update } = this.#functions;
     const module = this.#module;
+    const reach = this.#reach;
+    const slow = this.#slow;
+    module.setBody(load, findBody(this.#cpuBase, reach, slow.load, false));
+    module.setBody(store, storeBody(this.#cpuBase, reach, slow.store));
+    module.setBody(update, findBody(this.#cpuBase, reach, slow.update, true));
     module.setBody(addressSlow, addressBody(this.#cpuBase, checkSegment));
     module.setBody(eflags, eflagsBody(this.#cpuBase));
     module.setBody(setStatus, setStatusBody(this.#cpuBase, eflags));

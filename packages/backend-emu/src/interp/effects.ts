@@ -112,9 +112,9 @@ function probe({ form, description }: FormInfo): Effects {
   };
   const core: CoreFunctions = {
     ...{
-      loadSlow: 0,
-      storeSlow: 0,
-      prepareRmw: 0,
+      load: 0,
+      store: 0,
+      update: 0,
       commitRmw: 0,
       addressSlow: 0,
       system: 0,

@@ -38,12 +38,21 @@ export interface CaseItem {
 }
 
 export interface HandlerSet {
-  /** Cases of the switch, from number `FIRST_FORM`; first one for each of the hot forms. */
+  /**
+   * Cases of the switch, from number `FIRST_FORM`; first one for each of the hot forms. None in an
+   * image (`core-image.ts`), where there are no others.
+   */
   readonly cases: readonly (readonly CaseItem[])[];
-  /** Forms with functions, following the cases. */
-  readonly cold: readonly FormInfo[];
   /** Number of a form's own handler, by form key. */
   readonly numbers: ReadonlyMap<string, number>;
+  /** Forms by number of their own handler: all, or those that `handlerOf` was asked for. */
+  readonly forms: (FormInfo | undefined)[];
+}
+
+/** What a core module is generated from. */
+export interface AllHandlers extends HandlerSet {
+  /** Forms with functions, following the cases. */
+  readonly cold: readonly FormInfo[];
 }
 
 /** Rows that no opcode map holds. */
@@ -77,7 +86,7 @@ function isHot({ form, description, key }: FormInfo): boolean {
 export type CaseChoice = 'all' | 'early';
 
 /** Every form that the decoder can produce, numbered. */
-export function enumerateHandlers(choice: CaseChoice = 'all'): HandlerSet {
+export function enumerateHandlers(choice: CaseChoice = 'all'): AllHandlers {
   const forms = new Map<string, FormInfo>();
   for (const each of [...EXTRA_ROWS, ...allRows()]) {
     for (const variant of variantsOf(each)) {
@@ -98,7 +107,9 @@ export function enumerateHandlers(choice: CaseChoice = 'all'): HandlerSet {
   for (const [index, info] of cold.entries()) {
     numbers.set(info.key, FIRST_FORM + cases.length + index);
   }
-  return { cases, cold, numbers };
+  const set = { cases, cold, numbers, forms: [] };
+  for (const info of all) handlerOf(set, info);
+  return set;
 }
 
 function caseItem(info: FormInfo, index: number): CaseItem {
@@ -156,13 +167,19 @@ function flagUseOf(info: FormInfo, next: FormInfo | undefined, drops: boolean): 
   return drops && !onlyFlags && !effectsOf(info).observes ? 'drop' : 'store';
 }
 
-/** The form of a handler; undefined for the op cache's own. */
-export function formOfHandler(set: HandlerSet, handler: number): FormInfo | undefined {
-  const index = handler - FIRST_FORM;
-  return set.cases[index]?.[0].info ?? set.cold[index - set.cases.length];
+/** Number of a form's own handler. */
+export function handlerOf({ numbers, forms }: HandlerSet, info: FormInfo): number {
+  const handler = numbers.get(info.key) as number;
+  forms[handler] ??= info;
+  return handler;
 }
 
-export function firstCold(set: HandlerSet): number {
+/** The form of a handler that a record has; undefined for the op cache's own. */
+export function formOfHandler(set: HandlerSet, handler: number): FormInfo | undefined {
+  return set.cases[handler - FIRST_FORM]?.[0].info ?? set.forms[handler];
+}
+
+export function firstCold(set: AllHandlers): number {
   return FIRST_FORM + set.cases.length;
 }
 

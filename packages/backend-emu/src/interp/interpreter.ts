@@ -6,12 +6,15 @@
  * block is a patched record (HANDLER_STOP) that is put back when the run ends.
  */
 
+import type { Clock } from '@cloister/core';
 import * as L from '../cpu/layout.js';
 import { MODE_64, MODE_CODE_LIMITED, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { VECTOR_GP, VECTOR_SS } from '../cpu/registers.js';
 import * as R from '../isa/op-record.js';
+import { EXIT } from '../jit/exit.js';
 import type { MemoryAccess } from '../mmu/access.js';
+import type { Reach } from '../mmu/fast-walk.js';
 import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
 import { PAGE_SIZE } from '../mmu/physical.js';
 import { EXECUTE } from '../mmu/walk.js';
@@ -41,6 +44,11 @@ const GENERATION = W(L.GENERATION);
 const CS_BASE = W(L.segmentOffset(L.SEG.cs));
 const CS_LIMIT = W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT);
 const ARG0 = W(L.ARG0);
+/** How often regions were left for a deadline, its lower half. */
+const REGION_DEADLINES = W(L.REGION_EXITS + EXIT.deadline * 8);
+const COUNT_END = W(L.COUNT_END);
+const TIME_EPOCH = W(L.TIME_EPOCH);
+const TIME_COUNTED = W(L.TIME_COUNTED);
 
 const RSP = L.gprOffset(4);
 const RBP = L.gprOffset(5);
@@ -59,24 +67,33 @@ export interface InterpreterOptions {
   readonly mmu: Mmu;
   readonly access: MemoryAccess;
   readonly opCache: OpCache;
+  /** See `mmu/fast-walk.ts`. */
+  readonly reach: Reach;
   /** Runs a system function by number and gives its outcome. */
   readonly callSystem: (number: number) => number;
   /** Translates what is executed often. */
   readonly sampler?: Sampler;
+  /** The VM's clock. Counted, it follows the instructions that are executed here. */
+  readonly clock?: Clock;
 }
 
 /** Who is told which blocks are executed, and decides about translation. */
 export interface Sampler {
   /** Instructions between two samples; 0: none. */
   readonly interval: number;
-  /** The block whose first record or head is at `record` is being executed. */
-  sample(record: number, pageAt: CodePages): void;
+  /** The block whose first record or head is at `record` comes next, `inRegion` or not. */
+  sample(record: number, inRegion: boolean, places: CodePlaces): void;
   /** The block that is entered at `target` was found, at its first execution or a later one. */
-  found(target: number, pageAt: CodePages): number;
+  found(target: number, places: CodePlaces): number;
 }
 
-/** Host address of the code page so many pages behind the current one; -1: not known. */
-export type CodePages = (distance: number) => number;
+/** Where code lies, seen from the page of the current instruction. */
+export interface CodePlaces {
+  /** Host address of the page so many pages behind it; -1: the TLB does not know. */
+  page(distance: number): number;
+  /** Record that the jump cache leads to from so many bytes behind its beginning; 0: none. */
+  cached(distance: number): number;
+}
 
 export class Interpreter {
   /** Instructions executed when BUDGET is zero. */
@@ -86,6 +103,8 @@ export class Interpreter {
   #reserve = 0;
   /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
   #sampleAt = 0;
+  /** How often regions had been left for a deadline at the last one. */
+  #regionDeadlines = 0;
   /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
   readonly #patches: { record: number; before: number; since: number }[] = [];
   #patchedEpoch = 0;
@@ -97,6 +116,7 @@ export class Interpreter {
   readonly #halves: Uint16Array;
   readonly #allWords: Int32Array;
   readonly #options: InterpreterOptions;
+  readonly #fromRip = this.#placesFrom(RIP);
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
@@ -107,6 +127,7 @@ export class Interpreter {
     this.#allWords = new Int32Array(memory.buffer);
     const { words } = record;
     const imports: CoreImports = {
+      reach: options.reach,
       loadSlow: (bytes) =>
         access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
       storeSlow: (bytes) =>
@@ -161,6 +182,7 @@ export class Interpreter {
   /** Runs at most `slice` instructions from RIP. RIP is up to date afterwards. */
   run(slice: number): InterpreterEnd {
     const words = this.#words;
+    this.#beginTime();
     this.#deadline += slice - words[BUDGET] - this.#reserve;
     words[BUDGET] = slice;
     this.#reserve = 0;
@@ -190,24 +212,53 @@ export class Interpreter {
   #divide(): void {
     const { sampler } = this.#options;
     const words = this.#words;
-    if (sampler === undefined || sampler.interval === 0) return;
-    const whole = words[BUDGET] + this.#reserve;
-    const left = Math.max(0, this.#sampleAt - (this.#deadline - whole));
-    words[BUDGET] = Math.min(whole, left);
-    this.#reserve = whole - words[BUDGET];
+    if (sampler !== undefined && sampler.interval !== 0) {
+      const whole = words[BUDGET] + this.#reserve;
+      const left = Math.max(0, this.#sampleAt - (this.#deadline - whole));
+      words[BUDGET] = Math.min(whole, left);
+      this.#reserve = whole - words[BUDGET];
+    }
+    this.#noteCount();
+  }
+
+  /** Finds out whether time is counted, and from where. */
+  #beginTime(): void {
+    const { clock } = this.#options;
+    const counted = clock?.mode === 'icount';
+    this.#words[TIME_COUNTED] = counted ? 1 : 0;
+    if (counted) this.#setPair(TIME_EPOCH, clock.now() - this.executed);
+  }
+
+  /** After the deadline or the reserve has changed: what emitted code counts by. */
+  #noteCount(): void {
+    this.#setPair(COUNT_END, this.#deadline - this.#reserve);
+  }
+
+  #setPair(field: number, value: number): void {
+    this.#words[field] = value;
+    this.#words[field + 1] = Math.floor(value / 2 ** 32);
   }
 
   /** Tells which block is being executed: that of `record`. */
-  #sample(record: number): void {
+  #sample(record: number, inRegion: boolean): void {
     const { sampler } = this.#options;
     if (sampler === undefined) return;
-    sampler.sample(record, (distance) => this.#codePage(RIP_PAGE, distance));
+    sampler.sample(record, inRegion, this.#placesFrom(RIP_PAGE));
     this.#sampleAt = this.#deadline - this.#words[BUDGET] - this.#reserve + sampler.interval;
   }
 
   /** Whether records are patched for a deadline. */
   get patched(): boolean {
     return this.#patches.length > 0;
+  }
+
+  /** Visits where jumps through a register or memory led last: from their page on. */
+  eachTarget(visit: (op: number, distance: number) => void): void {
+    const words = this.#words;
+    for (let i = 0; i < L.INDIRECT_PAIRS; i++) {
+      const at = (L.INDIRECT + i * L.INDIRECT_PAIR_SIZE) >> 2;
+      visit(words[at], words[at + 1]);
+    }
   }
 
   /** Has the jump caches lead to new targets of blocks. */
@@ -238,6 +289,7 @@ export class Interpreter {
     words[BUDGET] -= cut - this.#reserve;
     this.#reserve = 0;
     this.#deadline -= cut;
+    this.#noteCount();
     if (words[BUDGET] < 0 && rest > count)
       this.#patch(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
   }
@@ -274,6 +326,7 @@ export class Interpreter {
     words[BUDGET] += lent;
     this.#reserve -= lent;
     this.#sampleAt += lent;
+    this.#noteCount();
     return true;
   }
 
@@ -374,8 +427,15 @@ export class Interpreter {
   }
 
   #found(record: number): number {
-    const pageAt = (distance: number): number => this.#codePage(RIP, distance);
-    return this.#options.sampler?.found(record, pageAt) ?? record;
+    return this.#options.sampler?.found(record, this.#fromRip) ?? record;
+  }
+
+  /** Where code lies, seen from the page of the address in `field`. */
+  #placesFrom(field: number): CodePlaces {
+    return {
+      page: (distance) => this.#codePage(field, distance),
+      cached: (distance) => this.#cachedRecord(field, distance),
+    };
   }
 
   /** Where the page `distance` pages behind the address in `field` is, by the TLB; or -1. */
@@ -385,6 +445,22 @@ export class Interpreter {
     const carry = Math.floor(page / 2 ** 32);
     const { mmu } = this.#options;
     return mmu.known(page | 0, (words[field + 1] + carry) | 0, EXECUTE, words[CPL]);
+  }
+
+  #cachedRecord(field: number, distance: number): number {
+    const words = this.#words;
+    const sum = ((words[field] & ~(PAGE_SIZE - 1)) >>> 0) + distance;
+    const lo = sum | 0;
+    const entry = this.#jumpEntry(lo);
+    const hi = (words[field + 1] + Math.floor(sum / 2 ** 32)) | 0;
+    const found = words[entry] === lo && words[entry + 1] === hi;
+    return found && words[entry + 2] === words[GENERATION] ? words[entry + 3] : 0;
+  }
+
+  /** Index in the record's words of the jump cache's entry for `lo`, as the core module has it. */
+  #jumpEntry(lo: number): number {
+    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
+    return (this.#words[W(L.JUMP_CACHE)] + index * L.JUMP_ENTRY_SIZE) >> 2;
   }
 
   /** Whether the block at RIP ends behind the limit of CS. */
@@ -407,15 +483,14 @@ export class Interpreter {
     return breakpoints.codePage(lo, long ? words[RIP + 1] : 0);
   }
 
-  /** Enters RIP in the jump cache, by the hash of the core module. */
+  /** Enters RIP in the jump cache. */
   #cacheJump(record: number): void {
     const words = this.#words;
     const lo = words[RIP];
     const { tlb } = this.#options.mmu;
     if ((words[MODE] & MODE_SIZE_MASK) === MODE_64) tlb.noteCode(lo, words[RIP + 1]);
     else tlb.noteCode(words[CS_BASE] + lo, 0);
-    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
-    const entry = (words[W(L.JUMP_CACHE)] + index * L.JUMP_ENTRY_SIZE) >> 2;
+    const entry = this.#jumpEntry(lo);
     words[entry] = lo;
     words[entry + 1] = words[RIP + 1];
     words[entry + 2] = words[GENERATION];
@@ -440,8 +515,10 @@ export class Interpreter {
 
   #atDeadline(late: number): number {
     const words = this.#words;
+    const inRegion = words[REGION_DEADLINES] !== this.#regionDeadlines;
+    this.#regionDeadlines = words[REGION_DEADLINES];
     if (this.#reserve > 0) {
-      this.#sample(late);
+      this.#sample(late, inRegion);
       this.#divide();
       if (words[BUDGET] >= 0) return 0;
     }

@@ -27,6 +27,7 @@ import {
   HANDLER_HEAD,
   HANDLER_STALE,
   type HandlerSet,
+  handlerOf,
 } from './handlers.js';
 
 /** Added to the mode of a block: it has one instruction. */
@@ -307,7 +308,7 @@ export class OpCache {
   #handlerOf(info: FormInfo): number {
     let handler = this.#handlers[info.number];
     if (handler === undefined) {
-      handler = this.#options.handlers.numbers.get(info.key) as number;
+      handler = handlerOf(this.#options.handlers, info);
       this.#handlers[info.number] = handler;
     }
     return handler;
@@ -337,7 +338,7 @@ export class OpCache {
     const list = this.#frames.get(frame);
     if (list === undefined) this.#frames.set(frame, [block]);
     else list.push(block);
-    this.#physical.markCode(frame);
+    this.#physical.markCode(frame, block.start, Math.min(block.end, PAGE_SIZE));
   }
 
   #frame(host: number): number {
@@ -356,12 +357,11 @@ export class OpCache {
     // Most writes are to data beside the code.
     if (hits === 0) return;
     const kept = list.filter((block) => this.#alive(block));
-    if (kept.length > 0) {
-      this.#frames.set(frame, kept);
-      return;
-    }
-    this.#frames.delete(frame);
     this.#physical.clearCode(frame);
+    if (kept.length === 0) this.#frames.delete(frame);
+    else this.#frames.set(frame, kept);
+    for (const { start, end } of kept)
+      this.#physical.markCode(frame, start, Math.min(end, PAGE_SIZE));
   }
 
   /** Forgets the block that begins with `record`: its second page is elsewhere now. */

@@ -11,6 +11,8 @@ import type { JitMode } from '../jit/mode.js';
 import { TEST_JIT } from '../jit/test-mode.js';
 import { Translator } from '../jit/translator.js';
 import { MemoryAccess } from '../mmu/access.js';
+import { reachIn } from '../mmu/fast-walk.js';
+import { frameTableBytes } from '../mmu/frame-tables.js';
 import { Mmu } from '../mmu/mmu.js';
 import { PhysicalMemory } from '../mmu/physical.js';
 import { FAULT } from '../system/outcome.js';
@@ -25,6 +27,7 @@ const OPS = 0x100000;
 const RAM = 0x800000;
 const RAM_SIZE = 4 * MIB;
 const TABLES = 0x3f0000;
+const LOW_PAGES = 4096;
 
 export interface TestMachine {
   readonly record: CpuRecord;
@@ -66,9 +69,13 @@ export function testMachine(
   jit: JitMode = TEST_JIT,
   regions?: number,
 ): TestMachine {
-  const memory = new WebAssembly.Memory({ initial: (ramBase + RAM_SIZE) / 65536 });
+  const tables = ramBase + RAM_SIZE;
+  const bytes = tables + frameTableBytes(LOW_PAGES, RAM_SIZE / 4096);
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / 65536) });
   const record = new CpuRecord(memory.buffer, CPU_BASE);
-  const physical = new PhysicalMemory({ buffer: memory.buffer, ramBase, size: RAM_SIZE });
+  const physical = new PhysicalMemory({
+    ...{ buffer: memory.buffer, ramBase, size: RAM_SIZE, tables, lowPages: LOW_PAGES },
+  });
   physical.addSlot({
     id: 0, gpa: 0, size: RAM_SIZE, readOnly: false, name: 'ram', encryptable: false,
   }); // biome-ignore format: a plain record
@@ -118,7 +125,8 @@ export function testMachine(
     record.setI32(L.FAULT_ERROR, -1);
     return FAULT;
   };
-  const options = { memory, module, record, mmu, access, opCache, callSystem };
+  const reach = reachIn(memory);
+  const options = { memory, module, record, mmu, access, opCache, callSystem, reach };
   const interpreter = new Interpreter({ ...options, ...withTranslator });
   translator?.connect(opCache, [interpreter]);
   const load = (at: number, code: readonly number[]): void => {

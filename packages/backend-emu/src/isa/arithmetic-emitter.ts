@@ -5,6 +5,48 @@
 import type { CodeEmitter, Value } from '../wasm/code.js';
 import type { ValueType } from '../wasm/encode.js';
 
+/** Names of an operation on i32 and i64: made once, for looking names up takes most of the time. */
+interface Names {
+  readonly i32: string;
+  readonly i64: string;
+}
+
+const names = (operation: string): Names => ({
+  i32: `i32.${operation}`,
+  i64: `i64.${operation}`,
+});
+
+const ADD = names('add');
+const SUB = names('sub');
+const MUL = names('mul');
+const AND = names('and');
+const OR = names('or');
+const XOR = names('xor');
+const SHL = names('shl');
+const SHR_U = names('shr_u');
+const SHR_S = names('shr_s');
+const ROTL = names('rotl');
+const ROTR = names('rotr');
+const EQ = names('eq');
+const NE = names('ne');
+const LT_S = names('lt_s');
+const LT_U = names('lt_u');
+const LE_S = names('le_s');
+const LE_U = names('le_u');
+const GE_S = names('ge_s');
+const GE_U = names('ge_u');
+const GT_S = names('gt_s');
+const GT_U = names('gt_u');
+const CLZ = names('clz');
+const CTZ = names('ctz');
+const POPCNT = names('popcnt');
+const EQZ = names('eqz');
+const EXTENSIONS: Readonly<Record<number, string>> = {
+  8: 'i64.extend8_s',
+  16: 'i64.extend16_s',
+  32: 'i64.extend32_s',
+};
+
 export class ArithmeticEmitter {
   constructor(
     readonly code: CodeEmitter,
@@ -25,32 +67,36 @@ export class ArithmeticEmitter {
     return like.type === 'i32' ? this.i32(value) : this.i64(value);
   }
 
-  #binary(name: string, a: Value, b: Value): Value {
-    return this.code.op(`${a.type}.${name}`, a, b);
+  #unary(operation: Names, a: Value): Value {
+    return this.code.op(a.type === 'i64' ? operation.i64 : operation.i32, a);
+  }
+
+  #binary(operation: Names, a: Value, b: Value): Value {
+    return this.code.op(a.type === 'i64' ? operation.i64 : operation.i32, a, b);
   }
 
   add(a: Value, b: Value): Value {
-    return this.#binary('add', a, b);
+    return this.#binary(ADD, a, b);
   }
 
   sub(a: Value, b: Value): Value {
-    return this.#binary('sub', a, b);
+    return this.#binary(SUB, a, b);
   }
 
   mul(a: Value, b: Value): Value {
-    return this.#binary('mul', a, b);
+    return this.#binary(MUL, a, b);
   }
 
   and(a: Value, b: Value): Value {
-    return this.#binary('and', a, b);
+    return this.#binary(AND, a, b);
   }
 
   or(a: Value, b: Value): Value {
-    return this.#binary('or', a, b);
+    return this.#binary(OR, a, b);
   }
 
   xor(a: Value, b: Value): Value {
-    return this.#binary('xor', a, b);
+    return this.#binary(XOR, a, b);
   }
 
   /** a and not b. */
@@ -68,79 +114,79 @@ export class ArithmeticEmitter {
 
   /** Shift counts are taken modulo the width of the type, as WebAssembly does. */
   shl(a: Value, b: Value): Value {
-    return this.#binary('shl', a, b);
+    return this.#binary(SHL, a, b);
   }
 
   shrU(a: Value, b: Value): Value {
-    return this.#binary('shr_u', a, b);
+    return this.#binary(SHR_U, a, b);
   }
 
   shrS(a: Value, b: Value): Value {
-    return this.#binary('shr_s', a, b);
+    return this.#binary(SHR_S, a, b);
   }
 
   rotl(a: Value, b: Value): Value {
-    return this.#binary('rotl', a, b);
+    return this.#binary(ROTL, a, b);
   }
 
   rotr(a: Value, b: Value): Value {
-    return this.#binary('rotr', a, b);
+    return this.#binary(ROTR, a, b);
   }
 
   clz(a: Value): Value {
-    return this.code.op(`${a.type}.clz`, a);
+    return this.#unary(CLZ, a);
   }
 
   ctz(a: Value): Value {
-    return this.code.op(`${a.type}.ctz`, a);
+    return this.#unary(CTZ, a);
   }
 
   popcnt(a: Value): Value {
-    return this.code.op(`${a.type}.popcnt`, a);
+    return this.#unary(POPCNT, a);
   }
 
   eqz(a: Value): Value {
-    return this.code.op(`${a.type}.eqz`, a);
+    return this.#unary(EQZ, a);
   }
 
   eq(a: Value, b: Value): Value {
-    return this.#binary('eq', a, b);
+    return this.#binary(EQ, a, b);
   }
 
   ne(a: Value, b: Value): Value {
-    return this.#binary('ne', a, b);
+    return this.#binary(NE, a, b);
   }
 
   ltS(a: Value, b: Value): Value {
-    return this.#binary('lt_s', a, b);
+    return this.#binary(LT_S, a, b);
   }
 
   ltU(a: Value, b: Value): Value {
-    return this.#binary('lt_u', a, b);
+    return this.#binary(LT_U, a, b);
   }
 
   leS(a: Value, b: Value): Value {
-    return this.#binary('le_s', a, b);
+    return this.#binary(LE_S, a, b);
   }
 
   leU(a: Value, b: Value): Value {
-    return this.#binary('le_u', a, b);
+    return this.#binary(LE_U, a, b);
   }
 
   geS(a: Value, b: Value): Value {
-    return this.#binary('ge_s', a, b);
+    return this.#binary(GE_S, a, b);
   }
 
   geU(a: Value, b: Value): Value {
-    return this.#binary('ge_u', a, b);
+    return this.#binary(GE_U, a, b);
   }
 
   gtS(a: Value, b: Value): Value {
-    return this.#binary('gt_s', a, b);
+    return this.#binary(GT_S, a, b);
   }
 
   gtU(a: Value, b: Value): Value {
-    return this.#binary('gt_u', a, b);
+    return this.#binary(GT_U, a, b);
   }
 
   /** `whenTrue` if `condition` (i32) is not zero. */
@@ -159,12 +205,17 @@ export class ArithmeticEmitter {
 
   /** Sign-extends the low `size` bits of an i64. */
   signExtend(a: Value, size: number): Value {
-    return size === 64 ? a : this.code.op(`i64.extend${size}_s`, a);
+    return size === 64 ? a : this.code.op(EXTENSIONS[size], a);
+  }
+
+  /** Sign-extends the low 48 bits of an i64: what an address that four levels reach is. */
+  signExtend48(a: Value): Value {
+    return this.shrS(this.shl(a, this.i64(16)), this.i64(16));
   }
 
   /** Zero-extends the low `size` bits of an i64. */
   zeroExtend(a: Value, size: number): Value {
-    return size === 64 ? a : this.and(a, this.i64((1n << BigInt(size)) - 1n));
+    return size === 64 ? a : this.and(a, this.i64(2 ** size - 1));
   }
 
   /** Branches of emitted code; locals made in a branch are free after it. */

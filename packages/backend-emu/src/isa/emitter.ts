@@ -94,7 +94,7 @@ export class Emitter extends MemoryEmitter {
   #storeRegister(address: Value, offset: number, value: Value, size: number): void {
     if (size === 64) this.code.store('i64.store', address, value, offset);
     else if (size === 32) this.code.store('i64.store', address, this.zeroExtend(value, 32), offset);
-    else this.code.store(`i64.store${size}`, address, value, offset);
+    else this.code.store(storeName(size), address, value, offset);
   }
 
   // Operands ---------------------------------------------------------------------------------
@@ -413,6 +413,28 @@ export class Emitter extends MemoryEmitter {
   /** Goes to the RIP in `target`, which the caller has checked or a fetch will check. */
   branchTo(target: Value): void {
     this.flow.jump(this.cutRip(target));
+  }
+
+  /** The same for a target that an instruction names by an operand: where it led is noted. */
+  branchIndirect(target: Value): void {
+    if (!this.legacy) {
+      const distance = this.wrap(this.sub(target, this.state64(L.RIP_PAGE)));
+      const place = this.state32(L.INDIRECT_NEXT);
+      const pair = this.add(this.cpu, place);
+      this.code.store('i32.store', pair, this.op, L.INDIRECT);
+      this.code.store('i32.store', pair, distance, L.INDIRECT + 4);
+      const next = this.add(place, this.i32(L.INDIRECT_PAIR_SIZE));
+      const end = L.INDIRECT_PAIRS * L.INDIRECT_PAIR_SIZE;
+      this.setState32(L.INDIRECT_NEXT, this.and(next, this.i32(end - 1)));
+    }
+    this.branchTo(target);
+  }
+
+  /** Instructions that the vCPU has executed before this one (i64). */
+  executed(): Value {
+    const remaining = this.code.load('i32.load8_u', this.op, R.OP_REMAINING);
+    const left = this.add(this.state32(L.BUDGET), remaining);
+    return this.sub(this.state64(L.COUNT_END), this.code.op('i64.extend_i32_s', left));
   }
 
   // Out of the language ----------------------------------------------------------------------

@@ -60,8 +60,8 @@ export class Lanes {
     return this.x.code.load(this.load, this.x.registerAddress(index));
   }
 
-  op(name: string, ...operands: readonly Value[]): Value {
-    return this.x.code.op(`${this.#type}.${name}`, ...operands);
+  op(name: string, a: Value, b?: Value): Value {
+    return this.x.code.op(`${this.#type}.${name}`, a, b);
   }
 
   constant(value: number): Value {

@@ -5,12 +5,12 @@ import type { Value } from '../wasm/code.js';
 
 /** Functions of the core module and imports that descriptions call, by index. */
 export interface CoreFunctions {
-  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes come to BOUNCE. */
-  readonly loadSlow: number;
-  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes lie in BOUNCE. */
-  readonly storeSlow: number;
-  /** (bytes) → 1 if a fault is pending; address in ARG0; the bytes come to BOUNCE. */
-  readonly prepareRmw: number;
+  /** (bytes) → their host address or BOUNCE, 0 if a fault is pending; address in ARG0. */
+  readonly load: number;
+  /** (bytes) → the same; stores the bytes that lie in BOUNCE. */
+  readonly store: number;
+  /** (bytes) → the same; ended by `commitRmw` where it is BOUNCE. */
+  readonly update: number;
   readonly commitRmw: number;
   /** (op, operand size bytes, write) → i64 linear address, or RMW_PENDING… see `address`. */
   readonly addressSlow: number;

@@ -5,6 +5,7 @@ import './semantics/bmi.js';
 import './semantics/branch.js';
 import './semantics/fast-calls.js';
 import './semantics/flag.js';
+import './semantics/interrupt-return.js';
 import './semantics/fs-gs-base.js';
 import './semantics/legacy.js';
 import './semantics/move.js';
@@ -14,6 +15,7 @@ import './semantics/sse.js';
 import './semantics/stack.js';
 import './semantics/string.js';
 import './semantics/system.js';
+import './semantics/time-stamp.js';
 import './semantics/x87.js';
 import './semantics/x87-control.js';
 

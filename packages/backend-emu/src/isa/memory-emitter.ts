@@ -5,7 +5,7 @@
  * crossing, MMIO, a page with code) is a call of a slow path, with the data in BOUNCE.
  */
 import * as L from '../cpu/layout.js';
-import type { CodeEmitter, Value } from '../wasm/code.js';
+import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 import { FlagEmitter } from './flag-emitter.js';
 import type { CoreFunctions, Flow } from './flow.js';
 
@@ -26,12 +26,22 @@ export class MemoryEmitter extends FlagEmitter {
   }
 
   /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
-  protected tlbEntry(address: Value): Value {
+  protected tlbEntry(address: Value, tlb?: Value): Value {
     const folded = this.wrap(this.xor(address, this.shrU(address, this.i64(10))));
     const shift = Math.log2(L.TLB_ENTRY_SIZE);
     const mask = this.i32((L.TLB_ENTRIES - 1) << shift);
     const offset = this.and(this.shrU(folded, this.i32(12 - shift)), mask);
-    return this.add(this.tlb(), offset);
+    return this.add(tlb ?? this.tlb(), offset);
+  }
+
+  /**
+   * Host address of `bytes` bytes at `address` that the processor itself accesses, as CPL 0, by
+   * `tag`. Goes to `elsewhere` unless they are known, in one page.
+   */
+  known(address: Value, bytes: number, tag: number, elsewhere: Label): Value {
+    const entry = this.tlbEntry(address, this.add(this.cpu, this.i32(L.TLB_SUPERVISOR)));
+    this.code.brIf(this.misses(entry, tag, address, bytes), elsewhere);
+    return this.hostAddress(entry, address);
   }
 
   /** Whether the entry's tag does not cover `bytes` bytes at `address`: miss or page crossing. */
@@ -50,19 +60,19 @@ export class MemoryEmitter extends FlagEmitter {
     this.code.store('i32.store', this.cpu, this.op, L.CUR_OP);
   }
 
-  /** Calls a slow path with `address` in ARG0; leaves with a fault if it reports one. */
-  #slow(index: number, address: Value, bytes: number): void {
+  /** Calls a slow path with `address` in ARG0, and leaves with a fault if it reports one. */
+  #slow(index: number, address: Value, bytes: number, host: Value): void {
     this.markOp();
     this.code.store('i64.store', this.cpu, address, L.ARG0);
-    const faulted = this.code.call(index, 'i32', this.i32(bytes));
-    this.if(faulted, () => this.flow.fault());
+    this.code.set(host, this.code.call(index, 'i32', this.i32(bytes)));
+    this.if(this.eqz(host), () => this.flow.fault());
     // So that it need not be kept during the call.
     this.code.set(this.op, this.state32(L.CUR_OP));
   }
 
   /**
-   * Host address from which `bytes` bytes at `address` can be read (BOUNCE on the slow path, where
-   * `touched` of them are loaded).
+   * Host address from which `bytes` bytes at `address` can be read; BOUNCE, where `touched` of them
+   * are loaded, if the memory is none that can be accessed like this.
    */
   readable(address: Value, bytes: number, touched = bytes): Value {
     const host = this.code.newLocal('i32');
@@ -70,10 +80,7 @@ export class MemoryEmitter extends FlagEmitter {
       const entry = this.tlbEntry(address);
       this.if(
         this.misses(entry, L.TLB_TAG_READ, address, bytes),
-        () => {
-          this.#slow(this.core.loadSlow, address, touched);
-          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-        },
+        () => this.#slow(this.core.load, address, touched, host),
         () => this.code.set(host, this.hostAddress(entry, address)),
       );
     });
@@ -103,7 +110,7 @@ export class MemoryEmitter extends FlagEmitter {
         this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
         () => {
           this.code.store(name, this.cpu, value, L.BOUNCE);
-          this.#slow(this.core.storeSlow, address, bytes);
+          this.#slow(this.core.store, address, bytes, this.code.newLocal('i32'));
         },
         () => this.code.store(name, this.hostAddress(entry, address), value),
       );
@@ -117,10 +124,7 @@ export class MemoryEmitter extends FlagEmitter {
       const entry = this.tlbEntry(address);
       this.if(
         this.misses(entry, L.TLB_TAG_WRITE, address, bytes),
-        () => {
-          this.#slow(this.core.prepareRmw, address, touched);
-          this.code.set(host, this.add(this.cpu, this.i32(L.BOUNCE)));
-        },
+        () => this.#slow(this.core.update, address, touched, host),
         () => this.code.set(host, this.hostAddress(entry, address)),
       );
     });
@@ -134,11 +138,30 @@ export class MemoryEmitter extends FlagEmitter {
   }
 }
 
+const SIGNED: Readonly<Record<number, string>> = {
+  8: 'i64.load8_s',
+  16: 'i64.load16_s',
+  32: 'i64.load32_s',
+  64: 'i64.load',
+};
+const UNSIGNED: Readonly<Record<number, string>> = {
+  8: 'i64.load8_u',
+  16: 'i64.load16_u',
+  32: 'i64.load32_u',
+  64: 'i64.load',
+};
+const STORES: Readonly<Record<number, string>> = {
+  8: 'i64.store8',
+  16: 'i64.store16',
+  32: 'i64.store32',
+  64: 'i64.store',
+};
+
 /** The load instruction for `size` bits extended to i64. */
 export function loadName(size: number, signed: boolean): string {
-  return size === 64 ? 'i64.load' : `i64.load${size}_${signed ? 's' : 'u'}`;
+  return signed ? SIGNED[size] : UNSIGNED[size];
 }
 
 export function storeName(size: number): string {
-  return size === 64 ? 'i64.store' : `i64.store${size}`;
+  return STORES[size];
 }

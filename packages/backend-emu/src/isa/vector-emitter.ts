@@ -145,6 +145,6 @@ export function lowHalves(x: Emitter, a: Value, b: Value): Value {
 }
 
 /** Operations on v128 by name, short for descriptions. */
-export function vop(x: Emitter, name: string, ...operands: readonly Value[]): Value {
-  return x.code.op(name, ...operands);
+export function vop(x: Emitter, name: string, a: Value, b?: Value, c?: Value): Value {
+  return x.code.op(name, a, b, c);
 }

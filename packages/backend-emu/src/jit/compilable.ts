@@ -7,7 +7,7 @@ import type { FormInfo } from '../decode/variant.js';
 import * as R from '../isa/op-record.js';
 import { FlagState } from './flag-state.js';
 import { RegionCode, UNCOMPILABLE } from './region-code.js';
-import { RegionEmitter } from './region-emitter.js';
+import { flowOf, RegionEmitter } from './region-emitter.js';
 
 /** By number of the form. */
 const known: (boolean | undefined)[] = [];
@@ -45,7 +45,8 @@ function translates({ form, description }: FormInfo): boolean {
     if (code.mutated || code.scopes === 0) throw UNCOMPILABLE;
   };
   const exits = { interpret, jump: () => {}, branch: () => {} };
-  const x = new RegionEmitter(code, form, description.access ?? 'rw', flags, null, exits);
+  const access = description.access ?? 'rw';
+  const x = new RegionEmitter(code, form, access, flags, null, exits, flowOf(exits));
   try {
     description.emit(x);
     return true;

@@ -16,6 +16,7 @@ const NODES = 100;
 const RETURNS = 8;
 
 const CALLS = new Set(['CALL', 'CALLI']);
+const INDIRECT = new Set(['JMPI', 'CALLI']);
 /** What asks for CF and for no other flag. */
 const OF_CARRY = /^(INC|DEC|ADC|SBB|RCL|RCR|CMC|JN?B|SETN?B|CMOVN?B)$/;
 
@@ -26,6 +27,8 @@ export interface DiscoveryPorts {
   readonly limit: number;
   /** The block at a place, to be part of a region; null if it is not, or not to be. */
   blockAt(place: number): Block | null;
+  /** Where the jump `op` through a register or memory has led, from its page on. */
+  targetsOf(op: number): readonly number[];
 }
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
@@ -35,8 +38,9 @@ interface Found {
   readonly block: Block;
   readonly base: number;
   readonly ops: RegionOp[];
-  /** Places that branches lead to. */
+  /** Places that branches lead to; and its last instruction, where an operand names them. */
   readonly targets: number[];
+  readonly indirect: number[];
   /** The place behind it, if it goes on there; the op that it is left at. */
   next: number | null;
   op: number | null;
@@ -62,7 +66,7 @@ export function discover(seed: Block, ports: DiscoveryPorts): Region | null {
     found.set(place, one);
     instructions += one.ops.length;
     for (const entry of one.entries) entries.add(entry);
-    queue.push(...one.targets, ...one.entries);
+    queue.push(...one.targets, ...one.indirect, ...one.entries);
     if (one.next !== null) queue.push(one.next);
   }
   if (!found.has(seed.start)) return null;
@@ -81,6 +85,7 @@ function look(block: Block, base: number, ports: DiscoveryPorts): Found {
     base,
     ops: [],
     targets: [],
+    indirect: [],
     next: null,
     op: null,
     entries: [],
@@ -101,7 +106,9 @@ function look(block: Block, base: number, ports: DiscoveryPorts): Found {
     const { kind } = info.form.operands.at(-1) ?? {};
     if (kind === 'j') one.targets.push(base + view.getInt32(record + R.OP_DISPLACEMENT, true));
     if (CALLS.has(info.form.mnemonic)) one.entries.push(behind);
-    if (info.form.mnemonic === 'CALL') one.behindCall = behind;
+    if (CALLS.has(info.form.mnemonic)) one.behindCall = behind;
+    if (INDIRECT.has(info.form.mnemonic))
+      one.indirect.push(...ports.targetsOf(record).map((distance) => base + distance));
     if (info.form.mnemonic === 'RET') one.isReturn = true;
     if (info.description.ends === true) return one;
   }
@@ -118,9 +125,10 @@ function assemble(
   const places = [...found.keys()].sort((a, b) => a - b);
   const number = new Map(places.map((place, index) => [place, index]));
   const returns = [...found.values()]
-    .filter(
-      ({ targets, behindCall }) => behindCall !== null && number.has(targets.at(-1) as number),
-    )
+    .filter(({ targets, indirect, behindCall }) => {
+      const called = indirect.length > 0 ? indirect : targets.slice(-1);
+      return behindCall !== null && called.some((place) => number.has(place));
+    })
     .map(({ behindCall }) => behindCall as number)
     .filter((behind) => number.has(behind))
     .slice(0, RETURNS);
@@ -131,8 +139,9 @@ function assemble(
     instructions += ops.length;
     const jumps = one.targets.slice(0, ops.filter(({ info }) => branches(info)).length);
     const next = end !== null && 'next' in end ? [end.next] : [];
-    const behind = one.isReturn && ops.length === one.ops.length ? returns : [];
-    const successors = [...jumps, ...next, ...behind]
+    const last = one.isReturn ? returns : one.indirect.filter((place) => number.has(place));
+    const targets = ops.length === one.ops.length ? last : [];
+    const successors = [...jumps, ...next, ...targets]
       .map((target) => number.get(target))
       .filter((target) => target !== undefined);
     return {
@@ -141,6 +150,7 @@ function assemble(
       base: one.base,
       ops,
       end,
+      targets,
       successors: [...new Set(successors)],
       entry: entries.has(place),
       loops: false,
@@ -159,7 +169,7 @@ function assemble(
     for (const index of members) nodes[index].loops = loops;
   }
   const byPlace = new Map(places.map((place, index) => [place, nodes[index]]));
-  return { nodes, byPlace, instructions, returns };
+  return { nodes, byPlace, instructions };
 }
 
 function branches(info: FormInfo): boolean {

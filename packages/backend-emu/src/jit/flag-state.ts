@@ -48,23 +48,31 @@ export class FlagState {
 
   #become(flags: KnownFlags): void {
     this.current = flags;
-    for (const value of [flags.result, flags.a, flags.b, flags.carry]) {
-      if (value !== undefined && this.code.keep(value)) this.#kept.push(value);
-    }
+    this.#keep(flags.result);
+    this.#keep(flags.a);
+    this.#keep(flags.b);
+    this.#keep(flags.carry);
+  }
+
+  #keep(value: Value | undefined): void {
+    if (value !== undefined && this.code.keep(value)) this.#kept.push(value);
   }
 
   /** An instruction has ended: what only earlier flags needed is free. */
   sweep(): void {
-    const { current } = this;
-    const needed =
-      current.kind === null
-        ? []
-        : [current.result, current.a, current.b, current.carry].map((value) => value?.local);
+    if (this.#kept.length === 0) return;
     this.#kept = this.#kept.filter((value) => {
-      if (needed.includes(value.local)) return true;
+      if (this.#needs(value)) return true;
       this.code.release(value);
       return false;
     });
+  }
+
+  #needs({ local }: Value): boolean {
+    const { current } = this;
+    if (current.kind === null) return false;
+    const { result, a, b, carry } = current;
+    return [result, a, b, carry].some((value) => value?.local === local);
   }
 
   /** The flags, their kind known; `last` if what is found out holds from here on. */

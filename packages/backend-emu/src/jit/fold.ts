@@ -1,11 +1,24 @@
 /**
  * Constant folding for the translator: integer instructions of WebAssembly on constants.
  *
+ * Constants of 32 bits, signed, are numbers, and most operations on them give another; the others
+ * go by bigints.
+ *
  * Source: WebAssembly core specification 2.0, section 4.3.2.
  */
 
 /** Operations on unsigned 64-bit or 32-bit patterns; `bits` is the width. */
 type Fold = (a: bigint, b: bigint, bits: number) => bigint | boolean;
+/** The same on numbers of 32 bits, signed, where that is exact. */
+type Quick = (a: number, b: number) => number;
+
+interface Operation {
+  readonly fold: Fold;
+  readonly quick?: Quick;
+  readonly bits: 32 | 64;
+  /** The result is an i32. */
+  readonly narrow: boolean;
+}
 
 const signed = (value: bigint, bits: number): bigint => BigInt.asIntN(bits, value);
 const count = (value: bigint, bits: number): bigint => value & BigInt(bits - 1);
@@ -39,12 +52,45 @@ const FOLDS: Readonly<Record<string, Fold>> = {
   extend_i32_s: (a) => BigInt.asIntN(32, a),
 };
 
-/** The bit pattern that instruction `name` makes of constants, or null if it is not known. */
-export function fold(name: string, a: bigint | number, b: bigint | number): bigint | null {
-  const [type, operation] = name.split('.');
-  const apply = FOLDS[operation];
-  if (apply === undefined || (type !== 'i32' && type !== 'i64')) return null;
-  const bits = type === 'i32' && operation !== 'wrap_i64' ? 32 : 64;
+const QUICK: Readonly<Record<string, Quick>> = {
+  add: (a, b) => a + b,
+  sub: (a, b) => a - b,
+  and: (a, b) => a & b,
+  or: (a, b) => a | b,
+  xor: (a, b) => a ^ b,
+  eqz: (a) => Number(a === 0),
+  eq: (a, b) => Number(a === b),
+  ne: (a, b) => Number(a !== b),
+  extend32_s: (a) => a,
+  wrap_i64: (a) => a,
+  extend_i32_u: (a) => a >>> 0,
+  extend_i32_s: (a) => a,
+};
+
+const OPERATIONS = new Map<string, Operation>();
+for (const [name, fold] of Object.entries(FOLDS)) {
+  const quick = QUICK[name];
+  const known = { fold, ...(quick === undefined ? {} : { quick }) };
+  const compares = /^(eqz|eq|ne|[lg][te]_[su])$/.test(name);
+  OPERATIONS.set(`i64.${name}`, { ...known, bits: 64, narrow: compares });
+  OPERATIONS.set(`i32.${name}`, { ...known, bits: name === 'wrap_i64' ? 64 : 32, narrow: true });
+}
+
+export interface Folded {
+  /** Whether it is an i32, else an i64. */
+  readonly narrow: boolean;
+  /** The bit pattern, or a number with the same low bits. */
+  readonly value: bigint | number;
+}
+
+/** What instruction `name` makes of constants, or null if it is not known. */
+export function fold(name: string, a: bigint | number, b: bigint | number): Folded | null {
+  const operation = OPERATIONS.get(name);
+  if (operation === undefined) return null;
+  const { quick, bits, narrow } = operation;
+  if (quick !== undefined && typeof a === 'number' && typeof b === 'number') {
+    return { narrow, value: quick(a, b) };
+  }
   const pattern = (value: bigint | number): bigint => BigInt.asUintN(bits, BigInt(value));
-  return BigInt(apply(pattern(a), pattern(b), bits));
+  return { narrow, value: BigInt(operation.fold(pattern(a), pattern(b), bits)) };
 }

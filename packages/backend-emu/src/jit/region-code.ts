@@ -7,6 +7,7 @@
  */
 import * as L from '../cpu/layout.js';
 import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
+import { stackCode } from '../wasm/stack-code.js';
 import { fold } from './fold.js';
 
 /** Thrown for what only the interpreter can execute. */
@@ -20,12 +21,27 @@ interface StateAddress extends Value {
   readonly state: number;
 }
 
+const NARROW_STORES: ReadonlyMap<string, number> = new Map([
+  ...[['i64.store8', 8] as const, ['i32.store8', 8] as const],
+  ...[['i64.store16', 16] as const, ['i32.store16', 16] as const],
+]);
+const ENTRY_SHIFT = Math.log2(L.TLB_ENTRY_SIZE);
+/** `MemoryEmitter.tlbEntry`, from the address twice on the stack to the offset of its entry. */
+const TLB_OFFSET = stackCode(
+  ...(['i64', 10, 'i64.shr_u', 'i64.xor', 'i32.wrap_i64'] as const),
+  ...(['i32', 12 - ENTRY_SHIFT, 'i32.shr_u'] as const),
+  ...(['i32', (L.TLB_ENTRIES - 1) << ENTRY_SHIFT, 'i32.and'] as const),
+);
 const GPR_END = L.GPR + 16 * 8;
 /** Fields that a region holds in locals, or that change what the region itself relies on. */
 const FORBIDDEN: ReadonlySet<number> = new Set([
   ...[L.RIP_PAGE, L.RIP, L.ZERO, L.FLAG_RES, L.FLAG_CV, L.FLAG_ADJ, L.CPL, L.MODE, L.CUR_OP],
   ...[L.BUDGET, L.TLB, L.JUMP_CACHE, L.GENERATION, L.RMW_PENDING],
 ]);
+
+function stateAt(state: number): StateAddress {
+  return { type: 'i32', local: 0, constant: null, state };
+}
 
 function stateOf(value: Value): number | undefined {
   return (value as Partial<StateAddress>).state;
@@ -57,7 +73,7 @@ export class RegionCode extends CodeEmitter {
   constructor(view: DataView) {
     super(REGION_TYPE.params);
     this.#view = view;
-    this.cpu = { ...this.param(0), state: 0 } as StateAddress;
+    this.cpu = stateAt(0);
     this.registers = Array.from({ length: 16 }, () => this.newLocal('i64'));
     this.ripPage = this.newLocal('i64');
     this.budget = this.param(2);
@@ -86,32 +102,27 @@ export class RegionCode extends CodeEmitter {
     this.plain('i32.add');
   }
 
-  override op(name: string, ...operands: readonly Value[]): Value {
-    const [a, b] = operands;
-    if (operands.length > 2) return super.op(name, ...operands);
+  override op(name: string, a: Value, b?: Value, c?: Value): Value {
+    if (c !== undefined) return super.op(name, a, b, c);
     const right = b === undefined ? 0 : b.constant;
     if (right !== null) {
       if (a.constant !== null) {
         const folded = fold(name, a.constant, right);
-        if (folded !== null) return this.#constant(name, folded);
+        if (folded !== null) {
+          return folded.narrow ? this.#narrow(folded.value) : this.i64(folded.value);
+        }
       }
       const state = stateOf(a);
-      if (state !== undefined && name === 'i32.add') return this.#stateAt(state + Number(right));
+      if (state !== undefined && name === 'i32.add') return stateAt(state + Number(right));
     } else if (a.constant !== null && name === 'i32.add') {
-      const state = stateOf(b);
-      if (state !== undefined) return this.#stateAt(state + Number(a.constant));
+      const state = stateOf(b as Value);
+      if (state !== undefined) return stateAt(state + Number(a.constant));
     }
-    return super.op(name, ...operands);
+    return super.op(name, a, b);
   }
 
-  #constant(name: string, pattern: bigint): Value {
-    const [type, operation] = name.split('.');
-    const is32 = type === 'i32' || /^(eqz|eq|ne|[lg][te]_[su])$/.test(operation);
-    return is32 ? this.i32(Number(BigInt.asIntN(32, pattern))) : this.i64(pattern);
-  }
-
-  #stateAt(state: number): StateAddress {
-    return { ...this.param(0), state };
+  #narrow(pattern: bigint | number): Value {
+    return this.i32(typeof pattern === 'number' ? pattern : Number(BigInt.asIntN(32, pattern)));
   }
 
   override select(condition: Value, whenTrue: Value, whenFalse: Value): Value {
@@ -128,8 +139,18 @@ export class RegionCode extends CodeEmitter {
     if (at < GPR_END) return this.#register(name, at);
     if (at === L.ZERO && name === 'i64.load') return this.i64(0);
     if (at === L.RIP_PAGE && name === 'i64.load') return this.ripPage;
+    if (at === L.BUDGET && name === 'i32.load') return this.budget;
     if (FORBIDDEN.has(at) && at !== L.CPL && at !== L.MODE) throw UNCOMPILABLE;
     return super.load(name, this.param(0), at);
+  }
+
+  /** A byte, or two, of the op record. */
+  byteAt(field: number): number {
+    return this.#view.getUint8((this.record.constant as number) + field);
+  }
+
+  halfAt(field: number): number {
+    return this.#view.getUint16((this.record.constant as number) + field, true);
   }
 
   #recordField(name: string, at: number): Value {
@@ -142,7 +163,7 @@ export class RegionCode extends CodeEmitter {
       case 'i32.load16_u':
         return this.i32(view.getUint16(at, true));
       case 'i64.load':
-        return this.i64(view.getBigInt64(at, true));
+        return this.#wideField(at);
       case 'i64.load8_u':
         return this.i64(view.getUint8(at));
       case 'i64.load16_u':
@@ -152,6 +173,13 @@ export class RegionCode extends CodeEmitter {
       default:
         throw UNCOMPILABLE;
     }
+  }
+
+  #wideField(at: number): Value {
+    const view = this.#view;
+    const low = view.getInt32(at, true);
+    const fits = view.getInt32(at + 4, true) === low >> 31;
+    return this.i64(fits ? low : view.getBigInt64(at, true));
   }
 
   /** A copy of what a load of a general register at `at` in the record gives. */
@@ -168,7 +196,7 @@ export class RegionCode extends CodeEmitter {
       case 'i64.load32_s':
         return super.op('i64.extend32_s', source);
       case 'i64.load32_u':
-        return super.op('i64.and', source, this.i64(0xffffffffn));
+        return super.op('i64.and', source, this.i64(0xffffffff));
       case 'i64.load16_s':
         return super.op('i64.extend16_s', source);
       case 'i64.load16_u':
@@ -211,6 +239,12 @@ export class RegionCode extends CodeEmitter {
     super.store(name, this.param(0), value, at);
   }
 
+  /** A load of the region's own business from the record, straight into `local`. */
+  loadRaw(local: Value, name: string, offset: number): void {
+    this.push(this.param(0));
+    this.loadInto(local, name, offset);
+  }
+
   /** A store to the record that is the region's own business. */
   storeRaw(name: string, address: Value, value: Value, offset: number): void {
     super.store(name, address, value, offset);
@@ -226,8 +260,8 @@ export class RegionCode extends CodeEmitter {
       this.set(register, value);
       return;
     }
-    const bits = name === 'i64.store8' || name === 'i32.store8' ? 8 : 16;
-    if ((at & 7) > 1 || !/^i(32|64)\.store(8|16)$/.test(name)) throw UNCOMPILABLE;
+    const bits = NARROW_STORES.get(name);
+    if ((at & 7) > 1 || bits === undefined) throw UNCOMPILABLE;
     const wide = value.type === 'i32' ? this.op('i64.extend_i32_u', value) : value;
     const shift = (at & 7) * 8;
     const mask = ((1n << BigInt(bits)) - 1n) << BigInt(shift);
@@ -235,6 +269,16 @@ export class RegionCode extends CodeEmitter {
     const inserted = this.op('i64.and', shifted, this.i64(mask));
     const kept = super.op('i64.and', register, this.i64(~mask));
     this.set(register, this.op('i64.or', kept, inserted));
+  }
+
+  /** The TLB entry of `address`, without locals for what comes between. */
+  tlbEntry(address: Value): Value {
+    this.push(address);
+    this.push(address);
+    this.raw(TLB_OFFSET);
+    this.push(this.tlb);
+    this.plain('i32.add');
+    return this.pop('i32');
   }
 
   override brIf(condition: Value, label: Label): void {

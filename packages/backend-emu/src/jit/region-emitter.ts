@@ -34,13 +34,30 @@ function refuse(): never {
 /** No function of the core module can be called from a region. */
 const NO_CORE = new Proxy({} as CoreFunctions, { get: refuse });
 const NONE = L.ZERO;
+/** There are no system functions in a region. */
+const noSystem = (): number => 0;
+
+/** How instructions end, as `exits` have it. */
+export function flowOf(exits: RegionExits): Flow {
+  return {
+    fault: () => exits.interpret(),
+    leave: () => exits.interpret(),
+    jump: (target) => exits.jump(target),
+    enter: refuse,
+    follow: refuse,
+    redispatch: refuse,
+  };
+}
+
 /** OF, SF, ZF, AF, PF and CF. */
 const ALL_STATUS = 0x8d5;
 
 export class RegionEmitter extends Emitter {
-  readonly #linear: (Value | undefined)[] = [];
-  /** By which registers the instruction forms its address. */
-  #addressKind = 'stack';
+  /** Linear address of its memory operand, of which an instruction has one. */
+  #linear: Value | undefined;
+  /** By which registers it forms the address. */
+  #base = 0;
+  #index = 0;
 
   constructor(
     override readonly code: RegionCode,
@@ -50,16 +67,9 @@ export class RegionEmitter extends Emitter {
     /** Undefined outside loops. */
     readonly pages: PageCache | null,
     readonly exits: RegionExits,
+    flow: Flow,
   ) {
-    const flow: Flow = {
-      fault: () => exits.interpret(),
-      leave: () => exits.interpret(),
-      jump: (target) => exits.jump(target),
-      enter: refuse,
-      follow: refuse,
-      redispatch: refuse,
-    };
-    super(code, code.cpu, code.record, form, NO_CORE, flow, () => 0, access);
+    super(code, code.cpu, code.record, form, NO_CORE, flow, noSystem, access);
   }
 
   // Control ----------------------------------------------------------------------------------
@@ -101,8 +111,11 @@ export class RegionEmitter extends Emitter {
 
   override branchRelative(): void {
     if (this.size === 16) throw UNCOMPILABLE;
-    const offset = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT).constant as bigint;
-    this.exits.branch(Number(offset));
+    this.exits.branch(Number(this.code.load('i64.load', this.op, R.OP_DISPLACEMENT).constant));
+  }
+
+  override branchIndirect(target: Value): void {
+    this.branchTo(target);
   }
 
   override repeat(): void {
@@ -123,10 +136,14 @@ export class RegionEmitter extends Emitter {
     return this.code.tlb;
   }
 
+  protected override tlbEntry(address: Value): Value {
+    return this.code.tlbEntry(address);
+  }
+
   /** The host address of `bytes` bytes at `address`, which the TLB lets be accessed by `tag`. */
   #host(address: Value, bytes: number, tag: number): Value {
     const host = this.code.newLocal('i32');
-    const page = this.pages?.page(`${this.#addressKind} ${bytes} ${tag}`);
+    const page = this.pages?.page(`${this.#base} ${this.#index} ${bytes} ${tag}`);
     if (page !== undefined) {
       this.code.scope(() => {
         const distance = this.xor(address, page.tag);
@@ -168,36 +185,33 @@ export class RegionEmitter extends Emitter {
   override commit(): void {}
 
   override address(index: number): Value {
-    const known = this.#linear[index];
-    this.#addressKind = `${this.#field(R.OP_BASE)} ${this.#field(R.OP_INDEX)}`;
-    if (known !== undefined) return known;
+    const { code } = this;
+    this.#base = code.halfAt(R.OP_BASE);
+    this.#index = code.halfAt(R.OP_INDEX);
+    if (this.#linear !== undefined) return this.#linear;
     const offset = this.effectiveAddress(index);
-    const segment = this.#field(R.OP_SEGMENT);
-    const override = (this.#field(R.OP_EA) & R.EA_SEGMENT) !== 0 && segment !== NONE;
+    const segment = code.halfAt(R.OP_SEGMENT);
+    const override = (code.byteAt(R.OP_EA) & R.EA_SEGMENT) !== 0 && segment !== NONE;
     const address = override ? this.add(offset, this.state64(segment)) : offset;
-    if (this.unconditional) this.#linear[index] = address;
+    if (this.unconditional) this.#linear = address;
     return address;
   }
 
-  #field(offset: number): number {
-    const name = offset === R.OP_EA || offset === R.OP_SCALE ? 'i32.load8_u' : 'i32.load16_u';
-    return Number(this.code.load(name, this.op, offset).constant);
-  }
-
   override effectiveAddress(_index: number): Value {
-    const displacement = this.code.load('i64.load', this.op, R.OP_DISPLACEMENT);
-    const base = this.#field(R.OP_BASE);
-    const index = this.#field(R.OP_INDEX);
-    const kind = this.#field(R.OP_EA);
+    const { code } = this;
+    const displacement = code.load('i64.load', this.op, R.OP_DISPLACEMENT);
+    const base = code.halfAt(R.OP_BASE);
+    const index = code.halfAt(R.OP_INDEX);
+    const kind = code.byteAt(R.OP_EA);
     let sum: Value | undefined = base === NONE ? undefined : this.state64(base);
     if ((kind & R.EA_INDEX) !== 0 && index !== NONE) {
-      const scale = this.#field(R.OP_SCALE);
+      const scale = code.byteAt(R.OP_SCALE);
       const register = this.state64(index);
       const scaled = scale === 0 ? register : this.shl(register, this.i64(scale));
       sum = sum === undefined ? scaled : this.add(sum, scaled);
     }
     if (sum === undefined) sum = displacement;
-    else if (displacement.constant !== 0n) sum = this.add(sum, displacement);
+    else if (displacement.constant !== 0) sum = this.add(sum, displacement);
     return (kind & R.EA_32) !== 0 ? this.zeroExtend(sum, 32) : sum;
   }
 

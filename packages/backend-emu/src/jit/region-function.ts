@@ -9,15 +9,16 @@
  */
 import * as L from '../cpu/layout.js';
 import { TOP } from '../isa/flag-emitter.js';
+import type { Flow } from '../isa/flow.js';
 import * as R from '../isa/op-record.js';
 import type { Label, Value } from '../wasm/code.js';
 import type { FunctionBody } from '../wasm/module.js';
 import { EXIT } from './exit.js';
 import { FlagState } from './flag-state.js';
 import { PageCache } from './page-cache.js';
-import type { Region, RegionNode } from './region.js';
+import type { Region, RegionNode, RegionOp } from './region.js';
 import { RegionCode, UNCOMPILABLE } from './region-code.js';
-import { RegionEmitter } from './region-emitter.js';
+import { flowOf, RegionEmitter, type RegionExits } from './region-emitter.js';
 import { StructureEmitter } from './structure.js';
 
 /** What a translator asks the op cache. */
@@ -43,8 +44,11 @@ export class RegionFunction {
   readonly #structure: StructureEmitter;
   readonly #pages: PageCache;
   #exit!: Label;
-  /** The node that is emitted. */
+  /** The node and the instruction that are emitted. */
   #current!: RegionNode;
+  #op!: RegionOp;
+  readonly #exits: RegionExits;
+  readonly #flow: Flow;
 
   constructor(
     readonly region: Region,
@@ -52,6 +56,13 @@ export class RegionFunction {
     readonly helper: number,
   ) {
     this.#code = new RegionCode(records.view);
+    this.#exits = {
+      interpret: () => this.#interpret(this.#op.record),
+      jump: (target) => this.#jump(target),
+      branch: (offset) =>
+        this.#goTo(this.#current.base + offset, this.#remaining(this.#op.record) - 1),
+    };
+    this.#flow = flowOf(this.#exits);
     this.#flags = new FlagState(this.#code, helper);
     reserve(this.#code);
     this.#pages = new PageCache(this.#code);
@@ -84,7 +95,7 @@ export class RegionFunction {
     reserve(code);
     const cpu = code.param(0);
     const load = (local: Value, offset: number): void =>
-      code.scope(() => code.set(local, code.load(`${local.type}.load`, cpu, offset)));
+      code.loadRaw(local, local.type === 'i64' ? 'i64.load' : 'i32.load', offset);
     load(code.ripPage, L.RIP_PAGE);
     load(code.tlb, L.TLB);
     code.scope(() => code.set(code.tlb, code.op('i32.add', cpu, code.tlb)));
@@ -137,20 +148,18 @@ export class RegionFunction {
     const code = this.#code;
     this.#current = node;
     this.#flags.begin(node.needsCarry);
-    for (const { record, info } of node.ops) {
-      code.begin(record);
+    const pages = node.loops ? this.#pages : null;
+    for (const op of node.ops) {
+      const { form, description } = op.info;
+      this.#op = op;
+      code.begin(op.record);
       let ended = false;
       code.scope(() => {
+        const access = description.access ?? 'rw';
         const x = new RegionEmitter(
-          code, info.form, info.description.access ?? 'rw', this.#flags,
-          node.loops ? this.#pages : null,
-          {
-            interpret: () => this.#interpret(record),
-            jump: (target) => this.#jump(record, target, info.form.mnemonic === 'RET'),
-            branch: (offset) => this.#goTo(node.base + offset, this.#remaining(record) - 1),
-          },
+          code, form, access, this.#flags, pages, this.#exits, this.#flow,
         ); // biome-ignore format: one line of arguments
-        info.description.emit(x);
+        description.emit(x);
         ended = x.ended;
       });
       this.#flags.sweep();
@@ -193,13 +202,17 @@ export class RegionFunction {
   }
 
   /** Goes on at RIP `target`. */
-  #jump(record: number, target: Value, returns: boolean): void {
+  #jump(target: Value): void {
     const code = this.#code;
-    for (const place of returns ? this.region.returns : []) {
-      const address = this.#address(place);
-      code.if(code.op('i64.eq', target, address), () =>
-        code.scope(() => this.#goTo(place, this.#remaining(record) - 1)),
-      );
+    const { record } = this.#op;
+    const { targets, base } = this.#current;
+    if (targets.length > 0) {
+      const distance = code.op('i64.sub', target, code.ripPage);
+      for (const place of targets) {
+        code.if(code.op('i64.eq', distance, code.i64(place - base)), () =>
+          code.scope(() => this.#goTo(place, this.#remaining(record) - 1)),
+        );
+      }
     }
     this.#flags.toLocals(false);
     this.#charge(this.#remaining(record) - 1);

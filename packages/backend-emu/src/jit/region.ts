@@ -26,6 +26,8 @@ export interface RegionNode {
   readonly ops: readonly RegionOp[];
   /** How the node ends, but for branches: at `next`, or by leaving `op` to the interpreter. */
   readonly end: { readonly next: number } | { readonly op: number } | null;
+  /** Where its last instruction may lead, a return or one that names its target by an operand. */
+  readonly targets: readonly number[];
   /** Where it may go on within the region, in order of nodes. */
   readonly successors: readonly number[];
   /** The region may be entered here. */
@@ -43,6 +45,4 @@ export interface Region {
   /** Nodes by place. */
   readonly byPlace: ReadonlyMap<number, RegionNode>;
   readonly instructions: number;
-  /** Places behind calls of functions of the region. */
-  readonly returns: readonly number[];
 }

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { FLAG_TF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
+import { MODE_64 } from '../cpu/mode.js';
 import { TestComputer } from '../cpu/test-computer.js';
 import { AT } from '../cpu/test-processor.js';
 import { type TestMachine, testMachine } from '../interp/test-machine.js';
@@ -51,6 +52,33 @@ describe('a loop', () => {
     expect(interpreter.executed).toBe(3_000_001 + 4098);
     expect(record.u64(RAX)).toBe(500_000_500_000n);
     expect(translator?.translated).toBe(1);
+  });
+
+  it('has one region, however often samples meet it between its entries', () => {
+    // xor eax, eax; 1: add rax, rcx; jmp 2f; 2: add rax, rcx; jmp 3f; … dec rcx; jnz 1b; hlt
+    const parts = [1, 2, 3, 4].flatMap(() => [0x48, 0x01, 0xc8, 0xeb, 0]);
+    const loop = [...parts, 0x48, 0xff, 0xc9, 0x75, 0x100 - parts.length - 5];
+    const code = [0x31, 0xc0, ...loop, HLT];
+    const { interpreter, translator } = machine('on', code, 8_000_000);
+    expect(interpreter.run(1e9)).toBe('fault');
+    expect(translator?.translated).toBe(1);
+  });
+
+  it('is met by samples at distances that vary, in every run the same', () => {
+    const distances = (): number[] => {
+      const { opCache, translator } = machine('on', SUM, 1);
+      const record = opCache.block(0x801000, MODE_64, () => -1);
+      return Array.from({ length: 200 }, () => {
+        translator?.sample(record, true, { page: () => -1, cached: () => 0 });
+        return translator?.interval ?? 0;
+      });
+    };
+    const met = distances();
+    expect(distances()).toEqual(met);
+    const last = met.slice(20);
+    expect(new Set(last).size).toBeGreaterThan(170);
+    const mean = last.reduce((sum, each) => sum + each, 0) / last.length;
+    expect(Math.abs(mean / 64_000 - 1)).toBeLessThan(0.1);
   });
 
   it('is left at a deadline before any of its instructions', () => {

@@ -6,8 +6,13 @@
  * serves all vCPUs of a VM: regions belong to code, not to processors.
  */
 import type { FormInfo } from '../decode/variant.js';
-import { HANDLER_HEAD, HANDLER_REGION, type HandlerSet } from '../interp/handlers.js';
-import type { CodePages, Interpreter, Sampler } from '../interp/interpreter.js';
+import {
+  formOfHandler,
+  HANDLER_HEAD,
+  HANDLER_REGION,
+  type HandlerSet,
+} from '../interp/handlers.js';
+import type { CodePlaces, Interpreter, Sampler } from '../interp/interpreter.js';
 import type { Block, BlockTranslator, OpCache } from '../interp/op-cache.js';
 import * as R from '../isa/op-record.js';
 import { ModuleBuilder } from '../wasm/module.js';
@@ -18,7 +23,7 @@ import { REGION_TYPE, UNCOMPILABLE } from './region-code.js';
 import { flagHelperModule, HELPER_TYPE } from './region-flags.js';
 import { RegionFunction } from './region-function.js';
 
-/** Instructions between samples: while much is interpreted, and at most. */
+/** Instructions between samples, on average: while much is interpreted, and at most. */
 const INTERVAL = 2000;
 const INTERVAL_MAX = 64_000;
 /**
@@ -31,6 +36,10 @@ const OFTEN = 4096;
 /** Instructions of a region; fewer where it holds what is never executed. */
 const INSTRUCTIONS = 600;
 const STRESS_INSTRUCTIONS = 60;
+/** Instructions of a region that others have a copy of. */
+const SHORT = 16;
+/** Targets of one jump that a region has compared. */
+const TARGETS = 8;
 /** Pages of a region. */
 const PAGES = 8;
 const PAGE_SIZE = 4096;
@@ -45,6 +54,7 @@ interface Translated {
   readonly entries: readonly Block[];
   readonly slot: number;
   readonly bytes: number;
+  readonly instructions: number;
 }
 
 export interface TranslatorOptions {
@@ -61,6 +71,9 @@ let helper: WebAssembly.Module | undefined;
 
 export class Translator implements BlockTranslator, Sampler {
   interval = INTERVAL;
+  /** Instructions between samples on average, and what varies them: the same in every run. */
+  private spacing = INTERVAL;
+  private chance = 0;
   /** Counts for the summary. */
   translated = 0;
   instructions = 0;
@@ -109,29 +122,51 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Sampler ----------------------------------------------------------------------------------
 
-  sample(record: number, pageAt: CodePages): void {
-    const block = this.opCache.blockOf(record);
-    if (block === undefined || block.target !== block.record || this.refused.has(block)) {
-      this.interval = Math.min(this.interval * 2, INTERVAL_MAX);
+  sample(record: number, inRegion: boolean, places: CodePlaces): void {
+    const block = inRegion ? undefined : this.opCache.blockOf(record);
+    if (block === undefined || this.isEntered(block) || this.refused.has(block)) {
+      this.pause(this.spacing * 2);
       return;
     }
-    this.interval = INTERVAL;
+    this.pause(INTERVAL);
     const count = (this.samples.get(block) ?? 0) + 1;
     this.samples.set(block, count);
     if (count < HOT) return;
     const page = (block.key >>> 0) - block.start;
     const times = this.overwritten.get(page) ?? 0;
-    if (times === 0) this.translate(block, pageAt);
+    if (times === 0) this.translate(block, places);
     else this.overwritten.set(page, times - 1);
   }
 
-  found(target: number, pageAt: CodePages): number {
+  /**
+   * Has the next sample come after `instructions`, on average: were they always as many, samples
+   * could keep step with a loop and always meet the same block of it.
+   */
+  private pause(instructions: number): void {
+    this.spacing = Math.min(instructions, INTERVAL_MAX);
+    this.chance = (Math.imul(this.chance, 1664525) + 1013904223) >>> 0;
+    this.interval = (this.spacing >> 1) + Math.floor((this.spacing * this.chance) / 2 ** 32);
+  }
+
+  /** Where the jump `op` through a register or memory led lately, most often first. */
+  private targetsOf(op: number): readonly number[] {
+    const counts = new Map<number, number>();
+    for (const interpreter of this.interpreters) {
+      interpreter.eachTarget((record, distance) => {
+        if (record === op) counts.set(distance, (counts.get(distance) ?? 0) + 1);
+      });
+    }
+    const known = [...counts].sort(([, a], [, b]) => b - a);
+    return known.slice(0, TARGETS).map(([distance]) => distance);
+  }
+
+  found(target: number, places: CodePlaces): number {
     if (this.options.mode !== 'stress') return target;
     const block = this.opCache.blockOf(target);
     if (block === undefined || block.target !== block.record) return target;
     const times = this.overwritten.get((block.key >>> 0) - block.start) ?? 0;
     const due = times < OFTEN || times % OFTEN === 0;
-    if (due && !this.refused.has(block)) this.translate(block, pageAt);
+    if (due && !this.refused.has(block)) this.translate(block, places);
     return block.target;
   }
 
@@ -155,17 +190,19 @@ export class Translator implements BlockTranslator, Sampler {
 
   // Translation ------------------------------------------------------------------------------
 
-  private translate(seed: Block, pageAt: CodePages): void {
+  private translate(seed: Block, places: CodePlaces): void {
     if (this.interpreters.some(({ patched }) => patched)) return;
     const begin = this.options.now();
-    const pages = this.pagesOf(seed, pageAt);
+    const pages = this.pagesOf(seed, places);
     const region = discover(seed, {
       view: this.view,
       handlers: this.options.handlers,
       limit: this.options.mode === 'stress' ? STRESS_INSTRUCTIONS : INSTRUCTIONS,
+      targetsOf: (op) => this.targetsOf(op),
       blockAt: (place) => {
         const page = pages(Math.floor(place / PAGE_SIZE));
-        return page < 0 ? null : this.blockAt(page + (place & (PAGE_SIZE - 1)), seed);
+        if (page >= 0) return this.blockAt(page + (place & (PAGE_SIZE - 1)), seed);
+        return this.returnAt(places.cached(place), seed);
       },
     });
     const body = region === null ? null : this.emit(region);
@@ -174,26 +211,49 @@ export class Translator implements BlockTranslator, Sampler {
   }
 
   /** Host addresses of the pages of the region of `seed`, by their distance from its own. */
-  private pagesOf(seed: Block, pageAt: CodePages): CodePages {
+  private pagesOf(seed: Block, places: CodePlaces): CodePlaces['page'] {
     const known = new Map([[0, (seed.key >>> 0) - seed.start]]);
+    let count = 1;
     return (distance) => {
       let page = known.get(distance);
       if (page !== undefined) return page;
-      if (known.size >= PAGES) return -1;
-      page = pageAt(distance);
-      if (page >= 0) known.set(distance, page);
+      page = count < PAGES ? places.page(distance) : -1;
+      if (page >= 0) count++;
+      known.set(distance, page);
       return page;
     };
   }
 
-  /** What may be part of the region of `seed`; entries of other regions are entered instead. */
+  /**
+   * What may be part of the region of `seed`. Entries of other regions are entered instead, unless
+   * these are short.
+   */
   private blockAt(host: number, seed: Block): Block | null {
     const { opCache } = this;
     // Under stress a region has what may be executed, not only what has been.
     if (this.options.mode === 'stress' && opCache.hasRoom) opCache.block(host, seed.mode, () => -1);
     const block = opCache.find(host, seed.mode);
     if (block === undefined) return null;
-    return block === seed || block.target === block.record ? block : null;
+    return block === seed || !this.isEntered(block) || this.isShort(block) ? block : null;
+  }
+
+  /**
+   * The block at `record`, if it is a return and no more, wherever it lies: a kernel may have all
+   * its functions jump to one.
+   */
+  private returnAt(record: number, seed: Block): Block | null {
+    const block = record === 0 ? undefined : this.opCache.blockOf(record);
+    if (block === undefined || block.mode !== seed.mode || block.count !== 2) return null;
+    const handler = this.view.getUint16(block.record + R.OP_HANDLER, true);
+    const info = formOfHandler(this.options.handlers, handler);
+    return info?.form.mnemonic === 'RET' ? block : null;
+  }
+
+  /** Whether the region that `block` enters is so short that others have its code as well. */
+  private isShort(block: Block): boolean {
+    for (const { entries, instructions } of this.byBlock.get(block) ?? [])
+      if (instructions <= SHORT && entries.includes(block)) return true;
+    return false;
   }
 
   private emit(region: Region): Uint8Array | null {
@@ -229,7 +289,13 @@ export class Translator implements BlockTranslator, Sampler {
     const blocks = region.nodes.map(({ block }) => block);
     const entered = region.nodes.filter(({ entry, block }) => entry && !this.isEntered(block));
     const entries = entered.map(({ block }) => block);
-    const translated: Translated = { blocks, entries, slot, bytes: bytes.length };
+    const translated: Translated = {
+      blocks,
+      entries,
+      slot,
+      bytes: bytes.length,
+      instructions: region.instructions,
+    };
     for (const block of blocks) {
       const known = this.byBlock.get(block);
       if (known === undefined) this.byBlock.set(block, new Set([translated]));

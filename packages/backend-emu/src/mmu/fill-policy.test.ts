@@ -26,9 +26,15 @@ const VIEWS = 0x60000;
 
 /** Swaps the halves of each 16-byte block and mixes address and key in. */
 const cipher: FrameCipher = {
-  encrypt: (tag, spa, frame) => mix(frame, tag * 7 + spa / PAGE),
-  decrypt: (tag, spa, frame) => mix(frame, tag * 7 + spa / PAGE),
+  encrypt: (tag, spa, frames) => mixAll(frames, tag * 7 + spa / PAGE),
+  decrypt: (tag, spa, frames) => mixAll(frames, tag * 7 + spa / PAGE),
 };
+
+function mixAll(frames: Uint8Array, key: number): void {
+  for (let at = 0; at < frames.length; at += PAGE) {
+    mix(frames.subarray(at, at + PAGE), key + at / PAGE);
+  }
+}
 
 function mix(frame: Uint8Array, key: number): void {
   for (let at = 0; at < PAGE; at += 16) {

@@ -6,10 +6,18 @@
  * switches the tag, after every translation to it has been dropped: both views of a frame are
  * exact at any time, and an access that finds its own tag costs nothing. Tags are what a cache is:
  * nothing that guest or host can see depends on them.
+ *
+ * So frames near one that is deciphered are deciphered with it where nobody has used them yet: for
+ * sixteen the cipher is called once, and memory is used in order as a rule. And a frame that is
+ * written often and hardly ever looked at may be owed: its bytes are stored when somebody looks.
  */
 import { type FrameCipher, VmmError } from '@cloister/core';
 
 const PAGE_SIZE = 4096;
+/** Frames that are deciphered together begin at a multiple of their number. */
+const GROUP = 16;
+/** The tag of a frame whose bytes are owed; no key has it. */
+const OWED = 0xffff;
 
 export class FrameKeys {
   /** By frame. All 0 without a cipher. */
@@ -20,11 +28,17 @@ export class FrameKeys {
   private patience = 0;
   private exhausted: () => void = () => {};
   private readonly scratch = new Uint8Array(PAGE_SIZE);
+  /** Of frames that are owed, or were: whose key they are under, and who stores their bytes. */
+  private readonly debts = new Map<number, { tag: number; store: () => void }>();
 
-  /** `drop` forgets what is derived from a frame's bytes: translations and decoded code. */
+  /**
+   * `drop` forgets what is derived from a frame's bytes: translations and decoded code. `isUnused`
+   * says that there is no such thing, and that nobody has written to the frame.
+   */
   constructor(
     private readonly bytes: Uint8Array,
     private readonly drop: (frame: number) => void,
+    private readonly isUnused: (frame: number) => boolean,
   ) {
     this.tags = new Uint16Array(bytes.length / PAGE_SIZE);
   }
@@ -43,29 +57,82 @@ export class FrameKeys {
   /** As `require`, for a frame all of which is about to be written: what it holds is nobody's. */
   claim(frame: number, tag: number): void {
     if (this.tags[frame] === tag) return;
+    this.settle(frame);
     this.drop(frame);
     this.tags[frame] = tag;
   }
 
   private switch(frame: number, tag: number): void {
+    if (this.settle(frame) === tag) return;
+    const from = this.tags[frame];
+    let first = frame;
+    let end = frame + 1;
+    if (from === 0) {
+      const group = frame - (frame % GROUP);
+      const groupEnd = Math.min(group + GROUP, this.tags.length);
+      while (first > group && this.isFresh(first - 1)) first--;
+      while (end < groupEnd && this.isFresh(end)) end++;
+    }
     this.drop(frame);
-    this.recode(frame, this.tags[frame], tag, this.bytesOf(frame));
-    this.tags[frame] = tag;
-    this.switches++;
-    if (--this.patience === 0) this.exhausted();
+    this.recode(first, from, tag, this.bytes.subarray(first * PAGE_SIZE, end * PAGE_SIZE));
+    this.tags.fill(tag, first, end);
+    this.count(end - first);
   }
+
+  private isFresh(frame: number): boolean {
+    return this.tags[frame] === 0 && this.isUnused(frame);
+  }
+
+  private count(frames: number): void {
+    this.switches += frames;
+    const before = this.patience;
+    this.patience -= frames;
+    if (before > 0 && this.patience <= 0) this.exhausted();
+  }
+
+  // --- Owed frames ----------------------------------------------------------------------------
+
+  /** Leaves it to `store` to write `frame`, kept under `tag`, before anybody sees what it holds. */
+  owe(frame: number, tag: number, store: () => void): void {
+    const debt = this.debts.get(frame);
+    if (this.tags[frame] !== OWED) this.require(frame, tag);
+    this.tags[frame] = OWED;
+    if (debt?.tag !== tag || debt.store !== store) this.debts.set(frame, { tag, store });
+  }
+
+  /** Whether nobody has looked at `frame` since it was owed. */
+  owes(frame: number): boolean {
+    return this.tags[frame] === OWED;
+  }
+
+  /** Has an owed frame written; its tag then. */
+  private settle(frame: number): number {
+    if (this.tags[frame] === OWED) {
+      const { tag, store } = this.debts.get(frame)!;
+      this.tags[frame] = tag;
+      store();
+    }
+    return this.tags[frame];
+  }
+
+  private settleAll(): void {
+    for (const frame of this.debts.keys()) this.settle(frame);
+  }
+
+  // --- Whole frames ---------------------------------------------------------------------------
 
   /** Has `frame` hold `content`, as seen under `tag`. */
   replace(frame: number, tag: number, content: Uint8Array): void {
-    if (this.tags[frame] !== tag) this.drop(frame);
+    if (this.settle(frame) !== tag) this.drop(frame);
     this.bytesOf(frame).set(content);
     this.tags[frame] = tag;
   }
 
   /** A copy of `frame` as seen under `tag`, in `into`. */
   view(frame: number, tag: number, into = new Uint8Array(PAGE_SIZE)): Uint8Array {
+    const from = this.settle(frame);
     into.set(this.bytesOf(frame));
-    this.recode(frame, this.tags[frame], tag, into);
+    this.recode(frame, from, tag, into);
     return into;
   }
 
@@ -76,7 +143,7 @@ export class FrameKeys {
       return;
     }
     this.eachFrame(spa, target.length, (frame, offset, size, done) => {
-      const same = this.tags[frame] === tag;
+      const same = this.settle(frame) === tag;
       const page = same ? this.bytesOf(frame) : this.view(frame, tag, this.scratch);
       target.set(page.subarray(offset, offset + size), done);
     });
@@ -101,8 +168,23 @@ export class FrameKeys {
 
   /** Turns all frames kept under `tag` into ciphertext. */
   release(tag: number): void {
-    for (let frame = 0; frame < this.tags.length; frame++) {
-      if (this.tags[frame] === tag) this.require(frame, 0);
+    this.settleAll();
+    this.eachRun(tag, (first, end) => {
+      for (let frame = first; frame < end; frame++) this.drop(frame);
+      this.recode(first, tag, 0, this.bytes.subarray(first * PAGE_SIZE, end * PAGE_SIZE));
+      this.tags.fill(0, first, end);
+      this.count(end - first);
+    });
+  }
+
+  /** Visits the frames kept under `tag`: runs of neighbours, a group at most. */
+  private eachRun(tag: number, visit: (first: number, end: number) => void): void {
+    for (let first = 0; first < this.tags.length; first++) {
+      if (this.tags[first] !== tag) continue;
+      let end = first + 1;
+      while (end - first < GROUP && this.tags[end] === tag) end++;
+      visit(first, end);
+      first = end - 1;
     }
   }
 
@@ -111,13 +193,15 @@ export class FrameKeys {
    * `chosen` frames count where they are given; what the others hold then is undefined.
    */
   raw(chosen?: Uint8Array): Uint8Array {
+    this.settleAll();
     const keyed = (tag: number, frame: number) => tag !== 0 && chosen?.[frame] !== 0;
     if (!this.tags.some(keyed)) return this.bytes;
     const copy = this.bytes.slice();
-    this.tags.forEach((tag, frame) => {
-      const at = frame * PAGE_SIZE;
-      if (keyed(tag, frame)) this.recode(frame, tag, 0, copy.subarray(at, at + PAGE_SIZE));
-    });
+    for (const tag of new Set(this.tags.filter(keyed))) {
+      this.eachRun(tag, (first, end) => {
+        this.recode(first, tag, 0, copy.subarray(first * PAGE_SIZE, end * PAGE_SIZE));
+      });
+    }
     return copy;
   }
 
@@ -131,14 +215,15 @@ export class FrameKeys {
     return this.bytes.subarray(frame * PAGE_SIZE, (frame + 1) * PAGE_SIZE);
   }
 
-  private recode(frame: number, from: number, to: number, page: Uint8Array): void {
+  /** Re-encodes `pages`, which are frame `first` and those behind it. */
+  private recode(first: number, from: number, to: number, pages: Uint8Array): void {
     if (from === to) return;
     const { cipher } = this;
     if (cipher === null) {
       throw new VmmError('invalid-state', `there is no cipher for key tag ${from || to}`);
     }
-    if (from !== 0) cipher.encrypt(from, frame * PAGE_SIZE, page);
-    if (to !== 0) cipher.decrypt(to, frame * PAGE_SIZE, page);
+    if (from !== 0) cipher.encrypt(from, first * PAGE_SIZE, pages);
+    if (to !== 0) cipher.decrypt(to, first * PAGE_SIZE, pages);
   }
 
   private eachFrame(

@@ -48,8 +48,7 @@ export class Mmu {
   gpa = 0;
   /** What a non-canonical address raises: #GP, or #SS in accesses to the stack. */
   canonicalVector = VECTOR_GP;
-  /** Page number of the local APIC's registers, which hide memory; -1: none. */
-  apicPage = NO_PAGE;
+  private hiddenPage = NO_PAGE;
   /** The access under way is the first of those that write all of its page, before any other. */
   overwriting = false;
   /** Decides about every page, where an extension does. */
@@ -67,6 +66,44 @@ export class Mmu {
     this.walker = new PageWalker(record, physical, features);
     physical.addCache(this.tlb);
     this.walker.configure();
+    this.publish();
+  }
+
+  /** Page number of the local APIC's registers, which hide memory; -1: none. */
+  get apicPage(): number {
+    return this.hiddenPage;
+  }
+
+  set apicPage(page: number) {
+    this.hiddenPage = page;
+    this.record.setI32(L.WALK_APIC, page);
+  }
+
+  /** Tells emitted code what `PageWalker` does not know of. */
+  private publish(): void {
+    const { record, physical } = this;
+    const { map, flags, lines } = physical.tables;
+    record.setI32(L.WALK_MAP, map.byteOffset);
+    record.setI32(L.WALK_MAP_PAGES, map.length);
+    record.setI32(L.WALK_FLAGS, flags.byteOffset);
+    record.setI32(L.WALK_LINES, lines.byteOffset);
+    record.setI32(L.WALK_RAM, physical.ramBase);
+    record.setI32(L.WALK_APIC, this.hiddenPage);
+    this.allowFastWalk();
+  }
+
+  /** Lets emitted code walk the tables, unless somebody has to be asked about each page. */
+  private allowFastWalk(): void {
+    const watched = this.policy !== null || this.breakpoints.data;
+    const refused = watched || !this.physical.tables.inMemory;
+    this.record.setI32(L.WALK_REFUSED, refused ? 1 : 0);
+  }
+
+  /** After a change of the debug registers. True if translations made before are void. */
+  breakpointsChanged(): boolean {
+    const changed = this.breakpoints.configure();
+    this.allowFastWalk();
+    return changed;
   }
 
   /** Connects the extension whose `fill` decides about every page. */
@@ -81,6 +118,7 @@ export class Mmu {
       this.walker.tableReadOnly = (policy.permissions & RIGHT_WRITE) === 0;
       return spa;
     };
+    this.allowFastWalk();
     this.tlb.flushAll();
   }
 

@@ -11,6 +11,7 @@
  */
 import { type MemoryBacking, type MemorySlot, VmmError } from '@cloister/core';
 import { FrameKeys } from './frame-keys.js';
+import { type FrameTables, frameTables, LINE_SIZE, LOW_PAGES } from './frame-tables.js';
 
 export const PAGE_SIZE = 4096;
 
@@ -25,10 +26,8 @@ export const FRAME_CACHED = 8;
 /** Translations from several virtual pages may lead to the frame. */
 const FRAME_ALIASED = 16;
 
-/** Pages below 4 GiB are looked up in a flat table, others in a map. */
-const LOW_PAGES = 1 << 20;
 /** Table entries: (frame << 1 | read-only) + 1, so that 0 means nothing. */
-const READ_ONLY = 1;
+export const READ_ONLY = 1;
 
 export interface PhysicalOptions {
   readonly buffer: ArrayBufferLike;
@@ -36,6 +35,10 @@ export interface PhysicalOptions {
   readonly ramBase: number;
   /** Bytes of system memory, a multiple of 4096. */
   readonly size: number;
+  /** Where the tables for emitted code go in the buffer, a multiple of 8; without: nowhere. */
+  readonly tables?: number;
+  /** Pages of theirs; others are looked up in a map that emitted code has not got. */
+  readonly lowPages?: number;
 }
 
 /** The system-physical address in a raw entry that is not 0. */
@@ -46,6 +49,16 @@ export function spaOf(entry: number): number {
 /** Whether a raw entry that is not 0 refuses guest writes. */
 export function isReadOnly(entry: number): boolean {
   return ((entry - 1) & READ_ONLY) !== 0;
+}
+
+/** Bytes that one word of `lines` stands for. */
+const HALF = 32 * LINE_SIZE;
+
+/** Bits for the lines of a half frame that bytes from `start` up to `end` lie in. */
+function lineMask(start: number, end: number): number {
+  const first = Math.max(0, Math.floor(start / LINE_SIZE));
+  const last = Math.min(31, Math.floor((end - 1) / LINE_SIZE));
+  return first > last ? 0 : (-1 << first) & (-1 >>> (31 - last));
 }
 
 /** Who caches translations to frames: told when those become wrong. */
@@ -66,13 +79,15 @@ export class PhysicalMemory implements MemoryBacking {
   readonly view: DataView;
   readonly ramBase: number;
   readonly frames: number;
+  readonly tables: FrameTables;
   readonly flags: Uint8Array;
   readonly keys: FrameKeys;
   /** Set by the owner of the op cache: code of `frame` was overwritten. */
   onCodeWrite: (frame: number, offset: number, length: number) => void = () => {};
   /** `frame` got FRAME_DIRTY. */
   onDirty: (frame: number) => void = () => {};
-  private readonly low = new Int32Array(LOW_PAGES);
+  private readonly low: Int32Array;
+  private readonly lowPages: number;
   private readonly high = new Map<number, number>();
   private readonly used: Uint8Array;
   /** By frame that is FRAME_CACHED. */
@@ -87,10 +102,17 @@ export class PhysicalMemory implements MemoryBacking {
     this.words = new Int32Array(options.buffer);
     this.view = new DataView(options.buffer);
     this.bytes = new Uint8Array(options.buffer, options.ramBase, options.size);
-    this.flags = new Uint8Array(this.frames);
+    this.lowPages = options.lowPages ?? LOW_PAGES;
+    this.tables = frameTables(options.buffer, options.tables, this.lowPages, this.frames);
+    this.low = this.tables.map;
+    this.flags = this.tables.flags;
     this.used = new Uint8Array(this.frames);
     this.cachedPages = new Int32Array(this.frames);
-    this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame));
+    this.keys = new FrameKeys(
+      this.bytes,
+      (frame) => this.dropFrame(frame),
+      (frame) => this.flags[frame] === 0 && this.used[frame] !== 0,
+    );
   }
 
   addCache(cache: TranslationCache): void {
@@ -161,23 +183,23 @@ export class PhysicalMemory implements MemoryBacking {
   /** System-physical address of the page of `gpa`, or -1 where no slot is. */
   locate(gpa: number): number {
     const page = Math.floor(gpa / PAGE_SIZE);
-    const entry = page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);
+    const entry = page < this.lowPages ? this.low[page] : (this.high.get(page) ?? 0);
     return entry === 0 ? -1 : spaOf(entry);
   }
 
   /** System-physical address of page number `page`, plus 1 for a read-only one; -1 nowhere. */
   place(page: number): number {
-    const entry = page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);
+    const entry = page < this.lowPages ? this.low[page] : (this.high.get(page) ?? 0);
     return entry === 0 ? -1 : spaOf(entry) + ((entry - 1) & READ_ONLY);
   }
 
   /** The raw entry of page number `page`, for `spaOf` and `isReadOnly`; 0 where no slot is. */
   entry(page: number): number {
-    return page < LOW_PAGES ? this.low[page] : (this.high.get(page) ?? 0);
+    return page < this.lowPages ? this.low[page] : (this.high.get(page) ?? 0);
   }
 
   private setEntry(page: number, entry: number): void {
-    if (page < LOW_PAGES) this.low[page] = entry;
+    if (page < this.lowPages) this.low[page] = entry;
     else if (entry === 0) this.high.delete(page);
     else this.high.set(page, entry);
   }
@@ -198,8 +220,14 @@ export class PhysicalMemory implements MemoryBacking {
 
   // --- Code and dirty pages -------------------------------------------------------------------
 
-  /** Notes that the op cache holds code of `frame`: from now on writes to it are seen. */
-  markCode(frame: number): void {
+  /**
+   * Notes that the op cache holds code of `frame`, its bytes from `start` up to `end`: from now on
+   * writes to it are seen.
+   */
+  markCode(frame: number, start = 0, end = PAGE_SIZE): void {
+    const { lines } = this.tables;
+    lines[frame * 2] |= lineMask(start, end);
+    lines[frame * 2 + 1] |= lineMask(start - HALF, end - HALF);
     const flags = this.flags[frame];
     this.flags[frame] = (flags & ~FRAME_TAGGED) | FRAME_CODE;
     if ((flags & FRAME_TAGGED) === 0) return;
@@ -210,6 +238,15 @@ export class PhysicalMemory implements MemoryBacking {
   /** Notes that the op cache holds nothing of `frame` any more. */
   clearCode(frame: number): void {
     this.flags[frame] &= ~FRAME_CODE;
+    this.tables.lines.fill(0, frame * 2, frame * 2 + 2);
+  }
+
+  /** Whether code may lie in `length` bytes at `offset` of `frame`. */
+  private holdsCode(frame: number, offset: number, length: number): boolean {
+    const { lines } = this.tables;
+    const end = offset + length;
+    const low = lines[frame * 2] & lineMask(offset, end);
+    return (low | (lines[frame * 2 + 1] & lineMask(offset - HALF, end - HALF))) !== 0;
   }
 
   /** To be called after every write that did not go through a TLB write tag. */
@@ -219,7 +256,7 @@ export class PhysicalMemory implements MemoryBacking {
     const flags = this.flags[frame];
     if ((flags & (FRAME_DIRTY | FRAME_CODE)) === FRAME_DIRTY) return;
     this.markDirty(frame);
-    if ((flags & FRAME_CODE) !== 0) this.onCodeWrite(frame, spa & (PAGE_SIZE - 1), length);
+    if ((flags & FRAME_CODE) !== 0) this.dropCode(frame, spa & (PAGE_SIZE - 1), length);
   }
 
   /** Notes that `frame` is written, or may be from now on by a write tag. */
@@ -250,7 +287,8 @@ export class PhysicalMemory implements MemoryBacking {
   }
 
   private dropCode(frame: number, offset: number, length: number): void {
-    if ((this.flags[frame] & FRAME_CODE) !== 0) this.onCodeWrite(frame, offset, length);
+    if ((this.flags[frame] & FRAME_CODE) === 0) return;
+    if (this.holdsCode(frame, offset, length)) this.onCodeWrite(frame, offset, length);
   }
 
   // --- MemoryBacking --------------------------------------------------------------------------

@@ -27,3 +27,21 @@ test('one that asked for none gets none', () => {
   const physical = new PhysicalMemory({ buffer: new ArrayBuffer(PAGE), ramBase: 0, size: PAGE });
   expect(() => systemMemory(physical).reserve()).toThrow(/no page of system memory/);
 });
+
+test('a page is stored late, but at once where the guest has a translation to it', () => {
+  const size = 4 * PAGE;
+  const physical = new PhysicalMemory({ buffer: new ArrayBuffer(size), ramBase: 0, size });
+  const memory = systemMemory(physical, 1);
+  const page = memory.reserve();
+  const store = () => memory.write(page, Uint8Array.of(5), 0);
+  const target = new Uint8Array(1);
+  memory.defer(page, 0, store);
+  expect(memory.isDeferred(page)).toBe(true);
+  memory.read(page, target, 0);
+  expect([target[0], memory.isDeferred(page)]).toEqual([5, false]);
+  physical.noteCached(page / PAGE, 0);
+  memory.write(page, Uint8Array.of(6), 0);
+  memory.defer(page, 0, store);
+  expect([memory.isDeferred(page), physical.bytes[page]]).toEqual([false, 5]);
+  expect(() => memory.defer(size, 0, store)).toThrow(/no system memory/);
+});

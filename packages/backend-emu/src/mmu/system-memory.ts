@@ -2,7 +2,7 @@
  * System memory as extensions reach it: by system-physical address, under any key.
  */
 import { type SystemMemory, VmmError } from '@cloister/core';
-import { PAGE_SIZE, type PhysicalMemory } from './physical.js';
+import { FRAME_CACHED, PAGE_SIZE, type PhysicalMemory } from './physical.js';
 
 /** `pages` of it are for one extension's own use. */
 export function systemMemory(physical: PhysicalMemory, pages = 0): SystemMemory {
@@ -26,6 +26,14 @@ export function systemMemory(physical: PhysicalMemory, pages = 0): SystemMemory 
       keys.write(spa, source, keyTag);
       physical.written(spa, source.length);
     },
+    defer(spa, keyTag, store) {
+      check(spa, PAGE_SIZE);
+      const frame = spa / PAGE_SIZE;
+      // By a TLB the guest itself could see it.
+      if ((physical.flags[frame] & FRAME_CACHED) !== 0) store();
+      else keys.owe(frame, keyTag, store);
+    },
+    isDeferred: (spa) => keys.owes(spa / PAGE_SIZE),
     release(keyTag) {
       // All at once: to look for those of one frame after another takes longer.
       physical.flushAll();

@@ -8,6 +8,9 @@
  *
  * The spare word of an entry is -1 while it is empty; else bit 0 says global and bits 12:8 hold the
  * log2 of the size of the mapping, so that INVLPG drops every part of a large page.
+ *
+ * What is entered here, emitted code enters as well (`fast-walk.ts`): all that filling changes lies
+ * in the record.
  */
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
@@ -32,17 +35,27 @@ const TABLES = [L.TLB_SUPERVISOR >> 2, L.TLB_USER >> 2, L.TLB_OVERRIDE >> 2];
 const JUMPS = [L.JUMP_SUPERVISOR >> 2, L.JUMP_USER >> 2];
 const JUMP_WORDS = (L.JUMP_ENTRIES * L.JUMP_ENTRY_SIZE) >> 2;
 
-/** Entries noted for a quick flush; with more in use the whole table is cleared. */
-const NOTED = 384;
+/** Entries noted for a quick flush; with more in use all of the table is gone through. */
+const NOTED = L.TLB_NOTES_MAX;
+const NOTES = TABLES.map((_, table) => (L.TLB_NOTES >> 2) + table * NOTED);
+const COUNTS = L.TLB_NOTED >> 2;
+const FILLS = L.TLB_FILLS >> 2;
+const LARGE = L.TLB_LARGE >> 2;
 
 /** The index of a page's entry. Emitted code computes the same. */
 export function tlbIndex(lo: number): number {
   return ((lo >>> 12) ^ (lo >>> 22)) & (L.TLB_ENTRIES - 1);
 }
 
-const LAST_INDEX = tlbIndex(0xfffff000);
+/** The bit among `TLB_LARGE` for the GiB of an address. Emitted code computes the same. */
+function largeBit(lo: number, hi: number): number {
+  const region = (hi << 2) | (lo >>> 30);
+  return (region ^ (region >>> 10)) & (L.TLB_LARGE_BITS - 1);
+}
+
+export const LAST_INDEX = tlbIndex(0xfffff000);
 /** Either half of the absent tag at that index. */
-const ELSEWHERE = 0x1000;
+export const ELSEWHERE = 0x1000;
 if (LAST_INDEX === tlbIndex(ELSEWHERE)) throw new Error('an empty TLB entry would match a page');
 const LAST_ENTRIES = TABLES.map((first) => first + LAST_INDEX * STRIDE);
 
@@ -60,24 +73,23 @@ class CodeNotes {
 
 export class Tlb {
   private readonly words: Int32Array;
-  /** Word index of the entries filled since the table was last empty. */
-  private readonly noted = TABLES.map(() => new Int32Array(NOTED));
-  /** How many; more than `NOTED` when some were not noted. */
-  private readonly counts = TABLES.map(() => 0);
-  /** Regions that hold parts of large pages. */
-  private readonly largeRegions = new RegionSet();
   /** Of supervisor and user code: see `selectCode`. */
   private readonly code = [new CodeNotes(), new CodeNotes()];
-  fills = 0;
 
   constructor(record: CpuRecord) {
     this.words = record.words;
+    this.words.fill(NOTED + 1, COUNTS, COUNTS + TABLES.length);
     this.flushAll();
     const first = L.TLB_EMPTY >> 2;
     for (let index = 0; index < L.TLB_ENTRIES; index++) {
       const entry = first + index * STRIDE;
       this.words.fill(index === LAST_INDEX ? 0 : -1, entry, entry + ADDEND);
     }
+  }
+
+  /** Translations entered so far. */
+  get fills(): number {
+    return this.words[FILLS] >>> 0;
   }
 
   /** Whose jump cache is in use: 0 supervisor, 1 user code. */
@@ -126,8 +138,10 @@ export class Tlb {
     words[entry + TAG_EXECUTE + 1] = execute ? hi : absent;
     words[entry + ADDEND] = host - page;
     words[entry + SPARE] = (shift << 8) | (global ? 1 : 0);
-    if (shift !== 12) this.largeRegions.add(lo, hi);
-    this.fills++;
+    words[FILLS]++;
+    if (shift === 12) return;
+    const bit = largeBit(lo, hi);
+    words[LARGE + (bit >> 5)] |= 1 << (bit & 31);
   }
 
   /** Drops every translation. */
@@ -140,7 +154,7 @@ export class Tlb {
   /** After a change of rights to data alone: code is still where it was, and may be executed. */
   forgetRights(): void {
     for (let table = 0; table < TABLES.length; table++) this.clear(table, false);
-    this.largeRegions.clear();
+    this.words.fill(0, LARGE, LARGE + (L.TLB_LARGE_BITS >> 5));
   }
 
   /** Drops every translation but global ones (a write to CR3). */
@@ -156,7 +170,8 @@ export class Tlb {
   /** Drops the translation of one virtual page, all of a large one. */
   flushPage(lo: number, hi: number): void {
     const { words } = this;
-    const large = this.largeRegions.has(lo, hi);
+    const bit = largeBit(lo, hi);
+    const large = (words[LARGE + (bit >> 5)] & (1 << (bit & 31))) !== 0;
     for (let table = 0; table < TABLES.length; table++) {
       const entry = this.entry(lo, table);
       // What the tags hold does not matter: dropping another page's entry is allowed.
@@ -237,11 +252,12 @@ export class Tlb {
 
   /** Visits every entry that may be in use. */
   private eachEntry(visit: (entry: number) => void): void {
+    const { words } = this;
     for (let table = 0; table < TABLES.length; table++) {
-      const count = this.counts[table];
-      const list = this.noted[table];
+      const count = words[COUNTS + table];
+      const list = NOTES[table];
       if (count <= NOTED) {
-        for (let i = 0; i < count; i++) visit(list[i]);
+        for (let i = 0; i < count; i++) visit(words[list + i]);
         continue;
       }
       const first = TABLES[table];
@@ -292,35 +308,34 @@ export class Tlb {
   }
 
   private clear(table: number, keepGlobal: boolean): void {
-    const first = TABLES[table];
-    const count = this.counts[table];
-    this.counts[table] = 0;
-    if (count > NOTED || (count === 0 && this.fills === 0)) {
-      this.clearTable(first);
-      return;
-    }
     const { words } = this;
-    const list = this.noted[table];
-    let kept = 0;
-    for (let i = 0; i < count; i++) {
-      const entry = list[i];
-      const spare = words[entry + SPARE];
-      if (spare === -1) continue;
-      if (keepGlobal && (spare & 1) !== 0) list[kept++] = entry;
-      else this.empty(entry);
+    const count = words[COUNTS + table];
+    words[COUNTS + table] = 0;
+    const first = TABLES[table];
+    if (count <= NOTED) {
+      const list = NOTES[table];
+      for (let i = 0; i < count; i++) this.clearEntry(words[list + i], table, keepGlobal);
+    } else if (keepGlobal) {
+      for (let i = 0; i < L.TLB_ENTRIES; i++) this.clearEntry(first + i * STRIDE, table, true);
+    } else {
+      words.fill(-1, first, first + L.TLB_ENTRIES * STRIDE);
+      this.empty(first + LAST_INDEX * STRIDE);
     }
-    this.counts[table] = kept;
   }
 
-  private clearTable(first: number): void {
-    this.words.fill(-1, first, first + L.TLB_ENTRIES * STRIDE);
-    this.empty(first + LAST_INDEX * STRIDE);
+  /** Drops an entry, or notes it anew: no more than have been seen by then. */
+  private clearEntry(entry: number, table: number, keepGlobal: boolean): void {
+    const spare = this.words[entry + SPARE];
+    if (spare === -1) return;
+    if (keepGlobal && (spare & 1) !== 0) this.note(entry, table);
+    else this.empty(entry);
   }
 
   private note(entry: number, table: number): void {
-    const count = this.counts[table];
-    if (count < NOTED) this.noted[table][count] = entry;
-    if (count <= NOTED) this.counts[table] = count + 1;
+    const { words } = this;
+    const count = words[COUNTS + table];
+    if (count < NOTED) words[NOTES[table] + count] = entry;
+    if (count <= NOTED) words[COUNTS + table] = count + 1;
   }
 
   private absentTag(entry: number): number {

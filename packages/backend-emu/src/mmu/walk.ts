@@ -16,13 +16,13 @@ export const READ = 0;
 export const WRITE = 1;
 export const EXECUTE = 2;
 
-const PTE_P = 1 << 0;
-const PTE_W = 1 << 1;
-const PTE_U = 1 << 2;
-const PTE_A = 1 << 5;
-const PTE_D = 1 << 6;
-const PTE_PS = 1 << 7;
-const PTE_G = 1 << 8;
+export const PTE_P = 1 << 0;
+export const PTE_W = 1 << 1;
+export const PTE_U = 1 << 2;
+export const PTE_A = 1 << 5;
+export const PTE_D = 1 << 6;
+export const PTE_PS = 1 << 7;
+export const PTE_G = 1 << 8;
 const NX_HI = 1 << 31;
 /** Physical address bits 51:32. */
 const ADDRESS_HI = 0xfffff;
@@ -162,6 +162,23 @@ export class PageWalker {
     // PSE-36: bits 20:13 of a 4 MiB entry are address bits 39:32, bit 21 is reserved.
     const beyond = this.features.pse36 ? this.beyondAddressHi & 0xff : 0xff;
     this.reserved4m = (1 << 21) | (beyond << 13);
+    this.publish();
+  }
+
+  /** Tells emitted code (`fast-walk.ts`). */
+  private publish(): void {
+    const { record } = this;
+    const { protect, smep, smap, keys, gigabyte } = L.WALK_RULE;
+    record.setI32(L.WALK_LEVELS, this.kind === LONG ? this.levels : 0);
+    record.setPair(L.WALK_ROOT, this.rootLo, this.rootHi);
+    record.setPair(L.WALK_RESERVED, 0, this.reservedHi);
+    const rules =
+      (this.writeProtect ? protect : 0) |
+      (this.smep ? smep : 0) |
+      (this.smap ? smap : 0) |
+      (this.keys ? keys : 0) |
+      (this.features.gigabytePages ? gigabyte : 0);
+    record.setI32(L.WALK_RULES, rules);
   }
 
   /** Whether `hi` makes a 64-bit virtual address canonical (always, outside long mode). */

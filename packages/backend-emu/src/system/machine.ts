@@ -115,7 +115,6 @@ export function rdtsc(cpu: Processor): Outcome {
 
 /** RDTSCP → EDX:EAX, ECX. */
 export function rdtscp(cpu: Processor): Outcome {
-  if (!cpu.cpu.has('rdtscp')) return ud(cpu);
   rdtsc(cpu);
   cpu.record.setPair(RCX, cpu.record.lo(L.TSC_AUX), 0);
   return NEXT;

@@ -38,4 +38,57 @@ describe('CodeEmitter', () => {
     }
     expect(code.locals.length).toBe(1);
   });
+
+  it('leaves out an empty else at the end of another block', () => {
+    const builder = new ModuleBuilder({ minimum: 1, shared: false });
+    const index = builder.declare('both', { params: ['i32', 'i32'], results: ['i32'] });
+    const code = new CodeEmitter(['i32', 'i32']);
+    const result = code.variable(code.i32(0));
+    const inner = () =>
+      code.if(
+        code.param(1),
+        () => code.set(result, code.i32(7)),
+        () => {},
+      );
+    code.if(code.param(0), inner);
+    code.if(code.param(0), () => {}, inner);
+    code.return(result);
+    code.unreachable();
+    builder.setBody(index, code.finish());
+    builder.exportFunction('both', index);
+    const { both } = instantiate(builder);
+    expect([both(1, 1), both(1, 0), both(0, 1), both(0, 0)]).toEqual([7, 0, 7, 0]);
+  });
+
+  it('leaves a value on the stack for its next use, and keeps it for later ones', () => {
+    const builder = new ModuleBuilder({ minimum: 1, shared: false });
+    const index = builder.declare('mix', { params: ['i32', 'i32'], results: ['i32'] });
+    const code = new CodeEmitter(['i32', 'i32']);
+    const [a, b] = [code.param(0), code.param(1)];
+    const result = code.variable(code.i32(0));
+    const sum = code.op('i32.add', a, b);
+    // The second operand is the fresh one: once where operands change places, once where not.
+    const product = code.op('i32.mul', a, sum);
+    const difference = code.op('i32.sub', b, product);
+    code.if(
+      code.op('i32.lt_s', difference, code.i32(0)),
+      () => code.set(result, difference),
+      () => {},
+    );
+    const all = code.op('i32.xor', code.op('i32.shl', sum, code.i32(8)), product);
+    code.return(code.op('i32.add', all, result));
+    code.unreachable();
+    builder.setBody(index, code.finish());
+    builder.exportFunction('mix', index);
+    const { mix } = instantiate(builder);
+    for (const [x, y] of [
+      [3, 4],
+      [-3, 4],
+      [7, -1000],
+    ] as const) {
+      const product = x * (x + y);
+      const expected = (((x + y) << 8) ^ product) + Math.min(y - product, 0);
+      expect(mix(x, y)).toBe(expected | 0);
+    }
+  });
 });

@@ -5,17 +5,13 @@
  * value can then be used any number of times. `scope` gives the locals made in it back, so that a
  * function of a thousand cases needs few. Constants stay constants until they are used.
  */
-import {
-  ByteWriter,
-  LANE_OPCODES,
-  MEMORY_OPCODES,
-  OPCODES,
-  SIMD_MEMORY_OPCODES,
-  SIMD_OPCODES,
-  type ValueType,
-} from './encode.js';
+import { ByteWriter, type ValueType } from './encode.js';
+import { laneInstruction, memoryInstruction, numericInstruction } from './instructions.js';
 
-/** A value of emitted code: a local, or a constant. */
+/**
+ * A value of emitted code: a local, or a constant. An i64 that fits 32 bits, signed, is a number;
+ * bigints are slow.
+ */
 export interface Value {
   readonly type: ValueType;
   readonly local: number;
@@ -34,34 +30,25 @@ const ELSE = 0x05;
 const END = 0x0b;
 const VOID = 0x40;
 
-const resultTypes = new Map<string, ValueType>();
-
-/** Result type of an instruction, by its name; remembered, for there are few names. */
-function resultType(name: string): ValueType {
-  let type = resultTypes.get(name);
-  if (type === undefined) {
-    type = findResultType(name);
-    resultTypes.set(name, type);
-  }
-  return type;
-}
-
-function findResultType(name: string): ValueType {
-  const [lane, operation] = name.split('.');
-  if (lane.includes('x') || lane === 'v128') {
-    return /any_true|all_true|bitmask/.test(operation) ? 'i32' : 'v128';
-  }
-  if (/^(eqz|eq|ne|lt|gt|le|ge)(_[su])?$/.test(operation)) return 'i32';
-  return lane as ValueType;
-}
+const GET = 0x20;
+const SET = 0x21;
+const TEE = 0x22;
+const SIMD = 0xfd;
 
 export class CodeEmitter {
   readonly #code = new ByteWriter(512);
   readonly #locals: ValueType[] = [];
   readonly #free: Record<ValueType, number[]> = { i32: [], i64: [], f32: [], f64: [], v128: [] };
-  #scopeLocals: { type: ValueType; local: number }[] = [];
+  /** Locals of all open scopes; where those of the innermost begin. */
+  readonly #open: Value[] = [];
+  #innermost = 0;
   #depth = 0;
   #scopes = 0;
+  /** What the last instruction assigned, and the lengths of the code before and behind it. */
+  #assigned = -1;
+  #assignment = -1;
+  #behindAssignment = -1;
+  #behindElse = -1;
 
   constructor(readonly params: readonly ValueType[]) {}
 
@@ -81,9 +68,12 @@ export class CodeEmitter {
 
   /** Takes a local out of its scope: it lives until `release`. False if it is not of this scope. */
   keep(value: Value): boolean {
-    const at = this.#scopeLocals.findIndex(({ local }) => local === value.local);
-    if (at >= 0) this.#scopeLocals.splice(at, 1);
-    return at >= 0;
+    for (let at = this.#open.length - 1; at >= this.#innermost; at--) {
+      if (this.#open[at].local !== value.local) continue;
+      this.#open.splice(at, 1);
+      return true;
+    }
+    return false;
   }
 
   /** Gives a kept local back. */
@@ -108,8 +98,9 @@ export class CodeEmitter {
       local = this.params.length + this.#locals.length;
       this.#locals.push(type);
     }
-    this.#scopeLocals.push({ type, local });
-    return { type, local, constant: null };
+    const value: Value = { type, local, constant: null };
+    this.#open.push(value);
+    return value;
   }
 
   /** A local of its own to the end of the function, which no code emitted before has used. */
@@ -120,13 +111,17 @@ export class CodeEmitter {
 
   /** Emits `body`; locals made in it are free afterwards. */
   scope(body: () => void): void {
-    const outer = this.#scopeLocals;
-    this.#scopeLocals = [];
+    const open = this.#open;
+    const outer = this.#innermost;
+    this.#innermost = open.length;
     this.#scopes++;
     body();
     this.#scopes--;
-    for (const { type, local } of this.#scopeLocals.reverse()) this.#free[type].push(local);
-    this.#scopeLocals = outer;
+    while (open.length > this.#innermost) {
+      const { type, local } = open.pop() as Value;
+      this.#free[type].push(local);
+    }
+    this.#innermost = outer;
   }
 
   i32(value: number): Value {
@@ -134,7 +129,12 @@ export class CodeEmitter {
   }
 
   i64(value: bigint | number): Value {
-    return { type: 'i64', local: -1, constant: BigInt.asIntN(64, BigInt(value)) };
+    if (typeof value === 'number' && value === (value | 0)) {
+      return { type: 'i64', local: -1, constant: value };
+    }
+    const wide = BigInt.asIntN(64, BigInt(value));
+    const fits = wide >= -0x80000000n && wide <= 0x7fffffffn;
+    return { type: 'i64', local: -1, constant: fits ? Number(wide) : wide };
   }
 
   f32(value: number): Value {
@@ -149,14 +149,21 @@ export class CodeEmitter {
   protected push(value: Value): void {
     const { constant } = value;
     if (constant === null) {
-      this.#code.u8(0x20);
-      this.#code.u32(value.local);
+      const code = this.#code;
+      if (value.local === this.#assigned && code.length === this.#behindAssignment) {
+        code.bytes[this.#assignment] = TEE;
+        this.#behindAssignment = -1;
+        return;
+      }
+      code.u8(GET);
+      code.u32(value.local);
     } else if (value.type === 'i32') {
       this.#code.u8(0x41);
       this.#code.s32(Number(constant));
     } else if (value.type === 'i64') {
       this.#code.u8(0x42);
-      this.#code.s64(BigInt(constant));
+      if (typeof constant === 'number') this.#code.s32(constant);
+      else this.#code.s64(constant);
     } else {
       const wide = value.type === 'f64';
       const bytes = new Uint8Array(wide ? 8 : 4);
@@ -168,15 +175,35 @@ export class CodeEmitter {
     }
   }
 
-  /** Emits a plain instruction on what is on the stack; its result stays there. */
-  protected plain(name: string): void {
-    this.#code.u8(OPCODES.get(name) as number);
+  /** Assigns what is on the stack. */
+  #assign(local: number): void {
+    const code = this.#code;
+    this.#assigned = local;
+    this.#assignment = code.length;
+    code.u8(SET);
+    code.u32(local);
+    this.#behindAssignment = code.length;
   }
 
-  #pop(type: ValueType): Value {
+  /** Whether `value` is what was just assigned: then it costs least as the first operand. */
+  #isFresh(value: Value): boolean {
+    return value.local === this.#assigned && this.#code.length === this.#behindAssignment;
+  }
+
+  /** Emits instructions, as they are, on what is on the stack. */
+  protected raw(bytes: Uint8Array): void {
+    this.#code.raw(bytes);
+  }
+
+  /** Emits a plain instruction on what is on the stack; its result stays there. */
+  protected plain(name: string): void {
+    this.#code.u8(numericInstruction(name).number);
+  }
+
+  /** What is on the stack, in a local. */
+  protected pop(type: ValueType): Value {
     const value = this.newLocal(type);
-    this.#code.u8(0x21);
-    this.#code.u32(value.local);
+    this.#assign(value.local);
     return value;
   }
 
@@ -184,8 +211,7 @@ export class CodeEmitter {
   set(target: Value, value: Value): void {
     if (target.type !== value.type) throw new Error(`set ${target.type} to ${value.type}`);
     this.push(value);
-    this.#code.u8(0x21);
-    this.#code.u32(target.local);
+    this.#assign(target.local);
   }
 
   /** A local initialised to `value`, to be changed by `set`. */
@@ -196,31 +222,33 @@ export class CodeEmitter {
   }
 
   /** A numeric instruction by name, e.g. `op('i64.add', a, b)`. */
-  op(name: string, ...operands: readonly Value[]): Value {
-    for (const operand of operands) this.push(operand);
-    const plain = OPCODES.get(name);
-    if (plain !== undefined) {
-      this.#code.u8(plain);
+  op(name: string, a: Value, b?: Value, c?: Value): Value {
+    const { simd, number, result, commutes } = numericInstruction(name);
+    if (commutes && b !== undefined && this.#isFresh(b) && b.constant === null) {
+      this.push(b);
+      this.push(a);
     } else {
-      const simd = SIMD_OPCODES.get(name);
-      if (simd === undefined) throw new Error(`unknown instruction ${name}`);
-      this.#code.u8(0xfd);
-      this.#code.u32(simd);
+      this.push(a);
+      if (b !== undefined) this.push(b);
+      if (c !== undefined) this.push(c);
     }
-    return this.#pop(resultType(name));
+    if (simd) {
+      this.#code.u8(SIMD);
+      this.#code.u32(number);
+    } else {
+      this.#code.u8(number);
+    }
+    return this.pop(result);
   }
 
   /** A lane instruction: extract (one operand) or replace (two). */
   lane(name: string, lane: number, ...operands: readonly Value[]): Value {
     for (const operand of operands) this.push(operand);
-    const code = LANE_OPCODES.get(name);
-    if (code === undefined) throw new Error(`unknown lane instruction ${name}`);
-    this.#code.u8(0xfd);
-    this.#code.u32(code);
+    const { number, result } = laneInstruction(name);
+    this.#code.u8(SIMD);
+    this.#code.u32(number);
     this.#code.u8(lane);
-    if (name.includes('replace')) return this.#pop('v128');
-    const [shape] = name.split('x');
-    return this.#pop(shape === 'i8' || shape === 'i16' ? 'i32' : (shape as ValueType));
+    return this.pop(result);
   }
 
   /** i8x16.shuffle with 16 constant lane numbers. */
@@ -230,7 +258,7 @@ export class CodeEmitter {
     this.#code.u8(0xfd);
     this.#code.u32(13);
     this.#code.raw(new Uint8Array(lanes));
-    return this.#pop('v128');
+    return this.pop('v128');
   }
 
   v128(low: bigint, high: bigint): Value {
@@ -241,7 +269,7 @@ export class CodeEmitter {
     this.#code.u8(0xfd);
     this.#code.u32(12);
     this.#code.raw(bytes);
-    return this.#pop('v128');
+    return this.pop('v128');
   }
 
   /** A saturating float to integer conversion (prefix 0xfc, numbers 0 to 7). */
@@ -253,14 +281,19 @@ export class CodeEmitter {
     this.push(operand);
     this.#code.u8(0xfc);
     this.#code.u32(number);
-    return this.#pop(number < 4 ? 'i32' : 'i64');
+    return this.pop(number < 4 ? 'i32' : 'i64');
   }
 
   /** A load by name, e.g. `load('i64.load32_s', base, 8)`; unaligned is allowed. */
   load(name: string, address: Value, offset = 0): Value {
     this.push(address);
+    return this.pop(this.#memory(name, offset));
+  }
+
+  /** Loads from the address on the stack into `target`. */
+  protected loadInto(target: Value, name: string, offset: number): void {
     this.#memory(name, offset);
-    return this.#pop(name.startsWith('v128.') ? 'v128' : (name.slice(0, 3) as ValueType));
+    this.#assign(target.local);
   }
 
   store(name: string, address: Value, value: Value, offset = 0): void {
@@ -269,18 +302,14 @@ export class CodeEmitter {
     this.#memory(name, offset);
   }
 
-  #memory(name: string, offset: number): void {
-    const simd = SIMD_MEMORY_OPCODES.get(name);
-    if (simd !== undefined) {
-      this.#code.u8(0xfd);
-      this.#code.u32(simd);
-    } else {
-      const opcode = MEMORY_OPCODES.get(name);
-      if (opcode === undefined) throw new Error(`unknown memory instruction ${name}`);
-      this.#code.u8(opcode);
-    }
+  /** Emits a load or store on what is on the stack; the type of what it leaves there. */
+  #memory(name: string, offset: number): ValueType {
+    const { simd, number, result } = memoryInstruction(name);
+    if (simd) this.#code.u8(SIMD);
+    this.#code.u8(number);
     this.#code.u8(0);
     this.#code.u32(offset);
+    return result;
   }
 
   memoryCopy(target: Value, source: Value, length: Value): void {
@@ -299,20 +328,20 @@ export class CodeEmitter {
     this.push(condition);
     if (whenTrue.type === 'v128') this.#code.raw(new Uint8Array([0x1c, 1, 0x7b]));
     else this.#code.u8(0x1b);
-    return this.#pop(whenTrue.type);
+    return this.pop(whenTrue.type);
   }
 
   globalGet(index: number): Value {
     this.#code.u8(0x23);
     this.#code.u32(index);
-    return this.#pop('i32');
+    return this.pop('i32');
   }
 
   call(index: number, result: ValueType, ...args: readonly Value[]): Value {
     for (const value of args) this.push(value);
     this.#code.u8(0x10);
     this.#code.u32(index);
-    return this.#pop(result);
+    return this.pop(result);
   }
 
   callVoid(index: number, ...args: readonly Value[]): void {
@@ -326,7 +355,7 @@ export class CodeEmitter {
     this.#code.u8(0x11);
     this.#code.u32(type);
     this.#code.u32(0);
-    return this.#pop(result);
+    return this.pop(result);
   }
 
   /** A block: branching to its label leaves it. */
@@ -354,6 +383,9 @@ export class CodeEmitter {
   }
 
   close(): void {
+    // An empty second half need not be there.
+    if (this.#code.length === this.#behindElse) this.#code.length--;
+    this.#behindElse = -1;
     this.#code.u8(END);
     this.#depth--;
   }
@@ -364,6 +396,7 @@ export class CodeEmitter {
     whenTrue();
     if (whenFalse !== undefined) {
       this.#code.u8(ELSE);
+      this.#behindElse = this.#code.length;
       whenFalse();
     }
     this.close();

@@ -103,10 +103,10 @@ export class ModuleBuilder {
 
   /** The finished module. */
   build(): Uint8Array {
-    const out = new ByteWriter(1 << 16);
+    const out = new ByteWriter(this.#functions.length < 4 ? 1 << 12 : 1 << 16);
     out.raw(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
     const section = (id: number, write: (writer: ByteWriter) => void): void => {
-      const writer = new ByteWriter(1 << 12);
+      const writer = new ByteWriter(64);
       write(writer);
       out.u8(id);
       out.sized(writer.take());

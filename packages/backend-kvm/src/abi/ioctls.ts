@@ -61,6 +61,7 @@ export const KVM = {
   SET_REGS: iow(0x82, S.REGS),
   GET_SREGS: ior(0x83, S.SREGS),
   SET_SREGS: iow(0x84, S.SREGS),
+  TRANSLATE: iowr(0x85, S.TRANSLATION),
   INTERRUPT: iow(0x86, S.INTERRUPT),
   GET_MSRS: iowr(0x88, S.MSRS),
   SET_MSRS: iow(0x89, S.MSRS),

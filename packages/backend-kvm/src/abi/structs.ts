@@ -32,6 +32,12 @@ export const SREGS = struct('kvm_sregs', {
   interrupt_bitmap: ['u64', 4],
 });
 
+export const TRANSLATION = struct('kvm_translation', {
+  ...all(['linear_address', 'physical_address'], 'u64'),
+  ...all(['valid', 'writeable', 'usermode'], 'u8'),
+  pad: ['u8', 5],
+});
+
 export const DEBUGREGS = struct('kvm_debugregs', {
   db: ['u64', 4],
   dr6: 'u64',

@@ -233,16 +233,27 @@ describe('a protection', () => {
     const asked: unknown[] = [];
     const restored: unknown[] = [];
     const saving: Partial<MemoryEncryption> = {
-      save(_, options) {
-        asked.push(options);
-        return { record, saves: () => true };
-      },
+      save: () => ({ record, saves: () => true, settle: (leaves) => void asked.push(leaves) }),
       restore: (_, found) => void restored.push(found),
     };
     const vm = await started(saving);
-    const snapshot = await vm.save({ leave: true });
+    const full = async () => {
+      // Nobody gets a guest back whose save may yet succeed.
+      expect(() => vm.resume()).toThrow(/cannot resume/);
+      await expect(vm.save()).rejects.toThrow(/cannot save/);
+      expect(() => vm.resume()).toThrow(/cannot resume/);
+      throw new VmmError('io-failed', 'the disk is full');
+    };
+    expect(await failure(vm.save({ leave: true, keep: full }))).toMatchObject({
+      message: 'the disk is full',
+    });
+    const kept: unknown[] = [];
+    const keep = async (saved: unknown) => void kept.push(saved, [...asked]);
+    const snapshot = await vm.save({ leave: true, keep });
+    await vm.save();
     await vm.dispose();
-    expect(asked).toEqual([{ leave: true }]);
+    expect(kept).toEqual([snapshot, [false]]);
+    expect(asked).toEqual([false, true, false]);
     const other = await make(saving);
     await other.restore(snapshot);
     expect(restored).toEqual([record]);

@@ -53,7 +53,7 @@ const REGISTERS: readonly (readonly [Register, Readonly<Record<string, number>>]
     },
   ],
   [at(7, 'ecx'), { umip: 2, pku: 3, la57: 16, rdpid: 22 }],
-  [at(7, 'edx'), { fsrm: 4 }],
+  [at(7, 'edx'), { fsrm: 4, serialize: 14 }],
   [at(0xd, 'eax', 1), { xsaveopt: 0, xsavec: 1, xgetbv1: 2 }],
   [
     at(0x80000001, 'ecx'),

@@ -124,7 +124,10 @@ export interface BackendVm extends Snapshotable {
 export type RunEnd =
   /** The slice is used up, or something asked for the host's attention. */
   | 'slice'
-  /** A kick ended it, where the host's event loop is to have a turn because of that. */
+  /**
+   * A kick ended it, or the host's event loop has something to do, on a backend that looks after
+   * it while a guest keeps it waiting. That is to have a turn; then run again.
+   */
   | 'kicked'
   /** HLT; run again when `runnable` is true. */
   | 'halted'

@@ -67,13 +67,14 @@ export type FillVerdict =
   | { readonly kind: 'exception'; readonly exception: ExtensionException };
 
 /**
- * The cipher between the processor and memory. It changes the 4096 bytes of `frame`, which lies at
- * system-physical `spa`, in place. Each must undo the other; how many bytes of plaintext one byte
- * of ciphertext touches is the cipher's own affair.
+ * The cipher between the processor and memory. It changes `frames` in place: 4096 bytes at
+ * system-physical `spa`, or several times as many, which lie one behind the other. Each must undo
+ * the other; how many bytes of plaintext one byte of ciphertext touches is the cipher's own affair,
+ * within a frame.
  */
 export interface FrameCipher {
-  encrypt(keyTag: number, spa: number, frame: Uint8Array): void;
-  decrypt(keyTag: number, spa: number, frame: Uint8Array): void;
+  encrypt(keyTag: number, spa: number, frames: Uint8Array): void;
+  decrypt(keyTag: number, spa: number, frames: Uint8Array): void;
 }
 
 /** An emulated machine's memory, as its memory controller has it. */
@@ -94,6 +95,13 @@ export interface SystemMemory {
   read(spa: number, target: Uint8Array, keyTag: number): void;
   /** Stores `source` at `spa`, enciphered under `keyTag`. */
   write(spa: number, source: Uint8Array, keyTag: number): void;
+  /**
+   * Leaves it to `store` to write the page at `spa`, kept under `keyTag`. It is called when
+   * somebody is about to see what the page holds, at once if somebody may see that without asking.
+   */
+  defer(spa: number, keyTag: number, store: () => void): void;
+  /** Whether what was deferred for the page at `spa` still is. */
+  isDeferred(spa: number): boolean;
   /** Turns what is kept deciphered under `keyTag` into ciphertext: its key is about to go. */
   release(keyTag: number): void;
   /**

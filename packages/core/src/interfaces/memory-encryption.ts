@@ -17,6 +17,11 @@ export interface PlanAdditions {
 export interface SaveOptions {
   /** The guest does not go on here: a protection lets its keys go. */
   readonly leave?: boolean;
+  /**
+   * Keeps what was saved, e.g. in a file. The guest leaves when it is done; if it fails, `save`
+   * fails with it, and the guest has not left.
+   */
+  readonly keep?: (saved: Snapshot) => Promise<void>;
 }
 
 /** A protected guest's part of a saved VM. */
@@ -25,6 +30,11 @@ export interface SavedGuest {
   readonly record: Snapshot;
   /** Whether the page of `gpa` is saved as the host sees it; others are in the record. */
   saves(gpa: number): boolean;
+  /**
+   * Called once, when all that was saved is kept or could not be: whether the guest leaves. Until
+   * then it stands still.
+   */
+  settle?(leaves: boolean): void;
 }
 
 export interface MemoryEncryption {
@@ -67,7 +77,7 @@ export interface MemoryEncryption {
    * The guest's private memory in a form that a protection like this one can go on with; a VM
    * whose protection has it not is not saved. `VmmError` where the guest may not be saved.
    */
-  save?(vm: BackendVm, options: SaveOptions): SavedGuest;
+  save?(vm: BackendVm): SavedGuest;
   /** Takes `record` in place of a launch, in a VM that was never launched. */
   restore?(vm: BackendVm, record: Snapshot): void;
   /** For the summary: `[name, value]`. */

@@ -23,7 +23,7 @@ import type { Machine } from './machine.js';
 import { PausePoints } from './pause-points.js';
 import { chooseClock, connectLines, prepareInput, runStartHooks } from './start-up.js';
 import type { Vm, VmSummary } from './vm.js';
-import { restoreVm, saveVm } from './vm-record.js';
+import { restoreVm, saveVm, stayAfter } from './vm-record.js';
 
 /** What the VM is made of. */
 export interface VmParts {
@@ -48,6 +48,8 @@ export class VirtualMachine implements Vm {
   private starting: Promise<void> | null = null;
   private stopWanted: { readonly reason: VmEnd['reason']; readonly message: string } | null = null;
   private clockWhy = 'not started';
+  /** The guest may be about to leave: it is being saved, or what was saved of it kept. */
+  private leaving = false;
 
   constructor(private readonly parts: VmParts) {
     this.machine = parts.machine;
@@ -115,6 +117,7 @@ export class VirtualMachine implements Vm {
     if (this.status !== 'paused' && this.status !== 'running') {
       this.fail('resume', 'only a paused VM can go on');
     }
+    if (this.leaving) this.fail('resume', 'it may be about to leave: wait for the end of save');
     this.machine.cancelPause();
     if (this.status === 'running') {
       this.settlePauses(true);
@@ -150,13 +153,29 @@ export class VirtualMachine implements Vm {
     if (this.status === 'created' || this.status === 'disposed') {
       this.fail('save', 'save a VM that has been started');
     }
-    if (wasRunning) await this.pause();
+    if (this.leaving) this.fail('save', 'it may be about to leave: wait for the end of save');
+    const { leave = false, keep } = options;
+    this.leaving = leave;
     try {
+      if (wasRunning) await this.pause();
       await Promise.all(this.parts.assembly.devices.map((device) => device.drain()));
-      return saveVm(this.parts.assembly, this.machine, options);
+      return await this.saveAndKeep(leave, keep);
     } finally {
-      if (wasRunning && (this.status as VmStatus) === 'paused') this.resume();
+      if (leave) this.leaving = false;
+      const stands = wasRunning && (this.status as VmStatus) === 'paused';
+      if (stands && !this.leaving) this.resume();
     }
+  }
+
+  private async saveAndKeep(leave: boolean, keep: SaveOptions['keep']): Promise<Snapshot> {
+    const { snapshot, settle } = saveVm(this.parts.assembly, this.machine);
+    try {
+      await keep?.(snapshot);
+    } catch (error) {
+      throw stayAfter(error, settle);
+    }
+    settle(leave);
+    return snapshot;
   }
 
   async restore(snapshot: Snapshot): Promise<void> {

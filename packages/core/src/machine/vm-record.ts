@@ -7,11 +7,10 @@ import type {
   Clock,
   MemoryEncryption,
   SavedGuest,
-  SaveOptions,
   Snapshot,
   SnapshotValue,
 } from '../interfaces/index.js';
-import { VmmError } from '../interfaces/index.js';
+import { isVmmError, VmmError } from '../interfaces/index.js';
 import { checkReady } from './launch.js';
 import type { Machine } from './machine.js';
 
@@ -43,11 +42,17 @@ function plain({ type, version, state }: Snapshot): Fields {
   return { type, version, state };
 }
 
+/** A VM that was saved, and the last word about its guest (`SavedGuest.settle`). */
+export interface SavedVm {
+  readonly snapshot: Snapshot;
+  settle(leaves: boolean): void;
+}
+
 /**
- * The record of a VM that stands still. `VmmError('unsupported')` under a protection that saves
- * nothing.
+ * Saves a VM that stands still, which it must until `settle`. `VmmError('unsupported')` under a
+ * protection that saves nothing.
  */
-export function saveVm(assembly: Assembly, machine: Machine, options: SaveOptions): Snapshot {
+export function saveVm(assembly: Assembly, machine: Machine): SavedVm {
   const { clock, input } = assembly.parts;
   const vm = assembly.backendVm;
   const rest = {
@@ -60,24 +65,35 @@ export function saveVm(assembly: Assembly, machine: Machine, options: SaveOption
     randoms: named(assembly.saveRandoms()),
     devices: named(assembly.devices.map((device) => [device.name, device.snapshot()] as const)),
   };
-  // After all that a plugin can refuse: a protected guest may have left for good with this.
-  const guest = savedGuest(assembly, options);
-  return {
-    type: VM_RECORD_TYPE,
-    version: VERSION,
-    state: {
-      ...rest,
-      backend: plain(vm.snapshot(guest === null ? undefined : (gpa) => guest.saves(gpa))),
-      ...(guest !== null && { protection: plain(guest.record) }),
-    },
-  };
+  const guest = savedGuest(assembly);
+  const settle = (leaves: boolean) => guest?.settle?.(leaves);
+  try {
+    const backend = plain(vm.snapshot(guest === null ? undefined : (gpa) => guest.saves(gpa)));
+    const state = { ...rest, backend, ...(guest !== null && { protection: plain(guest.record) }) };
+    return { snapshot: { type: VM_RECORD_TYPE, version: VERSION, state }, settle };
+  } catch (error) {
+    throw stayAfter(error, settle);
+  }
 }
 
-function savedGuest(assembly: Assembly, options: SaveOptions): SavedGuest | null {
+function savedGuest(assembly: Assembly): SavedGuest | null {
   const encryption = assembly.single('memory encryption');
   if (encryption === null) return null;
-  return requireSaving(encryption).save(assembly.backendVm, options);
+  return requireSaving(encryption).save(assembly.backendVm);
 }
+
+/** The guest stays: `error`, and what came of that beside it. */
+export function stayAfter(error: unknown, settle: SavedVm['settle']): unknown {
+  try {
+    settle(false);
+    return error;
+  } catch (second) {
+    const code = isVmmError(error) ? error.code : 'io-failed';
+    return new VmmError(code, `${textOf(error)}; then ${textOf(second)}`, { cause: error });
+  }
+}
+
+const textOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 type Saving = MemoryEncryption & Required<Pick<MemoryEncryption, 'save' | 'restore'>>;
 

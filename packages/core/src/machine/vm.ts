@@ -122,7 +122,8 @@ export interface Vm {
   reset(): void;
   /**
    * Saves everything; a running VM pauses meanwhile, a stopped one can still be saved. With
-   * `leave` a protected guest has left afterwards: its run here ends where it would go on.
+   * `leave` a protected guest has left afterwards: its run here ends where it would go on. With
+   * `keep` too it leaves only when what was saved is kept.
    */
   save(options?: SaveOptions): Promise<Snapshot>;
   /** Takes a saved state in place of a boot; the VM is paused afterwards. */

@@ -267,6 +267,6 @@ function set(gpr: Uint32Array, register: number, lo: number, hi = 0): void {
 }
 
 /** Its own inverse; differs by address. */
-function garble(_key: number, spa: number, frame: Uint8Array): void {
-  for (let at = 0; at < PAGE; at++) frame[at]! ^= 0xa5 ^ (at * 7) ^ (spa / PAGE);
+function garble(_key: number, spa: number, frames: Uint8Array): void {
+  for (let at = 0; at < frames.length; at++) frames[at]! ^= 0xa5 ^ (at * 7) ^ ((spa + at) / PAGE);
 }

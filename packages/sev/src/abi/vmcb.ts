@@ -40,6 +40,8 @@ export const VMCB = {
 } as const;
 
 export const VMCB_SIZE = 0x1000;
+/** 32 bits each. */
+export const INTERCEPT_WORDS = 6;
 
 /** NP_CONTROL. */
 export const NP_CONTROL = { NP_ENABLE: 1 << 0, SEV: 1 << 1, SEV_ES: 1 << 2 } as const;
@@ -233,5 +235,4 @@ export class Vmcb {
   }
 }
 
-/** Bits of the six intercept words. */
-const INTERCEPT_BITS = 6 * 32;
+const INTERCEPT_BITS = INTERCEPT_WORDS * 32;

@@ -1,28 +1,35 @@
 /**
  * The cipher port over `node:crypto`, many times faster than the pure one.
+ *
+ * Its XTS takes a new object for each page, which costs several times what the cipher does: one
+ * open object a key enciphers blocks instead, and the rest of XTS is ours.
  */
-import { createCipheriv, createDecipheriv } from 'node:crypto';
-import { CIPHER_PAGE_SIZE, type Ciphers } from './port.js';
-
-/** Used again and again: a page is re-encoded within a memory access. */
-const tweak = new Uint8Array(16);
-const words = new DataView(tweak.buffer);
-
-/** See `pageTweak`. */
-function tweakOf(spa: number): Uint8Array {
-  const unit = Math.floor(spa / CIPHER_PAGE_SIZE);
-  words.setUint32(0, unit % 2 ** 32, true);
-  words.setUint32(4, Math.floor(unit / 2 ** 32), true);
-  return tweak;
-}
+import { type Cipher, createCipheriv, createDecipheriv, type Decipher } from 'node:crypto';
+import { AES_KEY_SIZE } from './page-cipher.js';
+import type { Ciphers } from './port.js';
+import { type BlockCipher, XtsPages } from './xts-pages.js';
 
 export const nodeCiphers: Ciphers = {
   name: 'node:crypto',
   aes128Ctr: (key, iv, bytes) => createCipheriv('aes-128-ctr', key, iv).update(bytes),
-  encryptPage: (key, spa, page) => {
-    page.set(createCipheriv('aes-128-xts', key, tweakOf(spa)).update(page));
-  },
-  decryptPage: (key, spa, page) => {
-    page.set(createDecipheriv('aes-128-xts', key, tweakOf(spa)).update(page));
-  },
+  pageCipher: (key) =>
+    new XtsPages(blockCipher(key.slice(0, AES_KEY_SIZE)), blockCipher(key.slice(AES_KEY_SIZE))),
 };
+
+/** Either direction is made when it is first asked for. */
+function blockCipher(key: Uint8Array): BlockCipher {
+  let sealing: Cipher | null = null;
+  let opening: Decipher | null = null;
+  return {
+    encrypt: (blocks) => (sealing ??= unpadded(createCipheriv(ECB, key, null))).update(blocks),
+    decrypt: (blocks) => (opening ??= unpadded(createDecipheriv(ECB, key, null))).update(blocks),
+  };
+}
+
+const ECB = 'aes-128-ecb';
+
+/** Without padding nothing is held back: each call answers as many blocks as it was given. */
+function unpadded<T extends Cipher | Decipher>(cipher: T): T {
+  cipher.setAutoPadding(false);
+  return cipher;
+}

@@ -56,6 +56,7 @@ export function withHostMemory(memory: PlatformMemory, host: HostMemory): Platfo
   const own = host.memory;
   const of = (spa: number, length: number) => (own.contains(spa, length) ? own : memory);
   return {
+    vmsas: memory.vmsas,
     keys: {
       install: (asid, key) => {
         memory.keys.install(asid, key);

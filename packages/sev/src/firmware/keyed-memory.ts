@@ -3,24 +3,26 @@
  * runs in it. It is the host's own memory beside its guests', and all there is where firmware runs
  * without a processor.
  */
-import { CIPHER_PAGE_SIZE, ciphers, type PageCipher } from '../cipher/port.js';
+import { CIPHER_PAGE_SIZE, type Ciphers, ciphers, type PageCipher } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from './memory-port.js';
+import { VmsaRecords } from './vmsa-records.js';
 
 export class KeyedMemory implements PlatformMemory {
   /** As they stand in DRAM. */
   readonly bytes: Uint8Array;
   readonly keys: MemoryKeys;
-  readonly #keys = new Map<number, Uint8Array>();
+  readonly vmsas = new VmsaRecords();
+  readonly #keys = new Map<number, PageCipher>();
 
   /** `size` bytes, whole pages, from `base` on. */
   constructor(
     size: number,
     readonly base = 0,
-    readonly cipher: PageCipher = ciphers(),
+    readonly cipher: Ciphers = ciphers(),
   ) {
     this.bytes = new Uint8Array(size);
     this.keys = {
-      install: (asid, key) => void this.#keys.set(asid, key),
+      install: (asid, key) => void this.#keys.set(asid, this.cipher.pageCipher(key)),
       uninstall: (asid) => void this.#keys.delete(asid),
     };
   }
@@ -60,9 +62,9 @@ export class KeyedMemory implements PlatformMemory {
         access(stored, at, from, count);
       } else {
         const page = Uint8Array.from(stored);
-        this.cipher.decryptPage(key, start, page);
+        key.decrypt(start, page);
         if (access(page, at, from, count)) {
-          this.cipher.encryptPage(key, start, page);
+          key.encrypt(start, page);
           stored.set(page);
         }
       }

@@ -123,7 +123,12 @@ export function launchUpdateVmsa(
 ): Status {
   if (buffer.length !== SIZE.VMSA) return STATUS.INVALID_LEN;
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
-  return launchUpdateData(platform, buffer, guest);
+  const status = launchUpdateData(platform, buffer, guest);
+  if (status !== STATUS.SUCCESS) return status;
+  const content = new Uint8Array(SIZE.VMSA);
+  platform.memory.read(buffer.paddr, content, guest.asid);
+  platform.memory.vmsas.enter(guest.handle, buffer.paddr, content);
+  return STATUS.SUCCESS;
 }
 
 export function launchMeasureCommand(

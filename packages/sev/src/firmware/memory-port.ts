@@ -9,6 +9,8 @@
  * SEV API 55766, 6.2 "ACTIVATE" (a key is installed) and 6.4 "DEACTIVATE" (it is removed).
  */
 
+import type { VmsaRecords } from './vmsa-records.js';
+
 /** 0 for the raw bytes, else an ASID. */
 export type KeyTag = number;
 
@@ -36,4 +38,6 @@ export interface MemoryKeys {
 /** What the silicon offers the secure processor. */
 export interface PlatformMemory extends EncryptedMemory {
   readonly keys: MemoryKeys;
+  /** What the trusted memory region holds. */
+  readonly vmsas: VmsaRecords;
 }

@@ -109,6 +109,16 @@ export function sendUpdateData(
   buffer: BufferOf<'SEND_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
+  return sendUpdate(platform, buffer, guest, () => true);
+}
+
+/** Sends what `maySend` has seen, and nothing that it refuses. */
+function sendUpdate(
+  platform: Platform,
+  buffer: BufferOf<'SEND_UPDATE_DATA'>,
+  guest: Guest,
+  maySend: (plaintext: Uint8Array) => boolean,
+): Status {
   const { guest_paddr: spa, guest_len: length } = buffer;
   const { hdr_len: headRoom, trans_len: room } = buffer;
   buffer.hdr_len = SIZE.PACKET_HEADER;
@@ -121,6 +131,7 @@ export function sendUpdateData(
   if (!mayTouch(platform, buffer.trans_paddr, length)) return STATUS.INVALID_ADDRESS;
   const plaintext = new Uint8Array(length);
   platform.memory.read(spa, plaintext, guest.asid);
+  if (!maySend(plaintext)) return STATUS.INVALID_PARAM;
   const { header, ciphertext } = seal(guest.channel, plaintext, platform.entropy);
   return (
     writeHost(platform, buffer.trans_paddr, ciphertext) ||
@@ -128,13 +139,21 @@ export function sendUpdateData(
   );
 }
 
+/**
+ * Only a VMSA that is as the processor left it goes out. That holds no host back, as it doesn't
+ * with AMD's firmware: packets of data and of VMSAs are alike, and are received as either.
+ */
 export function sendUpdateVmsa(
   platform: Platform,
   buffer: BufferOf<'SEND_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
-  return sendUpdateData(platform, buffer, guest);
+  const { vmsas } = platform.memory;
+  return sendUpdate(platform, buffer, guest, (plaintext) => {
+    const whole = plaintext.length >= SIZE.VMSA;
+    return whole && vmsas.vouches(guest.handle, buffer.guest_paddr, plaintext);
+  });
 }
 
 /** SEND_FINISH and SEND_CANCEL: the keys of the transport are forgotten. */
@@ -158,6 +177,17 @@ export function receiveUpdateData(
   buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
   guest: Guest,
 ): Status {
+  return receiveUpdate(platform, buffer, guest);
+}
+
+/** Stores what came, `least` bytes, and then tells `stored` of it. */
+function receiveUpdate(
+  platform: Platform,
+  buffer: BufferOf<'RECEIVE_UPDATE_DATA'>,
+  guest: Guest,
+  least = 0,
+  stored: (plaintext: Uint8Array) => void = () => {},
+): Status {
   const { guest_paddr: spa, guest_len: length, trans_len: transLength } = buffer;
   if (guest.asid === 0) return STATUS.INACTIVE;
   const lengths =
@@ -169,17 +199,25 @@ export function receiveUpdateData(
   if (header === null || ciphertext === null) return STATUS.INVALID_ADDRESS;
   const plaintext = open(guest.channel, { header, ciphertext });
   if (plaintext.status !== STATUS.SUCCESS) return plaintext.status;
+  if (plaintext.value.length < least) return STATUS.INVALID_LEN;
   platform.memory.write(spa, plaintext.value, guest.asid);
+  stored(plaintext.value);
   return STATUS.SUCCESS;
 }
 
+/**
+ * The VMSA gets a record of its own here, as at a launch: once it is stored, since a processor that
+ * owes another VMSA to its page would store that first, and renew the record by it.
+ */
 export function receiveUpdateVmsa(
   platform: Platform,
   buffer: BufferOf<'RECEIVE_UPDATE_VMSA'>,
   guest: Guest,
 ): Status {
   if (!isEs(guest)) return STATUS.UNSUPPORTED;
-  return receiveUpdateData(platform, buffer, guest);
+  return receiveUpdate(platform, buffer, guest, SIZE.VMSA, (plaintext) => {
+    platform.memory.vmsas.enter(guest.handle, buffer.guest_paddr, plaintext);
+  });
 }
 
 export function receiveFinish(platform: Platform, _: unknown, guest: Guest): Status {

@@ -262,3 +262,136 @@ describe('PSP-13 a tampered stream is refused', () => {
     expect(to.bench.run('RECEIVE_UPDATE_DATA', update).status).toBe(STATUS.BAD_MEASUREMENT);
   });
 });
+
+describe('PSP-13 the states of vCPUs', () => {
+  const POLICY_ES = POLICY.ES | POLICY.NODBG;
+  const vmsa = { ...packet, guest_paddr: AT.vmsa };
+  const content = new Uint8Array(PAGE).map((_, at) => (at * 7) >> 2);
+
+  /** A guest in SUPDATE with that VMSA, and the platform that is to have it. */
+  function sending(made = new FirmwareBench(), to = receiver()) {
+    const bench = made.start({ es: true });
+    const handle = bench.ok('LAUNCH_START', { policy: POLICY_ES }).handle as number;
+    bench.ok('ACTIVATE', { handle, asid: 1 });
+    bench.put(AT.vmsa, content);
+    bench.ok('LAUNCH_UPDATE_VMSA', { handle, paddr: AT.vmsa, length: PAGE });
+    bench.ok('LAUNCH_MEASURE', { handle, measure_paddr: AT.measure, measure_len: SIZE.MEASURE });
+    bench.ok('LAUNCH_FINISH', { handle });
+    bench.put(AT.certificate, to.pdh);
+    bench.ok('SEND_START', bench.sendStart(handle));
+    const session = bench.get(AT.session, SIZE.SESSION);
+    const send = (change: object = {}) =>
+      bench.run('SEND_UPDATE_VMSA', { handle, ...vmsa, ...change }).status;
+    return { bench, handle, session, send, to };
+  }
+
+  test('go out as the processor left them, and only so', () => {
+    const { bench, handle, send } = sending();
+    expect(send({ hdr_len: SIZE.PACKET_HEADER - 1 })).toBe(STATUS.INVALID_LEN);
+    expect(send({ trans_len: PAGE - 16 })).toBe(STATUS.INVALID_LEN);
+    expect(send({ guest_len: 0 })).toBe(STATUS.INVALID_LEN);
+    expect(send({ guest_paddr: AT.vmsa + 8 })).toBe(STATUS.INVALID_ADDRESS);
+    // A part of one, another page of the guest's, and one that was changed or put back.
+    expect(send({ guest_len: 64 })).toBe(STATUS.INVALID_PARAM);
+    expect(send({ guest_paddr: AT.guest })).toBe(STATUS.INVALID_PARAM);
+    const stored = bench.get(AT.vmsa, PAGE);
+    const other = Uint8Array.from(stored);
+    other[0x178]! ^= 1;
+    bench.put(AT.vmsa, other);
+    expect(send()).toBe(STATUS.INVALID_PARAM);
+    bench.put(AT.vmsa, stored);
+    expect(send()).toBe(STATUS.SUCCESS);
+    expect(toHex(bench.get(AT.transport, PAGE))).not.toContain(toHex(content.subarray(0, 16)));
+    bench.ok('SEND_FINISH', { handle });
+    bench.ok('DEACTIVATE', { handle });
+    expect(bench.run('SEND_UPDATE_VMSA', { handle, ...vmsa }).status).toBe(
+      STATUS.INVALID_GUEST_STATE,
+    );
+  });
+
+  test('arrive, are recorded anew, and can be sent on from there', () => {
+    const { bench, session, send, to } = sending();
+    expect(send()).toBe(STATUS.SUCCESS);
+    const [header, data] = [bench.get(AT.header, 52), bench.get(AT.transport, PAGE)];
+    const there = to.bench;
+    there.put(AT.certificate, bench.exportCertificates());
+    there.put(AT.session, session);
+    const handle = there.ok('RECEIVE_START', there.receiveStart(POLICY_ES)).handle as number;
+    const put = (at: number, bit: number) => {
+      const [one, two] = [Uint8Array.from(header), Uint8Array.from(data)];
+      (at < 52 ? one : two)[at < 52 ? at : at - 52]! ^= bit;
+      there.put(AT.header, one);
+      there.put(AT.transport, two);
+    };
+    const take = (change: object = {}) =>
+      there.run('RECEIVE_UPDATE_VMSA', { handle, ...vmsa, ...change }).status;
+    put(0, 0);
+    expect(take()).toBe(STATUS.INACTIVE);
+    there.ok('ACTIVATE', { handle, asid: 2 });
+    fc.assert(
+      fc.property(fc.nat(52 + PAGE - 1), fc.nat(7), (at, bit) => {
+        put(at, 1 << bit);
+        return take() === STATUS.BAD_MEASUREMENT;
+      }),
+      { numRuns: 30 },
+    );
+    put(0, 0);
+    expect(take({ guest_paddr: AT.vmsa + 1 })).toBe(STATUS.INVALID_ADDRESS);
+    expect(take({ guest_len: PAGE - 16 })).toBe(STATUS.INVALID_LEN);
+    expect(take()).toBe(STATUS.SUCCESS);
+    expect(there.get(AT.vmsa, PAGE, 2)).toEqual(content);
+    there.ok('RECEIVE_FINISH', { handle });
+
+    there.put(AT.certificate, to.pdh);
+    there.ok('SEND_START', there.sendStart(handle));
+    expect(there.run('SEND_UPDATE_VMSA', { handle, ...vmsa }).status).toBe(STATUS.SUCCESS);
+  });
+
+  test('a packet of data that is no VMSA by its length is none', () => {
+    const { bench, handle, session, to } = sending();
+    const short = { ...packet, guest_paddr: AT.guest, guest_len: 64, trans_len: 64 };
+    bench.ok('SEND_UPDATE_DATA', { handle, ...short });
+    const there = to.bench;
+    there.put(AT.header, bench.get(AT.header, 52));
+    there.put(AT.transport, bench.get(AT.transport, 64));
+    there.put(AT.certificate, bench.exportCertificates());
+    there.put(AT.session, session);
+    const received = there.ok('RECEIVE_START', there.receiveStart(POLICY_ES)).handle as number;
+    there.ok('ACTIVATE', { handle: received, asid: 2 });
+    const update = { ...short, handle: received, guest_paddr: AT.vmsa };
+    expect(there.run('RECEIVE_UPDATE_VMSA', update).status).toBe(STATUS.INVALID_LEN);
+  });
+
+  test('that went as data are taken as well, as by firmware: no packet says what it holds', () => {
+    const { bench, handle, session, send, to } = sending();
+    const old = content.map((byte) => byte ^ 1);
+    const other = bench.ok('LAUNCH_START', { policy: POLICY_ES, handle }).handle as number;
+    bench.ok('ACTIVATE', { handle: other, asid: 2 });
+    bench.put(AT.guest, old);
+    bench.ok('LAUNCH_UPDATE_DATA', { handle: other, paddr: AT.guest, length: PAGE });
+    expect(send({ guest_paddr: AT.guest })).toBe(STATUS.INVALID_PARAM);
+    bench.ok('SEND_UPDATE_DATA', { handle, ...packet, guest_paddr: AT.guest });
+    const there = to.bench;
+    there.put(AT.header, bench.get(AT.header, 52));
+    there.put(AT.transport, bench.get(AT.transport, PAGE));
+    there.put(AT.certificate, bench.exportCertificates());
+    there.put(AT.session, session);
+    const received = there.ok('RECEIVE_START', there.receiveStart(POLICY_ES)).handle as number;
+    there.ok('ACTIVATE', { handle: received, asid: 2 });
+    there.ok('RECEIVE_UPDATE_VMSA', { handle: received, ...vmsa });
+    expect(there.get(AT.vmsa, PAGE, 2)).toEqual(old);
+  });
+
+  test('are for SEV-ES guests, whose platform must have SEV-ES', () => {
+    const { bench, handle, start } = sender(0, receiver());
+    bench.ok('SEND_START', start);
+    expect(bench.run('SEND_UPDATE_VMSA', { handle, ...vmsa }).status).toBe(STATUS.UNSUPPORTED);
+    const made = sending();
+    const plain = new FirmwareBench({ chip: otherChip, flash: made.to.bench.flash }).start();
+    plain.put(AT.certificate, made.bench.exportCertificates());
+    plain.put(AT.session, made.session);
+    expect(plain.run('RECEIVE_START', plain.receiveStart(POLICY_ES)).status).toBe(
+      STATUS.UNSUPPORTED,
+    );
+  });
+});

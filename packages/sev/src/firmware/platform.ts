@@ -102,10 +102,11 @@ export function closeChannel(guest: Guest): void {
   guest.channel = NO_CHANNEL;
 }
 
-/** Drops a guest, and wipes its keys; that of its memory unless another guest shares it. */
-export function forget({ guests }: Platform, guest: Guest): void {
+/** Drops a guest and its VMSAs, wipes its keys; that of its memory unless another has it too. */
+export function forget({ guests, memory }: Platform, guest: Guest): void {
   const { handle, key } = guest;
   closeChannel(guest);
+  memory.vmsas.forget(handle);
   guests.delete(handle);
   const shared = [...guests.values()].some((other) => other.key === key);
   if (!shared) key.fill(0);

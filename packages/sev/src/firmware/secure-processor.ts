@@ -7,8 +7,8 @@
  * API is checked with and without a session; AMD's firmware does so with one only. A command ends
  * within the call.
  *
- * Known inaccuracies: VMSAs get no checksum in the trusted memory region, so SEND_UPDATE_VMSA sends
- * any page; no command takes a time.
+ * Known inaccuracies: what the trusted memory region holds of VMSAs is beside it
+ * (`vmsa-records.ts`); no command takes a time.
  *
  * Source: SEV API 55766; where it leaves the order of checks or the status open, AMD's published
  * firmware source for EPYC 9004 (github.com/amd/AMD-ASPFW).

@@ -116,6 +116,7 @@ const start = { pdh_cert_paddr: AT.certificate, pdh_cert_len: SIZE.CERTIFICATE }
 const session = { session_paddr: AT.session, session_len: SIZE.SESSION };
 const packet = { hdr_paddr: AT.header, hdr_len: SIZE.PACKET_HEADER, guest_paddr: AT.guest };
 const transport = { ...packet, guest_len: 64, trans_paddr: AT.transport, trans_len: 64 };
+const vmsa = { ...transport, guest_paddr: AT.vmsa, guest_len: SIZE.VMSA, trans_len: SIZE.VMSA };
 const move = { src_paddr: AT.guest, dst_paddr: AT.guest + PAGE, length: PAGE };
 const chain = { plat_certs_paddr: AT.chain, plat_certs_len: SIZE.CERTIFICATE_CHAIN };
 
@@ -147,10 +148,10 @@ const ARGUMENTS: Partial<Record<CommandName, Record<string, number | Uint8Array>
   ATTESTATION: { paddr: AT.report, length: SIZE.ATTESTATION_REPORT },
   SEND_START: { ...start, ...chain, ...session },
   SEND_UPDATE_DATA: transport,
-  SEND_UPDATE_VMSA: { ...transport, guest_paddr: AT.vmsa },
+  SEND_UPDATE_VMSA: vmsa,
   RECEIVE_START: { ...start, ...session },
   RECEIVE_UPDATE_DATA: transport,
-  RECEIVE_UPDATE_VMSA: { ...transport, guest_paddr: AT.vmsa },
+  RECEIVE_UPDATE_VMSA: vmsa,
   DBG_DECRYPT: move,
   DBG_ENCRYPT: move,
 };
@@ -165,7 +166,7 @@ function stage(state: LiveGuestState, command: CommandName) {
   const handle = bench.guest(state, { policy, active: !RESTING.includes(command) });
   bench.exportCertificates();
   if (state === 'LSECRET') bench.put(AT.header, secretHeader(bench));
-  if (state === 'RUPDATE') putPacket(bench);
+  if (state === 'RUPDATE') putPacket(bench, command);
   return { bench, handle };
 }
 
@@ -181,21 +182,32 @@ function secretHeader(bench: FirmwareBench): Uint8Array {
   return Buffer.concat([head, mac]);
 }
 
-/** A packet for a guest that is being received: its sender's last one. */
-let received: { readonly header: Uint8Array; readonly ciphertext: Uint8Array };
+/** For a guest that is being received: data and a VMSA, as its sender made them. */
+const received = new Map<CommandName, { header: Uint8Array; ciphertext: Uint8Array }>();
 
-function putPacket(bench: FirmwareBench): void {
-  bench.put(AT.header, received.header);
-  bench.put(AT.transport, received.ciphertext);
+function putPacket(bench: FirmwareBench, command: CommandName): void {
+  const { header, ciphertext } = received.get(command) ?? received.get('RECEIVE_UPDATE_DATA')!;
+  bench.put(AT.header, header);
+  bench.put(AT.transport, ciphertext);
 }
 
 beforeAll(() => {
   // Benches repeat themselves: what one sends, the next one receives.
-  const bench = new FirmwareBench().start({ es: true });
-  const handle = bench.guest('SUPDATE', { policy: POLICY.ES });
-  bench.ok('SEND_UPDATE_DATA', { handle, ...transport });
-  const header = bench.get(AT.header, SIZE.PACKET_HEADER);
-  received = { header, ciphertext: bench.get(AT.transport, 64) };
+  const moves = [
+    ['SEND_UPDATE_DATA', 'RECEIVE_UPDATE_DATA'],
+    ['SEND_UPDATE_VMSA', 'RECEIVE_UPDATE_VMSA'],
+  ] as const;
+  for (const [send, receive] of moves) {
+    const bench = new FirmwareBench().start({ es: true });
+    const handle = bench.guest('SUPDATE', { policy: POLICY.ES });
+    const fields = ARGUMENTS[send]!;
+    bench.ok(send, { handle, ...fields });
+    const header = bench.get(AT.header, SIZE.PACKET_HEADER);
+    received.set(receive, {
+      header,
+      ciphertext: bench.get(AT.transport, fields['guest_len'] as number),
+    });
+  }
 });
 
 describe('PSP-02 the platform in each state', () => {

@@ -44,28 +44,48 @@ export function newVcpuRecord(): VcpuRecord {
 }
 
 const TYPE = 'sev-es-hypervisor';
-const VERSION = 1;
+const VERSION = 2;
 
-export function saveRecord(record: VmRecord): Snapshot {
-  const vcpus = record.vcpus.map((vcpu) => ({ ...vcpu }));
-  return { type: TYPE, version: VERSION, state: { apJumpTable: record.apJumpTable, vcpus } };
+/** What a guest has found here and relies on. */
+export interface Spoken {
+  readonly host: string;
+  /** Highest version of the GHCB protocol. */
+  readonly ghcbVersion: number;
 }
 
-/** The record of a snapshot. Throws `VmmError('snapshot-mismatch')` where it is none. */
-export function loadRecord({ type, version, state }: Snapshot): VmRecord {
+export function saveRecord(record: VmRecord, { host, ghcbVersion }: Spoken): Snapshot {
+  // A CPU that has not run yet has left a gap if one behind it has.
+  const vcpus = Array.from(record.vcpus, (vcpu) => ({ ...(vcpu ?? newVcpuRecord()) }));
+  const { apJumpTable } = record;
+  return { type: TYPE, version: VERSION, state: { host, ghcbVersion, apJumpTable, vcpus } };
+}
+
+/**
+ * The record of a snapshot. Throws `VmmError('snapshot-mismatch')` where it is none, or one of a
+ * hypervisor that behaves otherwise.
+ */
+export function loadRecord({ type, version, state }: Snapshot, spoken: Spoken): VmRecord {
   if (type !== TYPE || version !== VERSION || !isRecord(state)) {
     throw new VmmError(
       'snapshot-mismatch',
       `this is no record of a hypervisor: ${type} ${version}`,
     );
   }
+  const saved = `${state.host}, GHCB version ${state.ghcbVersion}`;
+  const here = `${spoken.host}, GHCB version ${spoken.ghcbVersion}`;
+  if (saved !== here) {
+    throw new VmmError('snapshot-mismatch', `the guest was saved under ${saved}; this is ${here}`, {
+      remedy: 'restore it under the hypervisor that it was saved under',
+    });
+  }
   const vcpus = state.vcpus.map((vcpu) => ({ ...vcpu }));
   return { apJumpTable: state.apJumpTable, vcpus };
 }
 
-function isRecord(state: unknown): state is VmRecord {
+function isRecord(state: unknown): state is VmRecord & Spoken {
   if (typeof state !== 'object' || state === null) return false;
-  const { apJumpTable, vcpus } = state as Partial<VmRecord>;
+  const { apJumpTable, vcpus, host, ghcbVersion } = state as Partial<VmRecord & Spoken>;
+  if (typeof host !== 'string' || typeof ghcbVersion !== 'number') return false;
   return isAddress(apJumpTable) && Array.isArray(vcpus) && vcpus.every(isVcpuRecord);
 }
 

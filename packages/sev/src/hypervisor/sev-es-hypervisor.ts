@@ -111,11 +111,16 @@ export class SevEsHypervisor implements Hypervisor {
   }
 
   snapshot(): Snapshot {
-    return saveRecord(this.#vm);
+    return saveRecord(this.#vm, this.#spoken);
   }
 
   restore(snapshot: Snapshot): void {
-    this.#vm = loadRecord(snapshot);
+    this.#vm = loadRecord(snapshot, this.#spoken);
+  }
+
+  get #spoken() {
+    const { name, protocol } = this.#settings.profile;
+    return { host: name, ghcbVersion: protocol.max };
   }
 
   #record({ index }: HostVcpu): VcpuRecord {

@@ -5,6 +5,9 @@
  * They are here and not in the KVM backend because protections fill them in: a backend only carries
  * the bytes. Addresses (`…_uaddr`) are of this process: an attachment of the command fills them.
  *
+ * SEND_UPDATE_VMSA and RECEIVE_UPDATE_VMSA have a number only: no struct, and up to Linux 6.12 KVM
+ * answers them with EINVAL.
+ *
  * Source: Linux arch/x86/include/uapi/asm/kvm.h (include/uapi/linux/kvm.h up to 6.8), and
  * Documentation/virt/kvm/x86/amd-memory-encryption.rst for what each means. INIT2 came with Linux
  * 6.10, SNP with 6.11. Reserved fields are zero; those at an end, or

@@ -2,21 +2,18 @@
  * SEV on the emulated processor, whose secure processor is emulated as well: protection of strength
  * `emulated`, since this process holds the keys.
  */
-import {
-  type BackendProbe,
-  type BackendVm,
-  type BootMachine,
-  type MemoryEncryption,
-  type SavedGuest,
-  type SaveOptions,
-  type Snapshot,
-  VmmError,
+import type {
+  BackendProbe,
+  BackendVm,
+  BootMachine,
+  MemoryEncryption,
+  SavedGuest,
+  Snapshot,
 } from '@cloister/core';
 import { CPU_MODELS, DEFAULT_CPU_MODEL } from '@cloister/core/cpu';
-import { POLICY } from '../abi/policy.js';
 import { SevProcessor } from '../silicon/sev-processor.js';
 import { EmulatedPlatform } from './emulated-platform.js';
-import { decodeStream, encodeStream, receiverOf } from './guest-stream.js';
+import { type GuestPlace, restoreGuest, saveGuest } from './guest-saving.js';
 import { KvmSev } from './kvm-sev.js';
 import type { MigrationControl } from './migration-control.js';
 import { SevGuest } from './sev-launch.js';
@@ -74,54 +71,17 @@ export class EmulatedSev implements MemoryEncryption {
     return this.#platform.psp.processor.mayRun(this.#asid);
   }
 
-  save(vm: BackendVm, { leave = false }: SaveOptions): SavedGuest {
-    const guest = this.#guest;
-    if (guest === null || !this.ready()) {
-      throw new VmmError('invalid-state', 'the guest has no running context to save', {
-        remedy: 'save it while it may run, and once only with leave',
-      });
-    }
-    this.#requireWilling(guest.policy);
-    const { migration } = this;
-    const isPrivate = (gpa: number) => !migration.shares(gpa);
-    const to = this.options.sendTo?.() ?? receiverOf(this.#platform);
-    const stream = guest.send(vm, { to, isPrivate, leave });
-    const always = vm.memory.slots.filter(({ encryptable }) => !encryptable);
-    return {
-      record: encodeStream(stream, migration.reports()),
-      saves: (gpa) =>
-        migration.shares(gpa) ||
-        always.some((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.size),
-    };
-  }
-
-  /** Its policy lets it leave, and it has told what it shares. */
-  #requireWilling(policy: number): void {
-    if ((policy & POLICY.NOSEND) !== 0) {
-      throw new VmmError('unsupported', "the guest's policy (NOSEND) keeps it on this platform", {
-        remedy: 'launch it with a policy without bit 3, if its owner agrees',
-      });
-    }
-    if (this.migration.ready) return;
-    throw new VmmError('invalid-state', 'the guest has not said yet which pages it shares', {
-      remedy: 'wait until its kernel has started; one without migration control is never saved',
-    });
+  save(vm: BackendVm): SavedGuest {
+    return saveGuest(vm, this.#guest, this.#place, this.options.sendTo?.());
   }
 
   restore(vm: BackendVm, record: Snapshot): void {
-    const { stream, more } = decodeStream(record);
-    const { policy } = this.options;
-    if (policy !== undefined && policy !== stream.policy) {
-      throw new VmmError(
-        'snapshot-mismatch',
-        `the guest was launched with policy 0x${stream.policy.toString(16)}`,
-        { path: 'policy', remedy: 'leave the policy out, or give that one' },
-      );
-    }
-    this.migration.takeOver(more, vm.memory);
-    const isPrivate = (gpa: number) => !this.migration.shares(gpa);
-    const asid = this.#asid;
-    this.#guest = SevGuest.receive(this.#platform, vm, stream, { asid, isPrivate });
+    this.#guest = restoreGuest(vm, record, this.#place, this.options.policy);
+  }
+
+  get #place(): GuestPlace {
+    const { migration } = this;
+    return { platform: this.#platform, migration, asid: this.#asid, vmsas: [] };
   }
 
   get measurement(): Uint8Array | null {

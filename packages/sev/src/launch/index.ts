@@ -8,7 +8,7 @@ export { type KvmLaunch, launchOnKvm } from './kvm-launch.js';
 export { type OpenedSession, openOwnerSession } from './owner.js';
 export { decodePlatform, encodePlatform, type KeptPlatform } from './platform-file.js';
 export { sev } from './sev.js';
-export { DEFAULT_SEV_ES_POLICY, type SevEsOptions, sevEs } from './sev-es.js';
+export { type SevEsOptions, sevEs } from './sev-es.js';
 export {
   type LaunchMeasurement,
   type LaunchOptions,
@@ -16,4 +16,4 @@ export {
   type LaunchVmsa,
   SevGuest,
 } from './sev-launch.js';
-export { DEFAULT_SEV_POLICY, type SevOptions } from './sev-options.js';
+export { DEFAULT_SEV_ES_POLICY, DEFAULT_SEV_POLICY, type SevOptions } from './sev-options.js';

@@ -70,6 +70,8 @@ function systemMemory(platform: EmulatedPlatform): SystemMemory {
         page.set(source.subarray(from, from + count), at);
         return true;
       }),
+    defer: (_spa, _tag, store) => store(),
+    isDeferred: () => false,
     release: () => {},
     reserve: () => {
       throw new Error('nothing is reserved here');

@@ -5,7 +5,7 @@
 import { emulated } from '@cloister/backend-emu';
 import { definePlugin, type Snapshot, type Vm, type VmPlugin } from '@cloister/core';
 import fc from 'fast-check';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { POLICY } from '../abi/policy.js';
 import { seededEntropy } from '../firmware/entropy.js';
 import { makeChip } from '../firmware/root.js';
@@ -147,6 +147,21 @@ describe('PSP-13 a guest that runs', () => {
     expect(reports.slice(2)).toEqual(FOUND);
   });
 
+  test('that cannot be sent or taken back is told both, and goes on', async () => {
+    const own = platform();
+    const { vm, reports } = await waiting({ platform: own });
+    const failing = (message: string) => () => {
+      throw new Error(message);
+    };
+    vi.spyOn(own.driver, 'sendUpdateData').mockImplementationOnce(failing('no room'));
+    vi.spyOn(own.driver, 'sendCancel').mockImplementationOnce(failing('no answer'));
+    await expect(vm.save({ leave: true })).rejects.toMatchObject({
+      message: 'no room; then no answer',
+    });
+    expect(await vm.run()).toMatchObject({ reason: 'debug-exit' });
+    expect(reports.slice(2)).toEqual(FOUND);
+  });
+
   test('is saved for its own platform, and goes on here as well', async () => {
     const { vm, reports } = await waiting();
     const snapshot = await vm.save();
@@ -222,7 +237,7 @@ describe('PSP-13 a guest that runs', () => {
       change(changed.state);
       await refused(snapshot, changed, message);
     }
-    await refused(snapshot, { ...good, version: 2 }, /version 2 is not known/);
+    await refused(snapshot, { ...good, version: 3 }, /version 3 is not known/);
   });
 
   /** A VM that is refused has no guest left in its secure processor, and is of no further use. */

@@ -10,7 +10,13 @@ import { type BackendVm, type LaunchPlan, VmmError } from '@cloister/core';
 import { POLICY } from '../abi/policy.js';
 import type { OwnerSession } from '../psp/driver.js';
 import type { EmulatedPlatform } from './emulated-platform.js';
-import { type GuestStream, receivePackets, type SendOptions, sendGuest } from './guest-stream.js';
+import {
+  type GuestStream,
+  receivePackets,
+  type SendOptions,
+  sendGuest,
+  settleGuest,
+} from './guest-stream.js';
 import { launchPages } from './launch-pages.js';
 
 const PAGE_SIZE = 4096;
@@ -38,8 +44,6 @@ export interface LaunchVmsa {
   readonly spa: number;
   /** 4096 bytes. */
   readonly bytes: Uint8Array;
-  /** Called when the firmware has encrypted it. */
-  launched(): void;
 }
 
 export interface LaunchOptions {
@@ -59,6 +63,7 @@ export class SevGuest {
   measurement: LaunchMeasurement | null = null;
   /** Pages that were measured. */
   pages = 0;
+  #ended = false;
 
   private constructor(
     private readonly platform: EmulatedPlatform,
@@ -97,15 +102,15 @@ export class SevGuest {
     platform: EmulatedPlatform,
     vm: BackendVm,
     stream: GuestStream,
-    options: { readonly asid: number; readonly isPrivate: (gpa: number) => boolean },
+    options: Pick<SendOptions, 'isPrivate' | 'vmsas'> & { readonly asid: number },
   ): SevGuest {
     const { driver } = platform;
-    platform.start();
+    platform.start((stream.policy & POLICY.ES) !== 0);
     const handle = driver.receiveStart(stream);
     const guest = new SevGuest(platform, handle);
     try {
       driver.activate(handle, options.asid);
-      receivePackets(platform, handle, vm, stream, options.isPrivate);
+      receivePackets(platform, handle, vm, stream, options);
       return guest;
     } catch (error) {
       guest.#giveUp();
@@ -113,9 +118,15 @@ export class SevGuest {
     }
   }
 
-  /** Sends it: SEND_START to SEND_FINISH or, where it goes on here, to SEND_CANCEL. */
+  /** Sends it. `settle` must follow. */
   send(vm: BackendVm, options: SendOptions): GuestStream {
     return sendGuest(this.platform, this.handle, vm, options);
+  }
+
+  /** The end of sending: it leaves, or goes on here; neither where it has ended meanwhile. */
+  settle(leaves: boolean): void {
+    if (this.#ended) return;
+    settleGuest(this.platform.driver, this.handle, leaves);
   }
 
   get policy(): number {
@@ -133,6 +144,7 @@ export class SevGuest {
 
   /** The guest's key goes: DEACTIVATE, DF_FLUSH, DECOMMISSION. It must not run any more. */
   end(): void {
+    this.#ended = true;
     const { handle } = this;
     const { driver } = this.platform;
     if (driver.guestStatus(handle).asid !== 0) driver.deactivate(handle);
@@ -159,11 +171,10 @@ export class SevGuest {
     update();
   }
 
-  #loadVmsa({ spa, bytes, launched }: LaunchVmsa): void {
+  #loadVmsa({ spa, bytes }: LaunchVmsa): void {
     const { controller, driver } = this.platform;
     controller.write(spa, bytes, 0);
     driver.launchUpdateVmsa(this.handle, spa);
-    launched();
     this.pages++;
   }
 

@@ -17,3 +17,6 @@ export interface SevOptions extends Pick<LaunchOptions, 'owner' | 'secret'> {
 
 /** No debugging, no key sharing, and neither leaves but for other SEV platforms. */
 export const DEFAULT_SEV_POLICY = POLICY.NODBG | POLICY.NOKS | POLICY.SEV;
+
+/** As SEV's, for guests that must have SEV-ES. */
+export const DEFAULT_SEV_ES_POLICY = DEFAULT_SEV_POLICY | POLICY.ES;

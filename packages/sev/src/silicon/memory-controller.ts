@@ -12,12 +12,14 @@
  * tell the difference.
  */
 import { type FrameCipher, type SystemMemory, VmmError } from '@cloister/core';
-import { ciphers, PAGE_KEY_SIZE } from '../cipher/port.js';
+import { ciphers, PAGE_KEY_SIZE, type PageCipher } from '../cipher/port.js';
 import type { KeyTag, MemoryKeys, PlatformMemory } from '../firmware/memory-port.js';
+import { VmsaRecords } from '../firmware/vmsa-records.js';
 
 export class MemoryController implements PlatformMemory, FrameCipher {
   readonly keys: MemoryKeys;
-  readonly #keys = new Map<number, Uint8Array>();
+  readonly vmsas = new VmsaRecords();
+  readonly #keys = new Map<number, PageCipher>();
   #memory: SystemMemory | null = null;
 
   constructor() {
@@ -63,28 +65,27 @@ export class MemoryController implements PlatformMemory, FrameCipher {
     this.memory.write(spa, source, tag);
   }
 
-  encrypt(tag: number, spa: number, frame: Uint8Array): void {
-    ciphers().encryptPage(this.#keyOf(tag), spa, frame);
+  encrypt(tag: number, spa: number, frames: Uint8Array): void {
+    this.#keyOf(tag).encrypt(spa, frames);
   }
 
-  decrypt(tag: number, spa: number, frame: Uint8Array): void {
-    ciphers().decryptPage(this.#keyOf(tag), spa, frame);
+  decrypt(tag: number, spa: number, frames: Uint8Array): void {
+    this.#keyOf(tag).decrypt(spa, frames);
   }
 
   #install(asid: number, key: Uint8Array): void {
     if (asid < 1 || this.#keys.has(asid) || key.length !== PAGE_KEY_SIZE) {
       throw new VmmError('internal', `ASID ${asid} cannot take a key of ${key.length} bytes`);
     }
-    this.#keys.set(asid, Uint8Array.from(key));
+    this.#keys.set(asid, ciphers().pageCipher(key));
   }
 
   #uninstall(asid: number): void {
     this.#memory?.release(asid);
-    this.#keys.get(asid)?.fill(0);
     this.#keys.delete(asid);
   }
 
-  #keyOf(tag: number): Uint8Array {
+  #keyOf(tag: number): PageCipher {
     const key = this.#keys.get(tag);
     if (key !== undefined) return key;
     throw new VmmError('invalid-state', `ASID ${tag} has no key`, {

@@ -28,6 +28,7 @@ import {
   type InterceptName,
   type InterceptVerdict,
   type MsrValue,
+  type Snapshot,
   type SystemMemory,
   VmmError,
   type WorldSwitch,
@@ -38,6 +39,7 @@ import { EVENT_TYPE, EXIT, NP_CONTROL, VMCB } from '../abi/vmcb.js';
 import type { Hypervisor, Next } from '../hypervisor/hypervisor.js';
 import { exitName } from '../hypervisor/statistics.js';
 import { EsVcpu } from './es-vcpu.js';
+import { loadEsVcpu, readEsVcpu, saveEsVcpu } from './es-vcpu-record.js';
 import type { MemoryController } from './memory-controller.js';
 import {
   CPUID_ENCRYPTION,
@@ -45,6 +47,7 @@ import {
   SevProcessor,
   type SevProcessorOptions,
 } from './sev-processor.js';
+import { VmsaRegisters } from './vmsa-registers.js';
 
 export const VC_VECTOR = 29;
 /** CPUID Fn8000_001F EAX. */
@@ -52,6 +55,7 @@ const EAX_SEV_ES = 1 << 3;
 /** SEV_STATUS: SEV, SEV-ES. */
 const STATUS = 3;
 const MSR_EFER = 0xc0000080;
+const RECORD_TYPE = 'sev-es-processor';
 const LBR_VIRTUALIZATION = 1;
 const RESUME: InterceptVerdict = { kind: 'resume' };
 const PROCEED: InterceptVerdict = { kind: 'proceed' };
@@ -120,7 +124,7 @@ export class SevEsProcessor implements CpuExtension {
   readonly #vcpus: EsVcpu[] = [];
   #cpus = 0;
   #system!: SystemMemory;
-  #pages: readonly number[] = [];
+  #vmsas: readonly { readonly spa: number; readonly registers: VmsaRegisters }[] = [];
 
   constructor(
     controller: MemoryController,
@@ -141,7 +145,11 @@ export class SevEsProcessor implements CpuExtension {
   attach(memory: SystemMemory): void {
     this.#sev.attach(memory);
     this.#system = memory;
-    this.#pages = Array.from({ length: this.#cpus }, () => memory.reserve());
+    this.#vmsas = Array.from({ length: this.#cpus }, () => {
+      const [spa, registers] = [memory.reserve(), new VmsaRegisters()];
+      this.cipher.vmsas.keepIn(spa, registers.page);
+      return { spa, registers };
+    });
   }
 
   cpuid(leaf: number, subleaf: number, value: CpuidValue): void {
@@ -178,14 +186,13 @@ export class SevEsProcessor implements CpuExtension {
 
   /** System-physical address of the VMSA of vCPU `index`. */
   vmsaOf(index: number): number {
-    const page = this.#pages[index];
-    if (page !== undefined) return page;
-    throw new VmmError('invalid-argument', `there is no vCPU ${index} with a VMSA`);
+    return this.#vmsaOf(index).spa;
   }
 
-  /** The firmware has encrypted the VMSA of vCPU `index`. */
-  launched(index: number): void {
-    this.#vcpu(index).seal();
+  #vmsaOf(index: number) {
+    const vmsa = this.#vmsas[index];
+    if (vmsa !== undefined) return vmsa;
+    throw new VmmError('invalid-argument', `there is no vCPU ${index} with a VMSA`);
   }
 
   // --- Exits ----------------------------------------------------------------------------------
@@ -259,7 +266,7 @@ export class SevEsProcessor implements CpuExtension {
   /** An automatic exit, or VMGEXIT: to the hypervisor, and what it says comes next. */
   #leaveBy(vcpu: ExtensionVcpu, code: number, infoLo = 0, infoHi = 0): InterceptVerdict {
     const own = this.#of(vcpu);
-    own.save();
+    own.save(code === EXIT.VMGEXIT);
     own.vmcb.setExit(code, infoLo, infoHi);
     own.told = true;
     this.#tell('exit', vcpu.index, code);
@@ -334,10 +341,11 @@ export class SevEsProcessor implements CpuExtension {
 
   leave(vcpu: ExtensionVcpu): void {
     const own = this.#of(vcpu);
-    own.loaded = false;
-    if (!own.inside) return;
-    own.save();
-    own.vmcb.setExit(EXIT.INTR);
+    if (own.inside) {
+      own.save(true);
+      own.vmcb.setExit(EXIT.INTR);
+    }
+    own.leave();
   }
 
   /** A hypervisor can't reset what it can't see: the registers stay. */
@@ -353,30 +361,78 @@ export class SevEsProcessor implements CpuExtension {
     if (next !== 'run') this.#goOn(own, next);
   }
 
-  #interceptsOf({ vmcb }: EsVcpu): ReadonlySet<InterceptName> {
+  // --- Saved and restored ---------------------------------------------------------------------
+
+  /** The host's side of the guest; its registers are in VMSAs, which are not in here. */
+  snapshot(): Snapshot {
+    const vcpus = this.#vmsas.map((_, index) => {
+      const own = this.#vcpu(index);
+      return saveEsVcpu(own.vmcb, own);
+    });
+    const hypervisor = { ...this.options.hypervisor.snapshot() };
+    return { type: RECORD_TYPE, version: 1, state: { vcpus, hypervisor } };
+  }
+
+  restore({ type, version, state }: Snapshot): void {
+    const { vcpus, hypervisor } = (state ?? {}) as { vcpus?: unknown; hypervisor?: unknown };
+    const fits =
+      type === RECORD_TYPE &&
+      version === 1 &&
+      Array.isArray(vcpus) &&
+      vcpus.length === this.#vmsas.length &&
+      typeof hypervisor === 'object' &&
+      hypervisor !== null;
+    if (!fits) {
+      throw new VmmError('snapshot-mismatch', `not the state of a SEV-ES guest: ${type}`);
+    }
+    const records = vcpus.map(readEsVcpu);
+    for (const [index, record] of records.entries()) {
+      const own = this.#vcpu(index);
+      own.halted = record.halted;
+      own.told = record.told;
+      if (!record.initialized) continue;
+      this.#initialize(own);
+      loadEsVcpu(own.vmcb, record);
+    }
+    this.options.hypervisor.restore(hypervisor as Snapshot);
+  }
+
+  /** The events of the VMCB's intercepts: a set of before, while these are what they were. */
+  #interceptsOf(own: EsVcpu): ReadonlySet<InterceptName> {
+    const { vmcb } = own;
+    if (!own.interceptsChanged()) return own.events;
     const wanted = (name: InterceptName) => {
       const code = NON_AUTOMATIC[name];
       if (code !== undefined) return vmcb.intercepts(code);
       if (name === 'hlt') return vmcb.intercepts(EXIT.HLT);
       return true;
     };
-    return new Set(EVENTS.filter(wanted));
+    own.events = new Set(EVENTS.filter(wanted));
+    return own.events;
   }
 
   #of(vcpu: ExtensionVcpu): EsVcpu {
     const own = this.#vcpu(vcpu.index);
     if (own.processor === undefined) {
       own.processor = vcpu;
-      this.options.hypervisor.initialize(own);
+      // Saved asleep: whatever the file says of the processor, nothing runs but from the VMSA.
+      if (own.halted) vcpu.halt(own.vmcb.guestInterruptFlag);
     }
+    if (!own.initialized) this.#initialize(own);
     return own;
+  }
+
+  #initialize(own: EsVcpu): void {
+    own.initialized = true;
+    this.options.hypervisor.initialize(own);
   }
 
   #vcpu(index: number): EsVcpu {
     const known = this.#vcpus[index];
     if (known !== undefined) return known;
     const { memory, asid } = this.options;
-    const own = new EsVcpu(index, this.vmsaOf(index), this.#system, memory(), asid);
+    const { spa, registers } = this.#vmsaOf(index);
+    const own = new EsVcpu(index, spa, registers, this.#system, memory(), asid);
     const { vmcb } = own;
     vmcb.set(VMCB.GUEST_ASID, asid());
     vmcb.set(VMCB.NP_CONTROL, NP_CONTROL.NP_ENABLE | NP_CONTROL.SEV | NP_CONTROL.SEV_ES);

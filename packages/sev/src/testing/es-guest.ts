@@ -3,7 +3,7 @@
  * and goes on behind the instruction, and requests through a GHCB. The log is shared memory, which
  * the test reads when the guest halts.
  */
-import type { VmEnd, VmPlugin } from '@cloister/core';
+import type { GuestMemory, VmEnd, VmPlugin } from '@cloister/core';
 import { GHCB, MSR_GHCB } from '../abi/ghcb.js';
 import { asm, type MicroOptions, microVm } from './micro-guest.js';
 
@@ -146,6 +146,14 @@ export function esImage(
   return image;
 }
 
+/** What the guest noted so far. */
+export function esLog(memory: GuestMemory): readonly number[] {
+  const bytes = new Uint8Array(4 * LOG_ENTRIES);
+  memory.read(LOG_GPA, bytes);
+  const log = [...new Uint32Array(bytes.buffer)];
+  return log.slice(0, log.findLastIndex((word) => word !== 0) + 1);
+}
+
 export interface EsRun {
   readonly log: readonly number[];
   readonly end: VmEnd;
@@ -166,10 +174,7 @@ export async function esRun(options: {
   const vm = await microVm({ ...rest, at, code, plugins: [protection, ...plugins] });
   try {
     const end = await vm.run();
-    const bytes = new Uint8Array(4 * LOG_ENTRIES);
-    vm.memory.read(LOG_GPA, bytes);
-    const log = [...new Uint32Array(bytes.buffer)];
-    return { end, log: log.slice(0, log.findLastIndex((word) => word !== 0) + 1) };
+    return { end, log: esLog(vm.memory) };
   } finally {
     await vm.dispose();
   }

@@ -123,7 +123,7 @@ export class FirmwareBench {
     return this.get(AT.certificate, SIZE.CERTIFICATE);
   }
 
-  /** A guest in this state and its handle; active unless told. */
+  /** A guest in this state and its handle, with a VMSA if it is SEV-ES; active unless told. */
   guest(
     state: LiveGuestState,
     {
@@ -136,6 +136,9 @@ export class FirmwareBench {
     if (state === 'RUPDATE') return this.#received(policy, own, active);
     const handle = this.ok('LAUNCH_START', { policy }).handle as number;
     this.ok('ACTIVATE', { handle, asid: own });
+    if ((policy & POLICY.ES) !== 0) {
+      this.ok('LAUNCH_UPDATE_VMSA', { handle, paddr: AT.vmsa, length: SIZE.VMSA });
+    }
     if (state !== 'LUPDATE') {
       this.ok('LAUNCH_MEASURE', { handle, measure_paddr: AT.measure, measure_len: SIZE.MEASURE });
     }

@@ -48,7 +48,7 @@ define('CALL', ENDS, (x) => {
 define('JMPI', { ...ENDS, access: 'r' }, (x) => {
   const target = x.operand(0);
   requireTarget(x, target);
-  x.branchTo(target);
+  x.branchIndirect(target);
   x.ended = true;
 });
 
@@ -57,7 +57,7 @@ define('CALLI', { ...ENDS, access: 'r' }, (x) => {
   if (x.legacy) x.probePush();
   requireTarget(x, target);
   x.push(x.nextRip());
-  x.branchTo(target);
+  x.branchIndirect(target);
   x.ended = true;
 });
 

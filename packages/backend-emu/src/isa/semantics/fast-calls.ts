@@ -22,8 +22,8 @@ const FLAT = 0xffffffff;
 const CODE64 = 0xa9b;
 const DATA = 0xc93;
 const DPL3 = 3 << 5;
-const SUPERVISOR = 0;
-const USER = 1;
+export const SUPERVISOR = 0;
+export const USER = 1;
 /** Flags with which both are left to the system functions. */
 const UNUSUAL = FLAG_TF | FLAG_AC;
 
@@ -37,7 +37,7 @@ function isPlain(x: Emitter, privilege: number): Value {
 }
 
 /** The privilege, and what is kept for each: TLB, jump cache and its generation. */
-function enter(x: Emitter, privilege: number, cpl: number): void {
+export function enter(x: Emitter, privilege: number, cpl: number): void {
   const isUser = privilege === USER;
   x.setState32(L.CPL, x.i32(cpl));
   x.setState32(L.TLB, x.i32(isUser ? L.TLB_USER : L.TLB_SUPERVISOR));
@@ -54,7 +54,7 @@ function setFlat(x: Emitter, segment: number, selector: Value, attributes: numbe
 }
 
 /** RFLAGS but for the status flags: those of `mask` (i32) as `image` has them. */
-function setOtherFlags(x: Emitter, image: Value, mask: Value): void {
+export function setOtherFlags(x: Emitter, image: Value, mask: Value): void {
   const others = x.and(mask, x.i32(FLAGS_ALL & ~FLAGS_STATUS));
   const kept = x.andNot(x.state32(L.EFLAGS), others);
   x.setState32(L.EFLAGS, x.or(x.or(kept, x.and(image, others)), x.i32(2)));

@@ -185,7 +185,6 @@ for (const [mnemonic, name, pointer] of [
 
 define('RETF', ENDS, (x) => x.system('retFar', [x.i64(0), x.i64(x.size >> 3)]));
 define('RETFI', ENDS, (x) => x.system('retFar', [x.operandU(0), x.i64(x.size >> 3)]));
-define('IRET', ENDS, (x) => x.system('iret', [x.i64(x.size >> 3)]));
 define('SYSEXIT', ENDS, (x) => x.system('sysexit', [x.i64(x.size >> 3)]));
 define('INT', { ends: true, access: 'r' }, (x) => x.system('int', [x.operandU(0)]));
 plain('INT3', 'int3', true);
@@ -198,8 +197,6 @@ plain('INVD', 'invd');
 plain('RDMSR', 'rdmsr');
 plain('WRMSR', 'wrmsr', true);
 plain('CPUID', 'cpuid');
-plain('RDTSC', 'rdtsc');
-plain('RDTSCP', 'rdtscp');
 plain('RDPMC', 'rdpmc');
 define('RDPID', { access: 'w' }, (x) => x.setOperand(0, x.stateAs('i64.load32_u', L.TSC_AUX)));
 plain('RDPKRU', 'rdpkru');
@@ -234,8 +231,12 @@ for (const name of ['RDRAND', 'RDSEED']) {
   });
 }
 
-/** No effect here: caches are coherent and nothing is reordered. */
-for (const name of ['NOP', 'PAUSE', 'PREFETCH', 'LFENCE', 'SFENCE', 'MFENCE', 'ENDBR']) {
+/**
+ * No effect here: caches are coherent and nothing is reordered. Code that was overwritten is never
+ * executed as it was, so there is nothing to do for SERIALIZE either.
+ */
+const NO_EFFECT = ['NOP', 'PAUSE', 'PREFETCH', 'LFENCE', 'SFENCE', 'MFENCE', 'SERIALIZE', 'ENDBR'];
+for (const name of NO_EFFECT) {
   define(name, { access: 'r', hot: name === 'NOP' || name === 'PAUSE' }, () => {});
 }
 

@@ -56,11 +56,22 @@ const group7 = byReg(
   byMod(row('LGDT Mp'), plain(byRm(row('XGETBV'), row('XSETBV'), ...nulls(6)))),
   byMod(row('LIDT Mp'), byRm(null, vmmcallOrExit, ...nulls(6))),
   row('SMSW EvMw'),
-  byMod(null, plain(byRm(...nulls(6), row('RDPKRU', '', 'pku'), row('WRPKRU', '', 'pku')))),
+  byMod(
+    null,
+    plain(
+      byRm(
+        // Intel SDM vol. 2, SERIALIZE.
+        row('SERIALIZE', 'any', 'serialize'),
+        ...nulls(5),
+        row('RDPKRU', '', 'pku'),
+        row('WRPKRU', '', 'pku'),
+      ),
+    ),
+  ),
   row('LMSW Ew'),
   byMod(
     row('INVLPG Mp'),
-    byRm(row('SWAPGS', 'o64'), row('RDTSCP'), ...nulls(3), ...rmpInstructions),
+    byRm(row('SWAPGS', 'o64'), row('RDTSCP', '', 'rdtscp'), ...nulls(3), ...rmpInstructions),
   ),
 );
 

@@ -62,6 +62,12 @@ export const CORPUS: readonly CorpusProgram[] = [
     about: 'task switching in hardware',
     needs: ['task-switch', 'int-protected'],
   },
+  {
+    name: 'task-exceptions',
+    mode: 'protected',
+    about: 'exceptions through task gates, #TS in the new task',
+    needs: ['task-switch'],
+  },
   { name: 'segment-info', mode: 'protected', about: 'LAR, LSL, VERR, VERW, ARPL', needs: ['lar'] },
   { name: 'call-gates', mode: 'protected', about: 'far calls and returns between levels' },
   {

@@ -22,6 +22,8 @@ const EXCEPTION = 0x600;
 const RESULTS = 0x4000;
 const SLOT = 16;
 const SUCCESS = 1;
+/** What a guest brings about, and nobody else. */
+const ENDS: ReadonlySet<string> = new Set(['debug-exit', 'triple-fault']);
 
 export interface ProgramOptions {
   /** `icount` for a backend that counts instructions, `wall` for one that cannot; else `auto`. */
@@ -34,7 +36,7 @@ export interface ProgramOptions {
 
 export interface ProgramOutcome {
   readonly end: VmEnd;
-  /** Whether it came to an end of the kind that it should, right or wrong. */
+  /** Whether it came to an end of its own, right or wrong: by the debug-exit port or a shutdown. */
   readonly ran: boolean;
   /** `error` where the backend said that it could not go on; see `VmExit`. */
   readonly errors: readonly string[];
@@ -46,6 +48,8 @@ export interface ProgramOutcome {
   readonly memory: Uint8Array;
   /** What differs from what was expected, in words; empty for a processor that conforms. */
   readonly differences: readonly string[];
+  /** Results that it should have recorded, and how many of them are right. */
+  readonly results: { readonly right: number; readonly all: number };
 }
 
 export function decodeImage(image: CorpusImage): Uint8Array {
@@ -79,9 +83,10 @@ export async function runProgram(
     });
     const end = await runToEnd(vm, program.limit ?? DEFAULT_LIMIT, options.deadlineMs ?? 20_000);
     const trace = canonicalize(exits);
+    const wrong = compareResults(vm, image);
     const differences = [
       ...compareEnd(vm, program, end),
-      ...compareResults(vm, image),
+      ...wrong,
       ...(program.pc === true ? [] : compareExits(program, image, trace)),
       ...compareFinal(vm, image),
       ...compareConsole(program, text),
@@ -92,8 +97,10 @@ export async function runProgram(
     const memory = new Uint8Array(FEATURES_SIZE);
     vm.memory.read(FEATURES_AT, memory);
     const exception = Number(read64(vm, EXCEPTION) & 0xffffffffn);
-    const ran = errors.length === 0 && end.reason === (program.end ?? 'debug-exit');
-    return { end, ran, errors, trace, exception, memory, differences };
+    const ran = errors.length === 0 && ENDS.has(end.reason);
+    const all = image.checks.length;
+    const results = { right: all - wrong.length, all };
+    return { end, ran, errors, trace, exception, memory, differences, results };
   } finally {
     await vm.dispose();
   }

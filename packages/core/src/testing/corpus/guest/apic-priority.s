@@ -12,8 +12,7 @@
 
 .macro TAKE
         sti
-        nop
-        nop
+        ARRIVE
         cli
 .endm
 

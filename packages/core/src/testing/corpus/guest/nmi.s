@@ -19,7 +19,7 @@ _start: SETUP
         xor     r9d, r9d
         cli
         SEND
-        nop
+        ARRIVE
         CHECK   r8d, 3, "it, and one of two that came while it was handled"
         CHECK   r9d, 0, "none inside of the handler"
 
@@ -30,8 +30,7 @@ first:  inc     r8d
         jne     1f
         SEND
         SEND
-        nop
-        nop
+        ARRIVE
         cmp     r8d, 1
         setne   r9b
         inc     r8d

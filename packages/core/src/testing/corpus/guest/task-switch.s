@@ -1,36 +1,10 @@
-# Task switches in hardware: by JMP, CALL and IRET, by task gate, by an exception; what is saved and
-# loaded, NT, the link, busy bits, CR0.TS, and what an invalid task raises.
+# Task switches in hardware: by JMP, CALL and IRET, by task gate; what is saved and loaded, NT, the
+# link, busy bits, CR0.TS, and what an invalid task raises.
 #
 # Source: AMD APM vol. 2, 12.3 (task switching), 8.2.10 (#TS), table 12-1 (NT, links, busy bits).
 
 .include "protected.s"
-
-.set OTHER, 0x900                       # TSS of the second task
-.set THIRD, 0xa00
-
-# A busy or available 32-bit TSS descriptor at `selector`.
-.macro TASK_DESCRIPTOR selector:req, base:req, access=0x89, limit=0x67
-        mov     dword ptr [GDT + \selector], (\base << 16) + \limit
-        mov     dword ptr [GDT + \selector + 4], \access << 8
-.endm
-
-.macro TASK_STATE base:req, entry:req, stack:req
-        mov     dword ptr [\base + 28], 0
-        mov     dword ptr [\base + 32], offset \entry
-        mov     dword ptr [\base + 36], 2
-        mov     dword ptr [\base + 40], 0x11111111      # EAX
-        mov     dword ptr [\base + 44], 0x22222222      # ECX
-        mov     dword ptr [\base + 56], \stack
-        mov     dword ptr [\base + 60], 0x33333333      # EBP
-        mov     dword ptr [\base + 72], DATA            # ES
-        mov     dword ptr [\base + 76], CODE32
-        mov     dword ptr [\base + 80], DATA
-        mov     dword ptr [\base + 84], DATA
-        mov     dword ptr [\base + 88], DATA            # FS
-        mov     dword ptr [\base + 92], 0               # GS
-        mov     dword ptr [\base + 96], 0               # LDT
-        mov     dword ptr [\base + 100], 0x680000
-.endm
+.include "tasks.s"
 
 _start: SETUP
         TASK_DESCRIPTOR OWN, OTHER
@@ -94,17 +68,6 @@ came_back:
         int     20
         mov     eax, [FREE]
         CHECK   eax, 20, "by a task gate"
-        TASK_STATE OTHER, by_error, 0x7000
-        mov     word ptr [idt + 13 * 8 + 2], OWN
-        mov     word ptr [idt + 13 * 8 + 4], 0x8500
-        mov     ecx, 0x1f0
-        mov     fs, cx
-        mov     eax, [FREE]
-        CHECK   eax, 0x1f0, "the error code on the new task's stack"
-        mov     eax, [FREE + 4]
-        CHECK   eax, TASK, "the link"
-        GATE    13, stubs+16*13
-
         # What is refused, with the first task still running.
         FAULT   13, TASK, "a jump to a busy task", jmp TASK, 0
         TASK_DESCRIPTOR OWN, OTHER, 0x09
@@ -121,31 +84,7 @@ came_back:
         FAULT   13, DATA, "LTR of data", ltr ax
         mov     eax, TASK
         FAULT   13, TASK, "LTR of a busy task", ltr ax
-
-        # What the new task's registers raise is raised in it: #TS, for which a task stands by.
-        TASK_DESCRIPTOR OWN, OTHER
-        TASK_STATE OTHER, never, 0x7000
-        mov     dword ptr [OTHER + 76], DATA
-        TASK_DESCRIPTOR OWN+8, THIRD
-        TASK_STATE THIRD, invalid, 0x6c00
-        mov     word ptr [idt + 10 * 8], 0
-        mov     word ptr [idt + 10 * 8 + 2], OWN + 8
-        mov     word ptr [idt + 10 * 8 + 4], 0x8500
-        jmp     OWN, 0
-        FAIL
-
-invalid:
-        pop     eax
-        CHECK   eax, DATA, "CS that is data: error code"
-        movzx   eax, word ptr [THIRD]
-        CHECK   eax, OWN, "the same: raised in the new task"
-        mov     eax, [OTHER + 32]
-        CHECK   eax, never, "the same: EIP of the new task"
-        mov     al, [GDT + TASK + 5]
-        CHECK   al, 0x89, "the same: the first task had been left"
         DONE
-
-never:  FAIL
 
 by_jmp: CHECK   eax, 0x11111111, "EAX of the second task"
         CHECK   ecx, 0x22222222, "ECX"
@@ -186,10 +125,4 @@ after_iret:
 
 by_gate:
         mov     dword ptr [FREE], 20
-        iretd
-by_error:
-        pop     dword ptr [FREE]
-        movzx   eax, word ptr [OTHER]
-        mov     [FREE + 4], eax
-        mov     dword ptr [TSS + 44], DATA              # ECX: what loads now
         iretd

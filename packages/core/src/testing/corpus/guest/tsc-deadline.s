@@ -42,8 +42,7 @@ _start: SETUP
         mov     eax, 1
         wrmsr
         sti
-        nop
-        nop
+        ARRIVE
         cli
         CHECK   r8d, 2, "a deadline in the past"
         # 0 disarms.

@@ -61,8 +61,7 @@ _start: SETUP
         READ    0x822
         CHECK   eax, 1, "IRR of 0x40"
         sti
-        nop
-        nop
+        ARRIVE
         cli
         mov     eax, [FREE]
         CHECK   eax, 1, "self IPI"
@@ -73,8 +72,7 @@ _start: SETUP
         xor     edx, edx
         wrmsr
         sti
-        nop
-        nop
+        ARRIVE
         cli
         mov     eax, [FREE]
         CHECK   eax, 2, "to itself by ID"
@@ -82,8 +80,7 @@ _start: SETUP
         mov     eax, 0x40
         wrmsr
         sti
-        nop
-        nop
+        ARRIVE
         cli
         mov     eax, [FREE]
         CHECK   eax, 3, "to all"
@@ -91,8 +88,7 @@ _start: SETUP
         mov     eax, 0x840              # logical
         wrmsr
         sti
-        nop
-        nop
+        ARRIVE
         cli
         mov     eax, [FREE]
         CHECK   eax, 4, "to itself by logical ID"

@@ -5,6 +5,16 @@
 .include "layout.s"
 .code64
 
+# Time for what comes from outside of the processor, as an APIC's message does, to arrive: no manual
+# says within how many instructions. Changes no register.
+.macro ARRIVE
+        push    rcx
+        mov     ecx, 5000
+.Lwait\@:
+        loop    .Lwait\@
+        pop     rcx
+.endm
+
 .macro PREPARE resume
         mov     dword ptr [EXC_VECTOR], -1
         mov     qword ptr [EXC_ERROR], -1
