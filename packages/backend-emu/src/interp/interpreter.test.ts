@@ -73,6 +73,24 @@ describe('Interpreter', () => {
     }
   });
 
+  it('decodes straight code once, wherever it is entered', () => {
+    const machine = testMachine(undefined, true, 'off');
+    const { interpreter, opCache, record } = machine;
+    // 1000 times inc eax (2 bytes), hlt
+    const code = [...Array.from({ length: 1000 }, () => [0xff, 0xc0]).flat(), HLT];
+    machine.load(0x1000, code);
+    expect(interpreter.run(2000)).toBe('fault');
+    expect(opCache.decoded).toBe(1001);
+    for (let first = 1; first < 64; first++) {
+      record.setPair(L.gprOffset(0), 0, 0);
+      record.setPair(L.RIP, 0x1000 + 2 * first, 0);
+      const before = opCache.decoded;
+      expect(interpreter.run(2000)).toBe('fault');
+      expect(record.lo(L.GPR)).toBe(1000 - first);
+      expect(opCache.decoded - before).toBe(64 - first);
+    }
+  });
+
   it('calls, returns, pushes and pops', () => {
     const machine = testMachine();
     machine.record.setPair(L.gprOffset(4), 0x9000, 0);

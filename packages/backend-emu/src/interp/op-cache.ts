@@ -87,6 +87,13 @@ export interface OpCacheOptions {
   readonly translator?: BlockTranslator;
 }
 
+/**
+ * Whether a block is as long as can be. Straight code goes on there, or each interrupt would have
+ * all that follows decoded once more, in blocks that begin elsewhere.
+ */
+const isStraight = (block: Block | undefined): boolean =>
+  block !== undefined && block.count > BLOCK_LIMIT;
+
 export class OpCache {
   /** Counts for the summary. */
   decoded = 0;
@@ -198,6 +205,7 @@ export class OpCache {
     let count = 0;
     const most = (mode & MODE_SINGLE) !== 0 ? 1 : BLOCK_LIMIT;
     while (count < most && at < pageEnd) {
+      if (count > 0 && isStraight(found.get(at | 0))) break;
       if (this.#decoder.decode(this.#bytes, at, pageEnd, mode) !== DECODED) {
         if (count === 0) return this.#crossing(found, host, mode, nextPage);
         break;
