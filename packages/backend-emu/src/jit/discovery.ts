@@ -116,42 +116,42 @@ function look(block: Block, base: number, ports: DiscoveryPorts): Found {
   return one;
 }
 
-/** Cuts blocks where others begin, and makes a graph of them. */
+/** A block up to where another one of the region begins. */
+interface Part extends Pick<RegionNode, 'ops' | 'end' | 'targets'> {
+  /** Places in the region where it may go on. */
+  readonly successors: readonly number[];
+}
+
+/** Cuts blocks where others begin, and makes a graph of what the entries lead to. */
 function assemble(
   found: ReadonlyMap<number, Found>,
   entries: ReadonlySet<number>,
   ports: DiscoveryPorts,
 ): Region {
-  const places = [...found.keys()].sort((a, b) => a - b);
-  const number = new Map(places.map((place, index) => [place, index]));
   const returns = [...found.values()]
     .filter(({ targets, indirect, behindCall }) => {
       const called = indirect.length > 0 ? indirect : targets.slice(-1);
-      return behindCall !== null && called.some((place) => number.has(place));
+      return behindCall !== null && called.some((place) => found.has(place));
     })
     .map(({ behindCall }) => behindCall as number)
-    .filter((behind) => number.has(behind))
+    .filter((behind) => found.has(behind))
     .slice(0, RETURNS);
+  const parts = new Map([...found].map(([place, one]) => [place, partOf(one, found, returns)]));
+  const places = reached(parts, entries).sort((a, b) => a - b);
+  const number = new Map(places.map((place, index) => [place, index]));
   let instructions = 0;
   const nodes = places.map((place, index): Writable<RegionNode> => {
-    const one = found.get(place) as Found;
-    const { ops, end } = cut(one, number);
+    const { block, base } = found.get(place) as Found;
+    const { ops, end, targets, successors } = parts.get(place) as Part;
     instructions += ops.length;
-    const jumps = one.targets.slice(0, ops.filter(({ info }) => branches(info)).length);
-    const next = end !== null && 'next' in end ? [end.next] : [];
-    const last = one.isReturn ? returns : one.indirect.filter((place) => number.has(place));
-    const targets = ops.length === one.ops.length ? last : [];
-    const successors = [...jumps, ...next, ...targets]
-      .map((target) => number.get(target))
-      .filter((target) => target !== undefined);
     return {
       index,
-      block: one.block,
-      base: one.base,
+      block,
+      base,
       ops,
       end,
       targets,
-      successors: [...new Set(successors)],
+      successors: successors.map((target) => number.get(target) as number),
       entry: entries.has(place),
       loops: false,
       needsCarry: needsCarry(ops),
@@ -172,16 +172,38 @@ function assemble(
   return { nodes, byPlace, instructions };
 }
 
+/**
+ * The places that entries lead to. Others can have been found: where a block is cut whose jump has
+ * led further than that of the block which goes on for it. Nothing says how one would be entered.
+ */
+function reached(parts: ReadonlyMap<number, Part>, entries: ReadonlySet<number>): number[] {
+  const known = new Set([...entries].filter((place) => parts.has(place)));
+  for (const place of known) {
+    for (const next of (parts.get(place) as Part).successors) known.add(next);
+  }
+  return [...known];
+}
+
+function partOf(one: Found, found: ReadonlyMap<number, Found>, returns: readonly number[]): Part {
+  const { ops, end } = cut(one, found);
+  const jumps = one.targets.slice(0, ops.filter(({ info }) => branches(info)).length);
+  const next = end !== null && 'next' in end ? [end.next] : [];
+  const last = one.isReturn ? returns : one.indirect.filter((place) => found.has(place));
+  const targets = ops.length === one.ops.length ? last : [];
+  const successors = [...jumps, ...next, ...targets].filter((place) => found.has(place));
+  return { ops, end, targets, successors: [...new Set(successors)] };
+}
+
 function branches(info: FormInfo): boolean {
   return info.form.operands.at(-1)?.kind === 'j';
 }
 
-/** The ops of a block up to where another node begins. */
-function cut(one: Found, number: ReadonlyMap<number, number>): Pick<RegionNode, 'ops' | 'end'> {
+/** The ops of a block up to where another one begins. */
+function cut(one: Found, found: ReadonlyMap<number, Found>): Pick<RegionNode, 'ops' | 'end'> {
   const { ops, next, op, block, base } = one;
   let place = base + block.start;
   for (const [i, each] of ops.entries()) {
-    if (i > 0 && number.has(place)) return { ops: ops.slice(0, i), end: { next: place } };
+    if (i > 0 && found.has(place)) return { ops: ops.slice(0, i), end: { next: place } };
     place = each.next;
   }
   if (op !== null) return { ops, end: { op } };

@@ -127,6 +127,46 @@ describe('jumps by an operand', () => {
   });
 });
 
+describe('a jump that two blocks have, each with a target of its own', () => {
+  /**
+   * 0: inc rdx; add r8, rcx (20 times); mov eax, X; test dl, 1; jz A; mov eax, Y; jmp B
+   * A: add rbx, rcx
+   * B: add rdi, rbx; jmp rax
+   * X: add rbx, 3; jmp 0
+   * Y: xor rbx, rdi; jmp 0
+   */
+  function loop(jit: JitMode): TestComputer {
+    const t = new TestComputer('', jit).longMode();
+    const head = [0x48, 0xff, 0xc2, ...Array.from({ length: 20 }, () => [0x49, 0x01, 0xc8]).flat()];
+    const a = head.length + 17;
+    const [b, x, y] = [a + 3, a + 8, a + 14];
+    const to = (place: number) => [0xb8, place, AT.code >> 8, AT.code >> 16, 0];
+    const code = [
+      ...[...head, ...to(x), 0xf6, 0xc2, 0x01, 0x74, 7, ...to(y), 0xeb, b - a],
+      ...[0x48, 0x01, 0xcb],
+      ...[0x48, 0x01, 0xdf, 0xff, 0xe0],
+      ...[0x48, 0x83, 0xc3, 0x03, 0xeb, 0x100 - (x + 6)],
+      ...[0x48, 0x31, 0xfb, 0xeb, 0x100 - (y + 5)],
+    ];
+    t.load(AT.code, Buffer.from(code).toString('hex'));
+    begin(t, []);
+    return t;
+  }
+
+  it('is taken as interpreted, from a region that one of the targets is no part of', () => {
+    const machines = [loop('on'), loop('off')];
+    const lengths = [300_000, 1, 7, 300_000, 1, 1, 1, 500_000];
+    const [translated, interpreted] = machines.map((t) =>
+      lengths.map((count) => {
+        t.run(count);
+        return state(t, 0);
+      }),
+    );
+    expect(translated).toEqual(interpreted);
+    expect(Number(machines[0]!.record.u64(L.REGION_INSTRUCTIONS))).toBeGreaterThan(300_000);
+  });
+});
+
 describe('a return that functions share', () => {
   const CALLED_AT = 0x30800;
   const CODE = 0x30000;
