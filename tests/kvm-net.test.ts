@@ -6,29 +6,25 @@ import { createVm } from '@cloister/core';
 import { debugExit, pc } from '@cloister/core/devices';
 import { type NetBackend, tapBackend, virtioMmio, virtioNet, virtioPci } from '@cloister/virtio';
 import { passt } from '@cloister/virtio/node';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
+import { makeTap } from './lib/host-tap.js';
 import { VirtioGuest } from './lib/virtio-guest.js';
 
 const probe = await kvmBackend().probe();
-const TAP = `ck${process.pid}`;
-const HOST = [10, 199, 8, 1];
-const GUEST = [10, 199, 8, 2];
 const MAC = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
-const ip = (...words: readonly string[]) => spawnSync('ip', words).status === 0;
 const hasPasst = spawnSync('passt', ['--version']).error === undefined;
-let hasTap = false;
-beforeAll(() => {
-  hasTap =
-    probe.available &&
-    ip('tuntap', 'add', 'dev', TAP, 'mode', 'tap') &&
-    ip('addr', 'add', `${HOST.join('.')}/30`, 'dev', TAP) &&
-    // The host's own frames, of IPv6, would be the first.
-    ip('link', 'set', TAP, 'multicast', 'off', 'addrgenmode', 'none', 'up');
-});
-afterAll(() => {
-  if (hasTap) ip('link', 'del', TAP);
-});
+// The host's own frames, of IPv6, would be the first.
+const tap = probe.available ? makeTap('multicast', 'off', 'addrgenmode', 'none') : null;
+afterAll(() => tap?.remove());
+
+/** Where there is no TAP, passt answers for any address. */
+const HOST = bytesOf(tap?.host ?? '10.199.8.1');
+const GUEST = bytesOf(tap?.guest ?? '10.199.8.2');
+
+function bytesOf(address: string): number[] {
+  return address.split('.').map(Number);
+}
 
 /** Who has `HOST`? Source: RFC 826. */
 const request = Uint8Array.from([
@@ -78,8 +74,8 @@ describe.skipIf(!probe.available)(`on KVM ${probe.reason ?? ''}`, () => {
   });
 
   test.each(WAYS)('a TAP answers over %s, %i CPUs', async (transport, cpus) => {
-    if (!hasTap) return void process.stderr.write('no TAP can be made here: not tried\n');
-    const backend = () => tapBackend({ open: async () => openTap(TAP) });
+    if (tap === null) return void process.stderr.write('no TAP can be made here: not tried\n');
+    const backend = () => tapBackend({ open: async () => openTap(tap.name) });
     expect(replier(await answer(transport, cpus, backend))).toEqual(HOST);
   });
 });

@@ -21,29 +21,19 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { cloister, endAll, type Running, start } from './lib/command.js';
 import { COMMAND_LINE, debian, type Guest, initrd, skipped } from './lib/guests.js';
+import { makeTap } from './lib/host-tap.js';
 import { ADDRESS, ask, freePort, NAME, type Servers, startServers } from './lib/net-servers.js';
 
 const FULL = process.env['CLOISTER_FULL'] === '1';
 /** MiB that the guest fetches: 16 in a full run, as much as a sample needs otherwise. */
 const MIB = FULL ? 16 : 1;
 const MODULES = ['virtio_mmio', 'virtio_pci', 'virtio_net', 'virtio_blk'];
-const TAP = `cl${process.pid}`;
 
 const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
 const guest = await debian();
 const noPasst = has('passt') ? '' : ' (skipped: passt is not installed)';
 const why = skipped(guest) || noPasst;
-const tap = canTap();
-
-/** Whether TAPs can be made here; the host's end of one is up then. */
-function canTap(): boolean {
-  const ip = (...words: string[]) => spawnSync('ip', words).status === 0;
-  return (
-    ip('tuntap', 'add', 'dev', TAP, 'mode', 'tap') &&
-    ip('addr', 'add', '10.199.7.1/30', 'dev', TAP) &&
-    ip('link', 'set', TAP, 'up')
-  );
-}
+const tap = makeTap();
 
 const script = (work: string) => `#!/bin/sh
 mount -t proc proc /proc
@@ -68,9 +58,9 @@ ip link set eth0 up
 busybox udhcpc -i eth0 -n -q -f -s /lease -t 10 -T 1 && echo LEASED
 . /run/lease
 if [ -e /sys/class/net/eth1 ]; then
-  ip addr add 10.199.7.2/30 dev eth1
+  ip addr add $TAP_GUEST/30 dev eth1
   ip link set eth1 up
-  ping -c 3 10.199.7.1 | grep packets
+  ping -c 3 $TAP_HOST | grep packets
 fi
 busybox nslookup -type=a -port=$DNS ${NAME} $router | grep -A 1 ${NAME}
 cat > /answer <<'END'
@@ -106,7 +96,7 @@ beforeAll(() => {
 });
 afterAll(() => {
   endAll();
-  if (tap) spawnSync('ip', ['link', 'del', TAP]);
+  tap?.remove();
   rmSync(folder, { recursive: true });
 });
 afterEach(endAll);
@@ -123,7 +113,8 @@ describe.skipIf(why !== '')(
       const forwarded = await freePort();
       writeFileSync(path('disk'), servers.slow);
       const init = await initrd(guest as Guest, script(PASST_WORK), MODULES);
-      const append = `${COMMAND_LINE} quiet HTTP=${servers.http} DNS=${servers.dns}`;
+      const ends = tap === null ? '' : ` TAP_HOST=${tap.host} TAP_GUEST=${tap.guest}`;
+      const append = `${COMMAND_LINE} quiet HTTP=${servers.http} DNS=${servers.dns}${ends}`;
       line = [
         ...['run', '--memory', '128M', '--seed', '7', '--clock', 'icount'],
         ...['--kernel', (guest as Guest).kernelPath, '--initrd', init, '--append', append],
@@ -133,7 +124,7 @@ describe.skipIf(why !== '')(
           '--net',
           `passt,tcp=127.0.0.1/${forwarded}:8080,pcap=${path('pcap')}`,
         ],
-        ...(tap ? ['--net', `tap=${TAP}`] : []),
+        ...(tap === null ? [] : ['--net', `tap=${tap.name}`]),
       ];
       const record = ['--record', path('record'), '--exits', path('live'), '--save', path('vm')];
       const run = start([...line, ...record]);
