@@ -10,8 +10,9 @@
  * of a sequence checks them before it goes on, so that code that was overwritten and deadlines need
  * no case of their own.
  */
-import type { Addressing } from '../isa/emitter.js';
+
 import * as R from '../isa/op-record.js';
+import type { Addressing } from '../isa/operand-emitter.js';
 import { type Effects, effectsOf } from './effects.js';
 import { type CaseItem, formOfHandler, type HandlerSet, handlerOfCase } from './handlers.js';
 

@@ -4,8 +4,8 @@
  * functions behind a table.
  */
 import { type FormInfo, formOf, variantsOf } from '../decode/variant.js';
-import type { Addressing } from '../isa/emitter.js';
 import type { FlagUse } from '../isa/flag-emitter.js';
+import type { Addressing } from '../isa/operand-emitter.js';
 import { allRows } from '../isa/table/index.js';
 import { row } from '../isa/table/row.js';
 import { earlyForms } from './early-forms.js';
