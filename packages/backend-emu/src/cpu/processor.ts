@@ -6,14 +6,12 @@
  * follows it while one runs.
  */
 import type { MsrValue, Random, Snapshot, VcpuState, VmExitKind } from '@cloister/core';
-import { VmmError } from '@cloister/core';
 import type { CpuSelection } from '@cloister/core/cpu';
 import type { ApicCpu } from '../apic/ports.js';
 import { ExtensionCpu } from '../extension/extension-cpu.js';
 import { fpuTraps } from '../fpu/traps.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
-import { loadPdptes } from '../mmu/pdptes.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
 import type { MsrCpu } from '../msr/ports.js';
 import type { VcpuServices } from '../msr/vcpu-services.js';
@@ -22,17 +20,23 @@ import { PortData } from '../system/io.js';
 import { FAULT, GUEST_FAULT, LEAVE, type Outcome, REDISPATCH } from '../system/outcome.js';
 import { Stack } from '../system/stack.js';
 import { UndefinedOpcodes } from '../system/undefined-opcodes.js';
+import { CodeModes } from './code-modes.js';
 import { DebugState } from './debug-state.js';
 import { ExitPort } from './exits.js';
-import { FLAG_AC, FLAG_IF, FLAG_RF, FLAG_TF, FLAG_VM } from './flags.js';
+import { FLAG_AC, FLAG_IF, FLAG_TF, FLAG_VM } from './flags.js';
 import { InterruptShadow } from './interrupt-shadow.js';
 import * as L from './layout.js';
 import { MmioRouter } from './mmio.js';
 import { ATTR_L, MODE_64, MODE_SIZE_MASK, modeKey } from './mode.js';
+import {
+  readProcessorState,
+  restoreProcessor,
+  snapshotProcessor,
+  writeProcessorState,
+} from './processor-state.js';
 import { CpuRecord } from './record.js';
 import { CR0_PE, CR4_PKE, EFER_LMA, VECTOR_GP } from './registers.js';
 import { initRecord, resetRecord } from './reset.js';
-import { readVcpuState, writeVcpuState } from './state.js';
 
 export interface ProcessorOptions {
   readonly index: number;
@@ -57,7 +61,6 @@ export type SystemFunction = (cpu: Processor) => Outcome;
 const CPL = L.CPL >> 2;
 const MODE = L.MODE >> 2;
 const EFLAGS = L.EFLAGS >> 2;
-const CODE_MODES = L.CODE_MODES >> 2;
 const CR0 = L.CR0 >> 2;
 const EFER = L.EFER >> 2;
 const CS_ATTRIBUTES = (L.segmentOffset(L.SEG.cs) + L.SEG_ATTRIBUTES) >> 1;
@@ -109,9 +112,7 @@ export class Processor implements ApicCpu, MsrCpu {
   readonly outer = { lo: 0, hi: 0, selector: 0 };
   /** A descriptor set aside while another is read. */
   readonly saved = { lo: 0, hi: 0, atLo: 0, atHi: 0 };
-  /** Code base and limit that the entries of the two jump caches were made for; see CODE_MODES. */
-  private readonly cacheBase = [0, 0];
-  private readonly cacheLimit = [0, 0];
+  private readonly codeModes: CodeModes;
 
   constructor(readonly options: ProcessorOptions) {
     const { index, buffer, cpuBase, physical, cpu, physicalBits } = options;
@@ -121,6 +122,7 @@ export class Processor implements ApicCpu, MsrCpu {
     this.intercept = options.intercept;
     this.record = new CpuRecord(buffer, cpuBase);
     this.words = this.record.words;
+    this.codeModes = new CodeModes(this.words);
     this.shadow = new InterruptShadow(this.record);
     this.debug = new DebugState(this.record, options.instructions);
     this.physical = physical;
@@ -168,81 +170,26 @@ export class Processor implements ApicCpu, MsrCpu {
   }
 
   readState(): VcpuState {
-    const state = readVcpuState(this.record);
-    // SYSRET leaves the DPL of SS alone: the state shows the privilege there.
-    const attributes = (state.ss.attributes & ~0x60) | (this.cpl << 5);
-    const ss = this.isProtected ? { ...state.ss, attributes } : state.ss;
-    return { ...state, ss, rflags: state.rflags | BigInt(this.debug.resumeFlag) };
+    return readProcessorState(this);
   }
 
   writeState(state: VcpuState): void {
-    writeVcpuState(this.record, state);
-    const { record } = this;
-    const ssDpl = (record.segmentAttributes(L.SEG.ss) >>> 5) & 3;
-    record.setI32(L.CPL, this.isProtected ? ssDpl : this.isV86 ? 3 : 0);
-    this.shadow.clear();
-    this.debug.clear();
-    if ((record.i32(L.EFLAGS) & FLAG_RF) !== 0) {
-      record.setEflags(0, FLAG_RF);
-      this.debug.setResumeFlag();
-    }
-    this.stateReplaced();
-    const { apic } = this.services;
-    const priority = record.lo(L.CR8) & 15;
-    if (apic.taskPriority !== priority) apic.taskPriority = priority;
-    // A state has no room for PAE's top entries: they are what memory says.
-    if (this.mmu.walker.isPae) loadPdptes(record, this.mmu, record.lo(L.CR3));
+    writeProcessorState(this, state);
   }
 
   snapshot(): Snapshot {
-    this.debug.pend(this.mmu.breakpoints.hits);
-    this.mmu.breakpoints.hits = 0;
-    return {
-      type: 'processor',
-      version: 1,
-      state: {
-        record: this.record.bytes.slice(0, L.RECORD_SIZE),
-        nmiPending: this.nmiPending,
-        initPending: this.initPending,
-        debug: [...this.debug.snapshot()],
-        branchSteps: this.branchSteps,
-        services: { ...this.services.snapshot() },
-        ...(this.extension.set.hasState && { extension: this.extension.snapshot() }),
-      },
-    };
+    return snapshotProcessor(this);
   }
 
   restore(snapshot: Snapshot): void {
-    const state = snapshot.state as {
-      record?: unknown;
-      nmiPending?: unknown;
-      initPending?: unknown;
-      debug?: unknown;
-      branchSteps?: unknown;
-      services?: unknown;
-      extension?: unknown;
-    } | null;
-    const record = state?.record;
-    const known = snapshot.type === 'processor' && snapshot.version === 1;
-    if (!known || !(record instanceof Uint8Array) || record.length !== L.RECORD_SIZE) {
-      throw new VmmError('snapshot-mismatch', 'not the state of an emulated processor');
-    }
-    this.record.bytes.set(record);
-    this.nmiPending = state?.nmiPending === true;
-    this.initPending = state?.initPending === true;
-    this.debug.restore(state?.debug);
-    this.branchSteps = state?.branchSteps === true;
-    this.stateReplaced();
-    this.extension.restore(state?.extension);
-    this.services.restore(state?.services as Snapshot | undefined);
-    this.baseChanged();
+    restoreProcessor(this, snapshot);
   }
 
   /** After the record was replaced as a whole. */
-  private stateReplaced(): void {
+  stateReplaced(): void {
     this.stopRequested = false;
     this.extension.forgetRegisters();
-    this.words.fill(-1, CODE_MODES, CODE_MODES + 2);
+    this.codeModes.forget();
     this.mmu.breakpoints.hits = 0;
     this.mmu.breakpointsChanged();
     this.mmu.reconfigure();
@@ -293,14 +240,8 @@ export class Processor implements ApicCpu, MsrCpu {
     words[MODE] = mode;
     this.selectTlb();
     this.mmu.tlb.selectCode(user);
-    const limit = words[CS_LIMIT];
-    const same = words[CODE_MODES + user] === mode && this.cacheBase[user] === base;
-    if (same && (this.cacheLimit[user] === limit || long64)) return;
-    // The jump cache knows addresses by RIP alone.
-    words[CODE_MODES + user] = mode;
-    this.cacheBase[user] = base;
-    this.cacheLimit[user] = limit;
-    this.mmu.tlb.nextGeneration(user);
+    const limit = long64 ? 0 : words[CS_LIMIT];
+    if (!this.codeModes.hold(user, mode, base, limit)) this.mmu.tlb.nextGeneration(user);
   }
 
   /** After a change of CR0, CR4 or the x87 status word. */
