@@ -1,9 +1,8 @@
 /**
  * Runs one vCPU's instructions by the core module, exactly to an instruction count.
  *
- * BUDGET in the record counts down to a deadline; blocks are charged whole when entered, so the
- * count at any instruction is deadline - BUDGET - what is left of its block. A deadline inside a
- * block is a patched record (HANDLER_STOP) that is put back when the run ends.
+ * The core module runs until something is rare: it then calls what is here, or returns. How far it
+ * may run is the instruction count's to say; a deadline inside a block is a patch of its record.
  */
 
 import type { Clock } from '@cloister/core';
@@ -15,21 +14,18 @@ import * as R from '../isa/op-record.js';
 import { EXIT } from '../jit/exit.js';
 import type { MemoryAccess } from '../mmu/access.js';
 import type { Reach } from '../mmu/fast-walk.js';
-import { type Mmu, TRANSLATE_FAULT } from '../mmu/mmu.js';
+import type { Mmu } from '../mmu/mmu.js';
 import { PAGE_SIZE } from '../mmu/physical.js';
-import { EXECUTE } from '../mmu/walk.js';
 import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
+import { CodeFetch } from './code-fetch.js';
 import type { CoreImports } from './core-module.js';
 import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
-import {
-  formOfHandler,
-  HANDLER_HEAD,
-  HANDLER_REGION,
-  HANDLER_STOP,
-  plainHandler,
-} from './handlers.js';
+import { formOfHandler, HANDLER_HEAD, HANDLER_REGION } from './handlers.js';
+import { InstructionCount } from './instruction-count.js';
+import { JumpTargets } from './jump-targets.js';
 import { MODE_SINGLE, type OpCache } from './op-cache.js';
+import { StopPatches } from './stop-patches.js';
 import { overwritesPage } from './whole-pages.js';
 
 const W = (offset: number): number => offset >> 2;
@@ -39,16 +35,11 @@ const RIP = W(L.RIP);
 const RIP_PAGE = W(L.RIP_PAGE);
 const NEXT_RIP = W(L.NEXT_RIP);
 const MODE = W(L.MODE);
-const CPL = W(L.CPL);
 const GENERATION = W(L.GENERATION);
-const CS_BASE = W(L.segmentOffset(L.SEG.cs));
 const CS_LIMIT = W(L.segmentOffset(L.SEG.cs) + L.SEG_LIMIT);
 const ARG0 = W(L.ARG0);
 /** How often regions were left for a deadline, its lower half. */
 const REGION_DEADLINES = W(L.REGION_EXITS + EXIT.deadline * 8);
-const COUNT_END = W(L.COUNT_END);
-const TIME_EPOCH = W(L.TIME_EPOCH);
-const TIME_COUNTED = W(L.TIME_COUNTED);
 
 const RSP = L.gprOffset(4);
 const RBP = L.gprOffset(5);
@@ -96,18 +87,8 @@ export interface CodePlaces {
 }
 
 export class Interpreter {
-  /** Instructions executed when BUDGET is zero. */
-  #deadline = 0;
-  #running = false;
-  /** Instructions up to the deadline that BUDGET does not have yet: it is given them in parts. */
-  #reserve = 0;
-  /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
-  #sampleAt = 0;
   /** How often regions had been left for a deadline at the last one. */
   #regionDeadlines = 0;
-  /** Addresses of patched records, with the handlers before and since; the epoch they are of. */
-  readonly #patches: { record: number; before: number; since: number }[] = [];
-  #patchedEpoch = 0;
   /** Functions that records and heads name by number. */
   readonly functions: WebAssembly.Table;
   readonly #run: () => number;
@@ -116,6 +97,10 @@ export class Interpreter {
   readonly #halves: Uint16Array;
   readonly #allWords: Int32Array;
   readonly #options: InterpreterOptions;
+  readonly #count: InstructionCount;
+  readonly #stops: StopPatches;
+  readonly #jumps: JumpTargets;
+  readonly #fetch: CodeFetch;
   readonly #fromRip = this.#placesFrom(RIP);
 
   constructor(options: InterpreterOptions) {
@@ -125,6 +110,10 @@ export class Interpreter {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#halves = new Uint16Array(memory.buffer);
     this.#allWords = new Int32Array(memory.buffer);
+    this.#count = new InstructionCount(record, this.#bytes, options.clock, options.sampler);
+    this.#stops = new StopPatches(this.#halves, options.opCache);
+    this.#jumps = new JumpTargets(record.words);
+    this.#fetch = new CodeFetch(record, options.mmu);
     const { words } = record;
     const imports: CoreImports = {
       reach: options.reach,
@@ -160,46 +149,35 @@ export class Interpreter {
 
   /** Whether emitted code is executing (or waits for what it called). */
   get running(): boolean {
-    return this.#running;
+    return this.#count.running;
   }
 
   /** Instructions executed so far, not counting one in execution. */
   get executed(): number {
-    const left = this.#words[BUDGET] + this.#reserve;
-    if (!this.#running) return this.#deadline - left;
-    const op = this.#words[CUR_OP];
-    return this.#deadline - left - (op === 0 ? 0 : this.#bytes[op + R.OP_REMAINING]);
+    return this.#count.executed;
   }
 
   /** Sets the count, e.g. from a snapshot. */
   set executed(count: number) {
-    this.#sampleAt += count - this.executed;
-    this.#deadline = count;
-    this.#reserve = 0;
-    this.#words[BUDGET] = 0;
+    this.#count.executed = count;
   }
 
   /** Runs at most `slice` instructions from RIP. RIP is up to date afterwards. */
   run(slice: number): InterpreterEnd {
     const words = this.#words;
-    this.#beginTime();
-    this.#deadline += slice - words[BUDGET] - this.#reserve;
-    words[BUDGET] = slice;
-    this.#reserve = 0;
-    this.#divide();
-    words[CUR_OP] = 0;
-    this.#running = true;
+    const count = this.#count;
+    count.begin(slice);
     let end: number;
     do {
       end = this.#run();
-      this.#unpatch();
-    } while (end === RUN_STOP && words[BUDGET] + this.#reserve > 0);
-    this.#running = false;
+      this.#stops.clear();
+    } while (end === RUN_STOP && count.left > 0);
+    count.running = false;
     if (this.#ahead) {
       this.#ahead = false;
       return 'leave';
     }
-    if (end === RUN_FAULT && words[CUR_OP] === 0 && words[BUDGET] + this.#reserve <= 0) {
+    if (end === RUN_FAULT && words[CUR_OP] === 0 && count.left <= 0) {
       // The fetch behind the deadline: whatever comes there comes before it.
       words[W(L.FAULT_VECTOR)] = -1;
       return 'deadline';
@@ -208,90 +186,40 @@ export class Interpreter {
     return end === RUN_FAULT ? 'fault' : end === RUN_LEAVE ? 'leave' : 'deadline';
   }
 
-  /** Leaves BUDGET what there is up to the next sample; the reserve has the rest. */
-  #divide(): void {
-    const { sampler } = this.#options;
-    const words = this.#words;
-    if (sampler !== undefined && sampler.interval !== 0) {
-      const whole = words[BUDGET] + this.#reserve;
-      const left = Math.max(0, this.#sampleAt - (this.#deadline - whole));
-      words[BUDGET] = Math.min(whole, left);
-      this.#reserve = whole - words[BUDGET];
-    }
-    this.#noteCount();
-  }
-
-  /** Finds out whether time is counted, and from where. */
-  #beginTime(): void {
-    const { clock } = this.#options;
-    const counted = clock?.mode === 'icount';
-    this.#words[TIME_COUNTED] = counted ? 1 : 0;
-    if (counted) this.#setPair(TIME_EPOCH, clock.now() - this.executed);
-  }
-
-  /** After the deadline or the reserve has changed: what emitted code counts by. */
-  #noteCount(): void {
-    this.#setPair(COUNT_END, this.#deadline - this.#reserve);
-  }
-
-  #setPair(field: number, value: number): void {
-    this.#words[field] = value;
-    this.#words[field + 1] = Math.floor(value / 2 ** 32);
-  }
-
   /** Tells which block is being executed: that of `record`. */
   #sample(record: number, inRegion: boolean): void {
     const { sampler } = this.#options;
     if (sampler === undefined) return;
     sampler.sample(record, inRegion, this.#placesFrom(RIP_PAGE));
-    this.#sampleAt = this.#deadline - this.#words[BUDGET] - this.#reserve + sampler.interval;
+    this.#count.sampled(sampler.interval);
   }
 
   /** Whether records are patched for a deadline. */
   get patched(): boolean {
-    return this.#patches.length > 0;
+    return this.#stops.any;
   }
 
   /** Visits where jumps through a register or memory led last: from their page on. */
   eachTarget(visit: (op: number, distance: number) => void): void {
-    const words = this.#words;
-    for (let i = 0; i < L.INDIRECT_PAIRS; i++) {
-      const at = (L.INDIRECT + i * L.INDIRECT_PAIR_SIZE) >> 2;
-      visit(words[at], words[at + 1]);
-    }
+    this.#jumps.eachIndirect(visit);
   }
 
   /** Has the jump caches lead to new targets of blocks. */
   redirect(targets: ReadonlyMap<number, number>): void {
-    const words = this.#words;
-    const least = Math.min(...targets.keys());
-    const most = Math.max(...targets.keys());
-    const stride = L.JUMP_ENTRY_SIZE >> 2;
-    for (const first of [L.JUMP_SUPERVISOR >> 2, L.JUMP_USER >> 2]) {
-      const end = first + L.JUMP_ENTRIES * stride;
-      for (let at = first + 3; at < end; at += stride) {
-        const record = words[at];
-        if (record < least || record > most) continue;
-        const target = targets.get(record);
-        if (target !== undefined) words[at] = target;
-      }
-    }
+    this.#jumps.redirect(targets);
   }
 
   /** Ends the run under way after at most `count` more instructions than the one in execution. */
   shorten(count: number): void {
-    if (!this.#running) return;
+    if (!this.#count.running) return;
     const words = this.#words;
     const op = words[CUR_OP];
     const rest = op === 0 ? 0 : this.#bytes[op + R.OP_REMAINING] - 1;
-    const cut = words[BUDGET] + this.#reserve + rest - count;
+    const cut = this.#count.left + rest - count;
     if (cut <= 0) return;
-    words[BUDGET] -= cut - this.#reserve;
-    this.#reserve = 0;
-    this.#deadline -= cut;
-    this.#noteCount();
+    this.#count.shorten(cut);
     if (words[BUDGET] < 0 && rest > count)
-      this.#patch(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
+      this.#stops.set(op + (count + 1) * R.OP_SIZE, op + R.OP_SIZE);
   }
 
   /**
@@ -319,14 +247,9 @@ export class Interpreter {
     if (mmu.breakpoints.data) return false;
     const handler = this.#halves[(words[CUR_OP] + R.OP_HANDLER) >> 1];
     const form = formOfHandler(opCache.handlers, handler)?.form;
-    const budget = words[BUDGET] + this.#reserve;
-    if (!overwritesPage(words, form, budget)) return false;
+    if (!overwritesPage(words, form, this.#count.left)) return false;
     // A sample on the way would stop it in the middle of the page: it comes as much later.
-    const lent = Math.min(this.#reserve, PAGE_SIZE);
-    words[BUDGET] += lent;
-    this.#reserve -= lent;
-    this.#sampleAt += lent;
-    this.#noteCount();
+    this.#count.postpone(PAGE_SIZE);
     return true;
   }
 
@@ -358,10 +281,9 @@ export class Interpreter {
     const mode = words[MODE];
     const generation = words[GENERATION];
     // How many items string I/O moves at once can be seen: up to the deadline, not to a sample.
-    words[BUDGET] += this.#reserve;
-    this.#reserve = 0;
+    this.#count.unite();
     const outcome = this.#options.callSystem(number);
-    this.#divide();
+    this.#count.divide();
     if (outcome !== NEXT) return outcome;
     if (words[MODE] === mode && words[GENERATION] === generation) return NEXT;
     // What is decoded behind it may mean something else now, or lie elsewhere.
@@ -370,59 +292,34 @@ export class Interpreter {
     return REDISPATCH;
   }
 
-  /** Host offset of the code byte at RIP + `offset`, or -1 with a fault pending. */
-  #fetch(offset: number): number {
-    const words = this.#words;
-    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
-    const low = (words[RIP] >>> 0) + offset;
-    let lo = low | 0;
-    let hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
-    if (!long) {
-      if (low > words[CS_LIMIT] >>> 0) {
-        return this.#fault(13, 0);
-      }
-      lo = (words[CS_BASE] + low) | 0;
-      hi = 0;
-    }
-    const { mmu } = this.#options;
-    mmu.canonicalVector = 13;
-    const host = mmu.translate(lo, hi, EXECUTE, words[CPL]);
-    if (host >= 0) return host;
-    if (host === TRANSLATE_FAULT) return -1;
-    // Code outside memory: an instruction fetch from a device has no sensible answer.
-    return this.#fault(13, 0);
-  }
-
-  #fault(vector: number, errorCode: number): number {
-    this.#words[W(L.FAULT_VECTOR)] = vector;
-    this.#words[W(L.FAULT_ERROR)] = errorCode;
-    return -1;
-  }
-
   #lookup(): number {
     const words = this.#words;
     words[CUR_OP] = 0;
-    const breaks = this.#breaksHere();
+    const { breaks } = this.#fetch;
     if (breaks && !this.watched) {
       this.#ahead = true;
       return 0;
     }
-    const host = this.#fetch(0);
+    const host = this.#fetch.host(0);
     if (host < 0) return 0;
     const { opCache } = this.#options;
-    const nextPage = () => this.#fetch(PAGE_SIZE - (host & (PAGE_SIZE - 1)));
+    const nextPage = () => this.#fetch.host(PAGE_SIZE - (host & (PAGE_SIZE - 1)));
     const mode = words[MODE];
     let record = opCache.block(host, mode, nextPage);
     if ((mode & MODE_CODE_LIMITED) !== 0 && record !== 0 && this.#leavesCode(record)) {
       // The block ends behind the segment: instruction by instruction up to there.
       record = opCache.block(host, mode | MODE_SINGLE, nextPage);
       if (record !== 0 && this.#leavesCode(record)) {
-        this.#fault(VECTOR_GP, 0);
+        words[W(L.FAULT_VECTOR)] = VECTOR_GP;
+        words[W(L.FAULT_ERROR)] = 0;
         return 0;
       }
     }
     if (record !== 0) record = this.#found(record);
-    if (record !== 0 && !breaks) this.#cacheJump(record);
+    if (record !== 0 && !breaks) {
+      this.#fetch.note();
+      this.#jumps.enter(words[RIP], words[RIP + 1], record);
+    }
     return record;
   }
 
@@ -433,34 +330,17 @@ export class Interpreter {
   /** Where code lies, seen from the page of the address in `field`. */
   #placesFrom(field: number): CodePlaces {
     return {
-      page: (distance) => this.#codePage(field, distance),
+      page: (distance) => this.#fetch.known(field, distance),
       cached: (distance) => this.#cachedRecord(field, distance),
     };
-  }
-
-  /** Where the page `distance` pages behind the address in `field` is, by the TLB; or -1. */
-  #codePage(field: number, distance: number): number {
-    const words = this.#words;
-    const page = ((words[field] & ~(PAGE_SIZE - 1)) >>> 0) + distance * PAGE_SIZE;
-    const carry = Math.floor(page / 2 ** 32);
-    const { mmu } = this.#options;
-    return mmu.known(page | 0, (words[field + 1] + carry) | 0, EXECUTE, words[CPL]);
   }
 
   #cachedRecord(field: number, distance: number): number {
     const words = this.#words;
     const sum = ((words[field] & ~(PAGE_SIZE - 1)) >>> 0) + distance;
     const lo = sum | 0;
-    const entry = this.#jumpEntry(lo);
     const hi = (words[field + 1] + Math.floor(sum / 2 ** 32)) | 0;
-    const found = words[entry] === lo && words[entry + 1] === hi;
-    return found && words[entry + 2] === words[GENERATION] ? words[entry + 3] : 0;
-  }
-
-  /** Index in the record's words of the jump cache's entry for `lo`, as the core module has it. */
-  #jumpEntry(lo: number): number {
-    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
-    return (this.#words[W(L.JUMP_CACHE)] + index * L.JUMP_ENTRY_SIZE) >> 2;
+    return this.#jumps.cached(lo, hi);
   }
 
   /** Whether the block at RIP ends behind the limit of CS. */
@@ -473,34 +353,10 @@ export class Interpreter {
     return end - 1 > words[CS_LIMIT] >>> 0;
   }
 
-  /** Whether a breakpoint on code lies in the page of RIP. */
-  #breaksHere(): boolean {
-    const { breakpoints } = this.#options.mmu;
-    if (!breakpoints.code) return false;
-    const words = this.#words;
-    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
-    const lo = long ? words[RIP] : (words[CS_BASE] + words[RIP]) | 0;
-    return breakpoints.codePage(lo, long ? words[RIP + 1] : 0);
-  }
-
-  /** Enters RIP in the jump cache. */
-  #cacheJump(record: number): void {
-    const words = this.#words;
-    const lo = words[RIP];
-    const { tlb } = this.#options.mmu;
-    if ((words[MODE] & MODE_SIZE_MASK) === MODE_64) tlb.noteCode(lo, words[RIP + 1]);
-    else tlb.noteCode(words[CS_BASE] + lo, 0);
-    const entry = this.#jumpEntry(lo);
-    words[entry] = lo;
-    words[entry + 1] = words[RIP + 1];
-    words[entry + 2] = words[GENERATION];
-    words[entry + 3] = record;
-  }
-
   #link(op: number): number {
     const { opCache } = this.#options;
     if (!opCache.hasRoom) return 0;
-    const host = this.#fetch(0);
+    const host = this.#fetch.host(0);
     if (host < 0) return 0;
     let record = opCache.block(host, this.#words[MODE], () => -1);
     // A crossing target, or a branch that its own target's decoding made stale, stays unlinked.
@@ -517,9 +373,9 @@ export class Interpreter {
     const words = this.#words;
     const inRegion = words[REGION_DEADLINES] !== this.#regionDeadlines;
     this.#regionDeadlines = words[REGION_DEADLINES];
-    if (this.#reserve > 0) {
+    if (this.#count.divided) {
       this.#sample(late, inRegion);
-      this.#divide();
+      this.#count.divide();
       if (words[BUDGET] >= 0) return 0;
     }
     const handler = this.#halves[late >> 1];
@@ -527,7 +383,7 @@ export class Interpreter {
     const op = isHead ? late + R.OP_SIZE : late;
     const allowed = words[BUDGET] + this.#bytes[op + R.OP_REMAINING];
     if (allowed > 0) {
-      this.#patch(op + allowed * R.OP_SIZE, op);
+      this.#stops.set(op + allowed * R.OP_SIZE, op);
       return 0;
     }
     words[BUDGET] = allowed;
@@ -540,47 +396,11 @@ export class Interpreter {
     const words = this.#words;
     const start = this.#halves[(op + R.OP_NEXT) >> 1] - this.#bytes[op + R.OP_LENGTH];
     this.#setRip(RIP, start);
-    const { mmu } = this.#options;
-    const low = (words[RIP] >>> 0) + (PAGE_SIZE - start);
-    const long = (words[MODE] & MODE_SIZE_MASK) === MODE_64;
-    const lo = long ? low | 0 : (words[CS_BASE] + low) | 0;
-    const hi = long ? (words[RIP + 1] + (low > 0xffffffff ? 1 : 0)) | 0 : 0;
-    const host = mmu.translate(lo, hi, EXECUTE, words[CPL]);
+    const host = this.#fetch.translate(PAGE_SIZE - start);
     // Offsets above 2 GiB are negative in the record.
     if ((host | 0) === this.#allWords[(op + R.OP_IMMEDIATE) >> 2] && host >= 0) return 1;
     words[W(L.FAULT_VECTOR)] = -1;
     this.#options.opCache.forget(op);
     return 0;
-  }
-
-  /**
-   * Has the run stop before `record`. Instructions from `from` on, in the same block, execute by
-   * themselves until then: a sequence might leave out flags that are seen at the stop.
-   */
-  #patch(record: number, from: number): void {
-    this.#unpatch();
-    const { handlers, epoch } = this.#options.opCache;
-    this.#patchedEpoch = epoch;
-    for (let at = from; at < record; at += R.OP_SIZE) {
-      const handler = this.#halves[at >> 1];
-      const plain = plainHandler(handlers, handler);
-      if (plain !== handler) this.#replace(at, plain);
-    }
-    this.#replace(record, HANDLER_STOP);
-  }
-
-  #replace(record: number, since: number): void {
-    this.#patches.push({ record, before: this.#halves[record >> 1], since });
-    this.#halves[record >> 1] = since;
-  }
-
-  #unpatch(): void {
-    if (this.#patches.length === 0) return;
-    if (this.#patchedEpoch === this.#options.opCache.epoch) {
-      for (const { record, before, since } of this.#patches) {
-        if (this.#halves[record >> 1] === since) this.#halves[record >> 1] = before;
-      }
-    }
-    this.#patches.length = 0;
   }
 }
