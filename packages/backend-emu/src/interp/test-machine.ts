@@ -34,6 +34,7 @@ export interface TestMachine {
   readonly physical: PhysicalMemory;
   readonly interpreter: Interpreter;
   readonly opCache: OpCache;
+  readonly mmu: Mmu;
   /** Undefined when code is not translated. */
   readonly translator: Translator | undefined;
   /** Numbers of the system functions that were called. */
@@ -67,7 +68,7 @@ export function testMachine(
   ramBase = RAM,
   fused = true,
   jit: JitMode = TEST_JIT,
-  regions?: number,
+  limits: { readonly regions?: number; readonly hot?: number } = {},
 ): TestMachine {
   const tables = ramBase + RAM_SIZE;
   const bytes = tables + frameTableBytes(LOW_PAGES, RAM_SIZE / 4096);
@@ -105,7 +106,7 @@ export function testMachine(
       ? undefined
       : new Translator({
           ...{ mode: jit, memory, handlers, now: () => 0 },
-          ...(regions === undefined ? {} : { regions }),
+          ...limits,
         });
   const withTranslator = translator === undefined ? {} : { translator, sampler: translator };
   const opCache = new OpCache({
@@ -134,7 +135,7 @@ export function testMachine(
     physical.written(at, code.length);
     record.setPair(L.RIP, at, 0);
   };
-  return { record, physical, interpreter, opCache, translator, systemCalls, load };
+  return { record, physical, interpreter, opCache, mmu, translator, systemCalls, load };
 }
 
 /** The same handlers without what there would be to choose. */

@@ -193,7 +193,7 @@ describe('where the host has no memory for a region', () => {
 
 describe('regions', () => {
   it('are bounded: older ones are interpreted again', () => {
-    const bounded = testMachine(undefined, true, 'stress', 8);
+    const bounded = testMachine(undefined, true, 'stress', { regions: 8 });
     // In each of 64 pages: inc rax; jmp to the next; at last hlt.
     const pages = 64;
     for (let page = 0; page < pages; page++) {

@@ -63,6 +63,8 @@ export interface TranslatorOptions {
   readonly handlers: HandlerSet;
   /** Regions kept at most. */
   readonly regions?: number;
+  /** Samples of a block that make it hot. */
+  readonly hot?: number;
   /** Milliseconds, for the summary. */
   readonly now: () => number;
 }
@@ -131,7 +133,7 @@ export class Translator implements BlockTranslator, Sampler {
     this.pause(INTERVAL);
     const count = (this.samples.get(block) ?? 0) + 1;
     this.samples.set(block, count);
-    if (count < HOT) return;
+    if (count < (this.options.hot ?? HOT)) return;
     const page = (block.key >>> 0) - block.start;
     const times = this.overwritten.get(page) ?? 0;
     if (times === 0) this.translate(block, places);
