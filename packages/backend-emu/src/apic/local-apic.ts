@@ -15,6 +15,7 @@ import {
   VmmError,
 } from '@cloister/core';
 import type { TimeStamp } from '../timing/time-stamp.js';
+import { baseMode, isBase, mayEnter } from './apic-base.js';
 import {
   clearState,
   LVT_COUNT,
@@ -23,12 +24,13 @@ import {
   powerOnState,
   saveState,
 } from './apic-state.js';
-import { logicalIdX2, matchesX, matchesX2 } from './destination.js';
+import { matchesX, matchesX2 } from './destination.js';
 import type { ApicMessage } from './message.js';
 import type { ApicCpu, ApicSender, EoiShortcut } from './ports.js';
 import * as access from './register-access.js';
 import * as R from './registers.js';
 import { ApicTimer } from './timer.js';
+import { readX2apic, writeX2apic } from './x2apic.js';
 
 export interface LocalApicOptions {
   /** The initial APIC ID, which is the vCPU's index. */
@@ -236,37 +238,12 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
 
   /** RDMSR of 0x800 to 0x8ff; false means #GP. The value is in `lo` and `hi`. */
   readMsr(index: number): boolean {
-    if (!this.isX2apic) return false;
-    const offset = (index & 0xff) << 4;
-    this.hi = 0;
-    if (offset === R.ICR_LOW) {
-      this.lo = this.state.icrLo;
-      this.hi = this.state.icrHi;
-      return true;
-    }
-    if (!access.isX2Readable(offset)) return false;
-    this.settle();
-    if (offset === R.APIC_ID) this.lo = this.id;
-    else if (offset === R.LDR) this.lo = logicalIdX2(this.id);
-    else this.lo = access.readRegister(this, offset) >>> 0;
-    return true;
+    return this.isX2apic && readX2apic(this, index);
   }
 
   /** WRMSR of 0x800 to 0x8ff; false means #GP. */
   writeMsr(index: number, lo: number, hi: number): boolean {
-    if (!this.isX2apic) return false;
-    const offset = (index & 0xff) << 4;
-    if (offset === R.ICR_LOW) {
-      if ((lo & R.ICR_X2_RESERVED) !== 0) return false;
-      this.state.icrHi = hi >>> 0;
-      this.writeCommand(lo, hi >>> 0);
-      return true;
-    }
-    if (hi !== 0 || !access.isX2Writable(this, offset, lo)) return false;
-    this.settle();
-    if (offset === R.SELF_IPI) this.writeCommand((R.SHORTHAND_SELF << 18) | lo, 0);
-    else access.writeRegister(this, offset, lo >>> 0);
-    return true;
+    return this.isX2apic && writeX2apic(this, index, lo, hi);
   }
 
   /** Puts APIC_BASE into `lo` and `hi`. */
@@ -278,12 +255,9 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
   /** WRMSR of APIC_BASE; false means #GP. */
   writeBase(lo: number, hi: number): boolean {
     const { state } = this;
-    const reserved = 0x2ff | (this.options.x2apic ? 0 : R.BASE_X2APIC);
-    if ((lo & reserved) !== 0) return false;
-    if (hi >= 2 ** (this.options.physicalBits - 32)) return false;
-    const mode = (lo >>> 10) & 3;
-    const before = (state.baseLo >>> 10) & 3;
-    if (!mayEnter(mode, before)) return false;
+    const mode = baseMode(lo);
+    const before = baseMode(state.baseLo);
+    if (!isBase(this.options, lo, hi) || !mayEnter(mode, before)) return false;
     state.baseLo = ((lo & ~R.BASE_BSC) | (this.options.boot ? R.BASE_BSC : 0)) >>> 0;
     state.baseHi = hi >>> 0;
     if (mode !== before) this.enterMode(mode);
@@ -463,13 +437,4 @@ export class LocalApic implements Snapshotable, access.RegisterEffects {
     this.state.offered = false;
     return this.shortcut?.withdraw() ?? false;
   }
-}
-
-/**
- * Whether APIC_BASE bits 11:10 may become `mode` (0 off, 2 xAPIC, 3 x2APIC; 1 is invalid): x2APIC
- * mode is entered from xAPIC mode only and left by switching off only.
- */
-function mayEnter(mode: number, before: number): boolean {
-  if (mode === 1) return false;
-  return !(before === 3 && mode === 2) && !(before === 0 && mode === 3);
 }

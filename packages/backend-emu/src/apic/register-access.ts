@@ -1,8 +1,7 @@
 /**
  * Reading and writing the local APIC's registers, by their xAPIC offset.
  *
- * Source: AMD APM vol. 2, table 16-2 and 16.11; which MSRs of the x2APIC window exist, and what
- * they refuse: Intel SDM vol. 3, table 11-6 and 11.12.1.
+ * Source: AMD APM vol. 2, table 16-2 and 16.11.
  */
 import type { ApicState } from './apic-state.js';
 import * as R from './registers.js';
@@ -22,11 +21,11 @@ export interface RegisterEffects {
   reportError(bit: number): void;
 }
 
-function lvtIndex(offset: number): number {
+export function lvtIndex(offset: number): number {
   return (offset - R.LVT_TIMER) >>> 4;
 }
 
-function isLvt(offset: number): boolean {
+export function isLvt(offset: number): boolean {
   return offset >= R.LVT_TIMER && offset <= R.LVT_ERROR;
 }
 
@@ -128,49 +127,4 @@ function isReadOnly(offset: number): boolean {
   if (offset >= R.ISR && offset < R.ESR) return true;
   const known = [R.APIC_VERSION, R.APR, R.PPR, R.RRR, R.TIMER_CURRENT];
   return known.includes(offset);
-}
-
-/** Whether RDMSR of the x2APIC register exists. ICR is 64 bits wide and not among these. */
-export function isX2Readable(offset: number): boolean {
-  if (offset >= R.ISR && offset <= R.ESR) return true;
-  if (offset >= R.LVT_TIMER && offset <= R.TIMER_CURRENT) return true;
-  switch (offset) {
-    case R.APIC_ID:
-    case R.APIC_VERSION:
-    case R.TPR:
-    case R.PPR:
-    case R.LDR:
-    case R.SVR:
-    case R.TIMER_DIVIDE:
-      return true;
-    default:
-      return false;
-  }
-}
-
-/** Bits of a local entry that exist and that only the APIC sets: writes to them are ignored. */
-function readOnlyBits(offset: number): number {
-  const pin = offset === R.LVT_LINT0 || offset === R.LVT_LINT1;
-  return R.LVT_STATUS | (pin ? R.LVT_REMOTE_IRR : 0);
-}
-
-/** Whether WRMSR of `lo` to the x2APIC register is accepted. */
-export function isX2Writable(apic: RegisterEffects, offset: number, lo: number): boolean {
-  switch (offset) {
-    case R.TPR:
-    case R.SELF_IPI:
-      return lo >>> 8 === 0;
-    case R.SVR:
-      return (lo & ~R.SVR_MASK) === 0;
-    case R.EOI:
-    case R.ESR:
-      return lo === 0;
-    case R.TIMER_INITIAL:
-      return true;
-    case R.TIMER_DIVIDE:
-      return (lo & ~0xb) === 0;
-    default:
-      if (!isLvt(offset)) return false;
-      return (lo & ~(apic.lvtWritable[lvtIndex(offset)]! | readOnlyBits(offset))) === 0;
-  }
 }
