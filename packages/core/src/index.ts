@@ -7,13 +7,14 @@ export { definePlugin, PLUGIN_API, type PluginDefinition } from './assembly/defi
 export { parseSize } from './assembly/options.js';
 export * from './assembly/tokens.js';
 export { copyExit } from './events/exit-copy.js';
-export {
-  decodeRecording,
-  encodeRecording,
-  type InputRecording,
-  type RecordedEnd,
-  type ReplaySource,
+export type {
+  InputRecording,
+  RecordedEnd,
+  RecordingHead,
+  ReplaySource,
 } from './input/recording.js';
+export { decodeRecording } from './input/recording-reader.js';
+export { encodeRecording, RecordingWriter } from './input/recording-writer.js';
 export * from './interfaces/index.js';
 export { type DecodeOptions, decodeSnapshot, encodeSnapshot } from './machine/snapshot-file.js';
 export type { Vm, VmOptions, VmSummary } from './machine/vm.js';

@@ -6,7 +6,8 @@ import type { InputSource, PluginContext, Timer } from '../interfaces/index.js';
 import { makeVm, OFF, type TestVm } from '../machine/test-vm.js';
 import type { VmOptions } from '../machine/vm.js';
 import { collectExits, traceLines } from '../testing/index.js';
-import { decodeRecording, encodeRecording } from './recording.js';
+import { decodeRecording } from './recording-reader.js';
+import { encodeRecording } from './recording-writer.js';
 
 const TICK = 1e7;
 

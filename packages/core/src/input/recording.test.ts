@@ -2,7 +2,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isVmmError } from '../interfaces/index.js';
-import { decodeRecording, encodeRecording, type InputRecording } from './recording.js';
+import type { InputRecording } from './recording.js';
+import { decodeRecording } from './recording-reader.js';
+import { encodeRecording, RecordingWriter } from './recording-writer.js';
 
 const recording = fc
   .record({
@@ -32,6 +34,17 @@ const recording = fc
     return { ...each, inputs } as InputRecording;
   });
 
+/** The file in pieces of these sizes, in turn; each lies where the last one was. */
+function* reusedPieces(file: Uint8Array, sizes: readonly number[]): Generator<Uint8Array> {
+  const buffer = new Uint8Array(Math.max(...sizes));
+  for (let from = 0, i = 0; from < file.length; i++) {
+    const piece = file.subarray(from, from + sizes[i % sizes.length]!);
+    buffer.fill(0).set(piece);
+    yield buffer.subarray(0, piece.length);
+    from += piece.length;
+  }
+}
+
 describe('a recording file', () => {
   test('reads back as it was written', () => {
     fc.assert(
@@ -39,6 +52,76 @@ describe('a recording file', () => {
         expect(decodeRecording(encodeRecording(each))).toEqual(each);
       }),
     );
+  });
+
+  test('is written in blocks of any size, and read from pieces cut anywhere', () => {
+    const sizes = fc.array(fc.integer({ min: 1, max: 300 }), { minLength: 1 });
+    fc.assert(
+      fc.property(recording, fc.integer({ min: 4, max: 300 }), sizes, (each, size, cuts) => {
+        const blocks: Uint8Array[] = [];
+        const writer = new RecordingWriter(each, (block) => blocks.push(block.slice()), size);
+        for (const input of each.inputs) writer.add(input);
+        writer.finish(each.end);
+        expect(blocks.every(({ length }) => length > 0 && length <= size)).toBe(true);
+        const file = Buffer.concat(blocks);
+        expect(file.toString()).toBe(encodeRecording(each));
+        expect(decodeRecording(reusedPieces(file, cuts))).toEqual(each);
+      }),
+    );
+  });
+
+  test('is the JSON that it was when it was made as one text', () => {
+    fc.assert(
+      fc.property(recording, ({ seed, epochSeconds, memory, cpus, inputs, end }) => {
+        const lines = [
+          { format: 'cloister-input', version: 1, seed, epochSeconds, memory, cpus },
+          ...inputs.map(({ at, time, source, data }) => {
+            return { at, time, source, data: Buffer.from(data).toString('base64') };
+          }),
+          { end },
+        ];
+        const file = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
+        expect(encodeRecording({ seed, epochSeconds, memory, cpus, inputs, end })).toBe(file);
+      }),
+    );
+  });
+
+  test('may be JSON of another look', () => {
+    const head = '{"cpus":1,"memory":1,"seed":"1","epochSeconds":0,"version":1,"format":"';
+    const file = (input: string) =>
+      `\ufeff${head}cloister-input"}\r\n${input}\n{"end":{"at":9,"time":9,"reason":"reset"}}`;
+    const expected = { at: 1, time: 2, source: 'a', data: Uint8Array.of(5, 6) };
+    for (const input of [
+      '{"at":1,"time":2,"source":"a","data":"BQY="}',
+      '{"at":1,"time":2,"source":"a","data":"BQY="}\r',
+      '{"at":1,"time":2,"source":"a","data":"BQY"}',
+      '{"at":1,"time":2,"source":"a","data":"\\u0042QY="}',
+      '{"data":"AAAA","at":1,"time":2,"source":"a","data":"BQY="}',
+      '{"at":1,"time":2,"data":"BQY=","source":"a"}',
+      ' { "data" : "BQY=" , "source" : "\\u0061" , "time" : 2 , "at" : 1 } ',
+    ]) {
+      expect(decodeRecording(file(input)).inputs, input).toEqual([expected]);
+    }
+  });
+
+  test('has lines and inputs of bounded length', () => {
+    const head = { seed: '1', epochSeconds: 0, memory: 1, cpus: 1 };
+    const end = { at: 9, time: 9, reason: 'stopped' } as const;
+    const data = new Uint8Array(300);
+    const file = encodeRecording({ ...head, inputs: [{ at: 1, time: 2, source: 'a', data }], end });
+    const length = file.split('\n')[1]!.length;
+    expect(decodeRecording(file, { lineMax: length }).inputs).toHaveLength(1);
+    const message = `recording, line 2: it is longer than ${length - 1} bytes`;
+    expect(() => decodeRecording(file, { lineMax: length - 1 })).toThrow(message);
+    // No newline ever comes: it is not waited for.
+    const endless = (function* () {
+      for (;;) yield new Uint8Array(64);
+    })();
+    expect(() => decodeRecording(endless, { lineMax: 1000 })).toThrow('recording, line 1: it is');
+    const writer = new RecordingWriter(head, () => {});
+    const huge = { at: 1, time: 2, source: 'a', data: new Uint8Array(2 ** 28 + 1) };
+    expect(() => writer.add(huge)).toThrow('input of 268435457 bytes does not fit a recording');
+    expect(() => new RecordingWriter(head, () => {}, 3)).toThrow('no room');
   });
 
   test('that is cut off or changed is refused with its line, or reads as something valid', () => {
