@@ -1,5 +1,5 @@
 // The machine of a run on a scripted backend: console, statuses, recording, saving, bad options.
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { definePlugin } from '@cloister/core';
@@ -120,6 +120,27 @@ test('a recording replays without the input, and only with the same machine', as
   expect(other.status).toBe(2);
   expect(other.lines.filter((line) => line !== '')).toHaveLength(1);
 });
+
+test('a recording is there when the run ends, and nothing of one that fails', async () => {
+  await cloister(echoFour, `${KERNEL} --record r`, 'abcd');
+  expect(readdirSync(folder).sort()).toEqual(['k', 'r']);
+  const { status } = await cloister(echoFour, `${KERNEL.replace('l k', 'l none')} --record q`);
+  expect(status).toBe(2);
+  await cloister([{ op: 'fail', code: 'c', message: 'm' }], `${KERNEL} --record q`);
+  expect(readdirSync(folder).sort()).toEqual(['k', 'q', 'r']);
+  const { text } = await cloister(echoFour, `${KERNEL} --record no/where`, 'abcd');
+  expect(text).toMatch(/^cloister: invalid-file: recording ".*where": no such file; nothing is/);
+});
+
+test.skipIf(!existsSync('/dev/full'))(
+  'a recording that finds no space is an error (skipped without /dev/full)',
+  async () => {
+    const { status, lines } = await cloister(hello, `${KERNEL} --record /dev/full`);
+    expect(status).toBe(11);
+    const error = 'cloister: invalid-file: recording "/dev/full": no space left on the device';
+    expect(lines.filter((line) => line.includes('recording'))).toEqual([error]);
+  },
+);
 
 test('a run of another seed has another date, not another script', async () => {
   const { text } = await cloister(hello, KERNEL.replace('3', '4'));

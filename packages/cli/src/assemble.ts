@@ -2,14 +2,7 @@
  * From the options of a run to a machine: which plugins, in which order, with which files.
  */
 import { readFileSync } from 'node:fs';
-import {
-  createVm,
-  decodeRecording,
-  type LaunchPlan,
-  type Vm,
-  type VmOptions,
-  type VmPlugin,
-} from '@cloister/core';
+import { createVm, type LaunchPlan, type Vm, type VmOptions, type VmPlugin } from '@cloister/core';
 import { boot, kernelSource } from '@cloister/core/boot';
 import {
   bootTimer,
@@ -25,6 +18,7 @@ import { fileError } from './error-report.js';
 import type { Machine } from './machine.js';
 import { loadPlugin } from './module-loader.js';
 import { protectionPlugins } from './protection.js';
+import { RecordingFile, readRecording } from './recording-file.js';
 import type { Assemble, MachinePorts } from './run.js';
 import type { RunOptions } from './run-options.js';
 import { readState, type SavedVm } from './state-file.js';
@@ -69,7 +63,13 @@ async function assemble(
   backend: VmPlugin,
   saved: SavedVm | undefined,
 ): Promise<Machine> {
-  const builder = createVm(vmOptions(options, given, saved));
+  const { record } = options;
+  const recording =
+    record === undefined ? undefined : new RecordingFile(record, ports.recordingFailed);
+  const builder = createVm({
+    ...vmOptions(options, given, saved),
+    ...(recording && { record: (input) => recording.add(input) }),
+  });
   const input = new LateInput(ports.input);
   if (saved === undefined) input.attach();
   builder.use(backend, await choosePlugins(options, { output: ports.output, input }, openDisk));
@@ -79,7 +79,8 @@ async function assemble(
     if (saved !== undefined) await vm.restore(saved.snapshot);
     input.attach();
     if (options.console === 'virtio') followSize(vm, ports);
-    return new VmMachine(vm, options, ports);
+    recording?.begin(vm.recording());
+    return new VmMachine(vm, options, ports, recording);
   } catch (error) {
     await vm.dispose();
     throw error;
@@ -172,9 +173,7 @@ function vmOptions(options: RunOptions, given: Given, saved: SavedVm | undefined
     ...(options.seed !== undefined && { seed: options.seed }),
     ...(clock !== undefined && { clock }),
     ...(record !== undefined && { record: true }),
-    ...(replay !== undefined && {
-      replay: decodeRecording(new TextDecoder().decode(readBytes('recording', replay))),
-    }),
+    ...(replay !== undefined && { replay: readRecording(replay) }),
     ...(options.requireHardware && { requireHardware: true }),
     onReset,
   };

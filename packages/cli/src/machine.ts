@@ -23,8 +23,10 @@ export interface Machine {
    * on here, once it is in the file.
    */
   save(path: string, options?: { readonly leave?: boolean }): Promise<void>;
-  /** Writes what the run took in to the file of `--record`; does nothing without that option. */
+  /** Ends the file of `--record`, which is there from now on; does nothing without that option. */
   finishRecording(): void;
+  /** Takes back what is written of that file, unless it was ended; so does `dispose`. */
+  dropRecording(): void;
   /** Writes the host's view of guest RAM to the file of `--dump-memory`, where one is named. */
   dumpMemory(): void;
   /** Instructions executed so far. */

@@ -22,6 +22,7 @@ type Body = (machine: FakeMachine) => VmEnd | undefined | Promise<VmEnd | undefi
 class FakeMachine implements Machine {
   typed = '';
   recorded = 0;
+  dropped = 0;
   dumped = 0;
   saved: string[] = [];
   fullDisks = 0;
@@ -78,6 +79,9 @@ class FakeMachine implements Machine {
   }
   finishRecording() {
     this.recorded++;
+  }
+  dropRecording() {
+    this.dropped++;
   }
   instructions() {
     return 100;
@@ -136,7 +140,7 @@ test('the guest’s bytes go to standard output, the summary elsewhere', async (
   expect(host.output).toBe('BOOT-OK\n');
   expect(host.lines.join('\n')).toContain('ended         the guest powered off (acpi-s5)');
   expect(host.lines.join('\n')).toContain('protection    none');
-  expect(machine.recorded).toBe(1);
+  expect([machine.recorded, machine.dropped]).toEqual([1, 0]);
   expectCleanEnd();
 });
 
@@ -210,7 +214,20 @@ describe('signals', () => {
     host.signals.get('SIGINT')!();
     expect(host.exited).toBe(130);
     expect(host.stdin.rawHistory).toEqual([true, false]);
+    for (const listener of host.atExit) listener();
+    expect(machine.dropped).toBe(1);
   });
+});
+
+test('a recording that cannot be written ends the run', async () => {
+  const status = await start((vm) => {
+    vm.ports.recordingFailed(new VmmError('invalid-file', 'recording "r": no space left'));
+    return undefined;
+  });
+  expect(status).toBe(2);
+  expect(host.lines[0]).toBe('cloister: invalid-file: recording "r": no space left');
+  expect(host.lines.join('\n')).toContain('ended         the recording could not be written');
+  expectCleanEnd();
 });
 
 describe('the terminal', () => {

@@ -35,6 +35,8 @@ export interface MachinePorts {
   ) => void;
   /** Called when `--save-at` is reached, between two instructions. */
   readonly reachedSavePoint: () => void;
+  /** Called when the file of `--record` can't be written, which is lost then. */
+  readonly recordingFailed: (error: unknown) => void;
 }
 
 export type Assemble = (options: RunOptions, ports: MachinePorts) => Promise<Machine>;
@@ -104,7 +106,12 @@ class Session {
 
   async run(): Promise<number> {
     const { host, options, assemble } = this.#context;
-    this.#undo.push(host.onExit(() => this.#terminal.close()));
+    this.#undo.push(
+      host.onExit(() => {
+        this.#terminal.close();
+        this.#machine?.dropRecording();
+      }),
+    );
     this.#listenForSignals();
     host.stdout.on('error', (error) => this.#output.fail(error));
     const input = options.replay === undefined ? this.#terminal : undefined;
@@ -115,6 +122,10 @@ class Session {
       input,
       terminalSize: (listener) => this.#followSize(listener),
       reachedSavePoint: () => this.#end('reached --save-at', EXIT.ok),
+      recordingFailed: (error) => {
+        this.report(error);
+        this.#end('the recording could not be written', EXIT.usage);
+      },
     });
     this.#machine = machine;
     this.#observe(machine, options);

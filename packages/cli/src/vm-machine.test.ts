@@ -25,7 +25,7 @@ async function running() {
     .use(fakeMachine(fakeBackend({ programs: [{ main }] })))
     .build();
   await vm.start();
-  const options = { record: undefined, saveAt: undefined, dumpMemory: undefined };
+  const options = { saveAt: undefined, dumpMemory: undefined };
   const machine = new VmMachine(vm, options, { reachedSavePoint: () => {} });
   return { vm, machine };
 }

@@ -2,20 +2,12 @@
  * A VM of core as the machine that `run` handles: saving to files, the save point, the summary's
  * facts.
  */
-import { writeFileSync } from 'node:fs';
-import {
-  encodeRecording,
-  type FaultEvent,
-  type Vm,
-  type VmEnd,
-  type VmExit,
-  type WorldSwitch,
-} from '@cloister/core';
+import type { FaultEvent, Vm, VmEnd, VmExit, WorldSwitch } from '@cloister/core';
 import { BOOT_TIMER } from '@cloister/core/devices';
-import { fileError } from './error-report.js';
 import type { Machine, Observe } from './machine.js';
 import { dumpLayout, dumpMemory } from './memory-dump.js';
 import { formatCount, formatSeconds, formatSize } from './quantity.js';
+import type { RecordingFile } from './recording-file.js';
 import type { RunOptions } from './run-options.js';
 import { requireWritableState, writeState } from './state-file.js';
 
@@ -30,7 +22,7 @@ export class VmMachine implements Machine {
   readonly switches: Observe<WorldSwitch>;
   readonly faults: Observe<FaultEvent>;
   readonly #vm: Vm;
-  readonly #record: string | undefined;
+  readonly #recording: RecordingFile | undefined;
   readonly #saveAt: number | undefined;
   readonly #dumpMemory: string | undefined;
   /** Paused by `pause`, which a save must not undo. */
@@ -40,11 +32,12 @@ export class VmMachine implements Machine {
 
   constructor(
     vm: Vm,
-    options: Pick<RunOptions, 'record' | 'saveAt' | 'dumpMemory'>,
+    options: Pick<RunOptions, 'saveAt' | 'dumpMemory'>,
     port: SavePointPort,
+    recording?: RecordingFile,
   ) {
     this.#vm = vm;
-    this.#record = options.record;
+    this.#recording = recording;
     this.#saveAt = options.saveAt;
     this.#dumpMemory = options.dumpMemory;
     this.exits = observe(vm.events.exits);
@@ -107,12 +100,11 @@ export class VmMachine implements Machine {
   }
 
   finishRecording(): void {
-    if (this.#record === undefined) return;
-    try {
-      writeFileSync(this.#record, encodeRecording(this.#vm.recording()));
-    } catch (error) {
-      throw fileError('recording', this.#record, error);
-    }
+    this.#recording?.finish(this.#vm.recording().end);
+  }
+
+  dropRecording(): void {
+    this.#recording?.drop();
   }
 
   dumpMemory(): void {
@@ -174,6 +166,7 @@ export class VmMachine implements Machine {
   }
 
   dispose(): Promise<void> {
+    this.dropRecording();
     return this.#vm.dispose();
   }
 }

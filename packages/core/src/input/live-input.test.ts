@@ -7,7 +7,7 @@ import { makeVm, OFF, type TestVm } from '../machine/test-vm.js';
 import type { VmOptions } from '../machine/vm.js';
 import { collectExits, traceLines } from '../testing/index.js';
 import { decodeRecording } from './recording-reader.js';
-import { encodeRecording } from './recording-writer.js';
+import { encodeRecording, RecordingWriter } from './recording-writer.js';
 
 const TICK = 1e7;
 
@@ -153,6 +153,29 @@ describe('a recorded run', () => {
       ),
       { numRuns: 25 },
     );
+  });
+
+  test('may be written while it goes on: a function gets all input', async () => {
+    const blocks: Uint8Array[] = [];
+    let writer: RecordingWriter | undefined;
+    const made = await guest({ seed: 1, record: (input) => writer!.add(input) }, 1000);
+    writer = new RecordingWriter(made.vm.recording(), (block) => blocks.push(block.slice()), 16);
+    const seen = trace(made.vm.events);
+    await made.vm.start();
+    for (let i = 0; i < 40; i++) {
+      await made.host.turn();
+      made.host.advance(4);
+      if (i % 8 === 3) made.source.push(Uint8Array.of(i));
+    }
+    await made.vm.stop();
+    expect(made.vm.recording().inputs).toEqual([]);
+    writer.finish(made.vm.recording().end);
+    const replay = decodeRecording(blocks);
+    expect(replay.inputs.map(({ data }) => data[0])).toEqual([3, 11, 19, 27, 35]);
+    const again = await guest({ replay }, 1000);
+    const repeated = trace(again.vm.events);
+    await again.vm.run();
+    expect(repeated()).toEqual(seen());
   });
 
   test('that was stopped from outside ends at the same instruction when replayed', async () => {

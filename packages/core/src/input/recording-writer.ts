@@ -25,7 +25,10 @@ export class RecordingWriter {
     size = BLOCK,
   ) {
     if (!Number.isSafeInteger(size) || size < 4) {
-      throw new VmmError('invalid-argument', `a block of ${size} bytes has no room for a character`);
+      throw new VmmError(
+        'invalid-argument',
+        `a block of ${size} bytes has no room for a character`,
+      );
     }
     this.block = new Uint8Array(size);
     const { seed, epochSeconds, memory, cpus } = head;

@@ -25,7 +25,7 @@ export interface ReplaySource {
   readonly end?: RecordedEnd;
 }
 
-/** What a replay shares with the recorded run; a `VmSummary` has it. */
+/** What a replay shares with the recorded run. */
 export interface RecordingHead {
   /** The VM's seed, decimal. */
   readonly seed: string;

@@ -188,9 +188,9 @@ export class VirtualMachine implements Vm {
 
   recording(): InputRecording {
     const { options, clock } = this.parts.assembly.parts;
-    if (options.record !== true) {
-      throw new VmmError('invalid-state', 'this VM does not keep its input', {
-        remedy: 'create it with record: true',
+    if (options.record === false) {
+      throw new VmmError('invalid-state', 'this VM does not record its input', {
+        remedy: 'create it with the option record',
       });
     }
     const reason = this.end?.reason ?? 'stopped';

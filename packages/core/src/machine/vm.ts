@@ -32,7 +32,10 @@ export interface VmOptions {
   readonly clock?: Clock['mode'] | 'auto';
   /** Seconds since 1970 at the VM's start; by default the seed's, or now for a fresh seed. */
   readonly epochSeconds?: number;
-  /** Keeps external input for `Vm.recording()`, or hands over each piece as it is delivered. */
+  /**
+   * Keeps external input for `Vm.recording()`, or hands over each piece as it is delivered: to a
+   * `RecordingWriter`, for one.
+   */
   readonly record?: boolean | ((input: InputRecord) => void);
   /** Runs with this input and nothing else, and ends where the recorded run ended. */
   readonly replay?: ReplaySource;
@@ -128,7 +131,10 @@ export interface Vm {
   save(options?: SaveOptions): Promise<Snapshot>;
   /** Takes a saved state in place of a boot; the VM is paused afterwards. */
   restore(snapshot: Snapshot): Promise<void>;
-  /** External input so far, with option `record: true`; its end is where the VM is now. */
+  /**
+   * External input so far, with the option `record`; its end is where the VM is now. A function
+   * that took the input has it all: none is in here.
+   */
   recording(): InputRecording;
   /** A service that a plugin provides; `VmmError('missing-capability')` if none does. */
   get<T>(token: ServiceToken<T>): T;
