@@ -14,3 +14,4 @@ export * from './post-port.js';
 export * from './serial.js';
 export * as state from './state.js';
 export * from './uart-16550.js';
+export type * from './uart-16550-ports.js';

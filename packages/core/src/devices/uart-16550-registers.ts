@@ -82,6 +82,9 @@ export interface State {
   retryAt: number | null;
 }
 
+/** The state but for the bytes on their way. */
+export type Registers = Omit<State, 'rx' | 'queue' | 'tx'>;
+
 export const FORMAT: StateFormat<State> = {
   type: 'uart-16550a',
   version: 1,

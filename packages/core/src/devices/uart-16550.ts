@@ -9,18 +9,13 @@
  * only the receiver's time-out counts character times; parity and framing errors never occur;
  * 5- to 7-bit words are passed on as 8 bits; OUT1 and DMA mode have no effect.
  */
-import type {
-  ByteSink,
-  Clock,
-  Device,
-  DeviceRegion,
-  IrqLine,
-  Snapshot,
-  Timer,
-} from '../interfaces/index.js';
+import type { DeviceRegion, Snapshot, Timer } from '../interfaces/index.js';
 import { ByteQueue } from './byte-queue.js';
 import { readBytewise, writeBytewise } from './bytewise.js';
 import { loadState, saveState } from './state.js';
+import { pendingInterrupt } from './uart-16550-interrupts.js';
+import { modemDeltas, modemLines } from './uart-16550-modem.js';
+import type { Uart16550, Uart16550Options, Uart16550Ports } from './uart-16550-ports.js';
 import {
   FCR_ENABLE,
   FCR_RCVR_RESET,
@@ -28,17 +23,10 @@ import {
   FIFO_DEPTH,
   FORMAT,
   IER_DLM,
-  IER_EDSSI,
-  IER_ELSI,
-  IER_ERBFI,
   IER_ETBEI,
-  IIR_CHARACTER_TIMEOUT,
   IIR_FCR,
   IIR_FIFOS_ENABLED,
-  IIR_LINE_STATUS,
-  IIR_MODEM_STATUS,
   IIR_NONE,
-  IIR_RECEIVED_DATA,
   IIR_THR_EMPTY,
   LCR,
   LCR_BREAK,
@@ -54,58 +42,18 @@ import {
   MCR_OUT2,
   MCR_RTS,
   MSR,
-  MSR_CTS,
-  MSR_DCD,
-  MSR_DSR,
-  MSR_RI,
   powerOn,
   QUEUE_LIMIT,
   RBR_THR_DLL,
+  type Registers,
   SCR,
   type State,
-  TRIGGER_LEVELS,
 } from './uart-16550-registers.js';
-
-export interface Uart16550Options {
-  /** Unique name, e.g. `serial0`. */
-  readonly name: string;
-  /** I/O port of the first register. */
-  readonly base: number;
-}
-
-/** What a UART is connected to. */
-export interface Uart16550Ports {
-  readonly irq: IrqLine;
-  readonly clock: Clock;
-  /** Takes what is sent; while it refuses, the transmitter is busy. */
-  readonly output: ByteSink;
-  /** Called when `waiting` became less or RTS changed, or may have. */
-  readonly room?: () => void;
-}
-
-/** A UART and its receiving end. */
-export interface Uart16550 extends Device {
-  /** Bytes that `receive` would take now. */
-  readonly room: number;
-  /** Bytes that wait behind the receiver FIFO. */
-  readonly waiting: number;
-  /** RTS on the line: the guest is ready to receive. Most drivers raise it, not all. */
-  readonly requestToSend: boolean;
-  /**
-   * Bytes that arrive at the line; they wait in a bounded queue. Returns how many were taken; a
-   * byte beyond that is lost and shows as an overrun (LSR.OE).
-   */
-  receive(data: Uint8Array): number;
-  /** Offers a refused byte again, without waiting for the next try. */
-  outputReady(): void;
-}
 
 /** Between two offers to a sink that refused. */
 const RETRY_NS = 100_000;
 /** The crystal of a PC's serial port, divided by 16. */
 const BASE_BAUD = 115_200;
-
-type Registers = Omit<State, 'rx' | 'queue' | 'tx'>;
 
 class Uart implements Uart16550 {
   readonly name: string;
@@ -221,10 +169,6 @@ class Uart implements Uart16550 {
 
   private get rxDepth(): number {
     return this.fifosEnabled ? FIFO_DEPTH : 1;
-  }
-
-  private get triggerLevel(): number {
-    return this.fifosEnabled ? (TRIGGER_LEVELS[this.s.fcr >> 6] ?? 1) : 1;
   }
 
   /** Moves waiting bytes into the receiver. In loopback the line in is disconnected. */
@@ -382,30 +326,17 @@ class Uart implements Uart16550 {
   }
 
   private writeMcr(value: number): void {
-    const before = this.modemLines();
+    const before = modemLines(this.s.mcr);
     const wasReady = this.requestToSend;
     this.s.mcr = value & 0x1f;
-    const after = this.modemLines();
-    const changed = before ^ after;
-    // DCTS, DDSR and DDCD follow any change, TERI only the trailing edge of RI.
-    let deltas = (changed >> 4) & 0x0b;
-    if (before & MSR_RI && !(after & MSR_RI)) deltas |= 0x04;
-    this.s.msrDeltas |= deltas;
+    this.s.msrDeltas |= modemDeltas(before, modemLines(this.s.mcr));
     this.fillRx();
     this.updateIrq();
     if (this.requestToSend !== wasReady) this.ports.room?.();
   }
 
-  /** CTS, DSR, RI and DCD: a connected terminal, or in loopback RTS, DTR, OUT1 and OUT2. */
-  private modemLines(): number {
-    const { mcr } = this.s;
-    if ((mcr & MCR_LOOP) === 0) return MSR_CTS | MSR_DSR | MSR_DCD;
-    const swapped = ((mcr & MCR_RTS) >> 1) | ((mcr & 1) << 1) | (mcr & 0x0c);
-    return swapped << 4;
-  }
-
   private readMsr(): number {
-    const value = this.modemLines() | this.s.msrDeltas;
+    const value = modemLines(this.s.mcr) | this.s.msrDeltas;
     this.s.msrDeltas = 0;
     this.updateIrq();
     return value;
@@ -422,21 +353,8 @@ class Uart implements Uart16550 {
 
   // --- Interrupts
 
-  /** The highest-priority pending interrupt, as IIR shows it (PC16550D, table 4). */
-  private pending(): number {
-    const { s } = this;
-    if (s.ier & IER_ELSI && s.lsrErrors !== 0) return IIR_LINE_STATUS;
-    if (s.ier & IER_ERBFI) {
-      if (this.rx.length >= this.triggerLevel) return IIR_RECEIVED_DATA;
-      if (s.timedOut) return IIR_CHARACTER_TIMEOUT;
-    }
-    if (s.ier & IER_ETBEI && s.threPending) return IIR_THR_EMPTY;
-    if (s.ier & IER_EDSSI && s.msrDeltas !== 0) return IIR_MODEM_STATUS;
-    return IIR_NONE;
-  }
-
   private readIir(): number {
-    const pending = this.pending();
+    const pending = pendingInterrupt(this.s, this.rx.length);
     if (pending === IIR_THR_EMPTY) {
       this.s.threPending = false;
       this.updateIrq();
@@ -447,7 +365,8 @@ class Uart implements Uart16550 {
   /** On a PC, OUT2 gates the interrupt onto the bus; loopback takes OUT2 away. */
   private updateIrq(): void {
     const connected = (this.s.mcr & (MCR_OUT2 | MCR_LOOP)) === MCR_OUT2;
-    this.ports.irq.set(connected && this.pending() !== IIR_NONE);
+    const pending = pendingInterrupt(this.s, this.rx.length);
+    this.ports.irq.set(connected && pending !== IIR_NONE);
   }
 
   // --- Life
