@@ -240,8 +240,8 @@ class CoreModuleBuilder {
     const { code, cpu, op, target } = loop;
     const x = new FlagEmitter(code, cpu);
     const low = x.wrap(target);
-    const hash = x.xor(low, x.shrU(low, x.i32(12)));
-    const offset = x.shl(x.and(hash, x.i32(L.JUMP_ENTRIES - 1)), x.i32(4));
+    const hash = x.shrU(x.mul(low, x.i32(L.JUMP_FACTOR)), x.i32(L.JUMP_SHIFT));
+    const offset = x.and(hash, x.i32(L.JUMP_MASK));
     const entry = x.add(x.add(cpu, x.state32(L.JUMP_CACHE)), offset);
     const other = x.xor(code.load('i64.load', entry), target);
     const current = x.stateAs('i64.load32_u', L.GENERATION);

@@ -57,7 +57,7 @@ export class JumpTargets {
 
   /** Index in the words of the entry for `lo`, as the core module has it. */
   #entry(lo: number): number {
-    const index = (lo ^ (lo >>> 12)) & (L.JUMP_ENTRIES - 1);
-    return (this.words[JUMP_CACHE] + index * L.JUMP_ENTRY_SIZE) >> 2;
+    const offset = (Math.imul(lo, L.JUMP_FACTOR) >>> L.JUMP_SHIFT) & L.JUMP_MASK;
+    return (this.words[JUMP_CACHE] + offset) >> 2;
   }
 }

@@ -104,8 +104,8 @@ class RegionChain {
     code.set(this.#jumps, x.add(this.#jumps, x.i64(1)));
     code.set(this.#target, x.state64(L.RIP));
     const low = x.wrap(this.#target);
-    const hash = x.xor(low, x.shrU(low, x.i32(12)));
-    const offset = x.shl(x.and(hash, x.i32(L.JUMP_ENTRIES - 1)), x.i32(4));
+    const hash = x.shrU(x.mul(low, x.i32(L.JUMP_FACTOR)), x.i32(L.JUMP_SHIFT));
+    const offset = x.and(hash, x.i32(L.JUMP_MASK));
     const entry = x.add(this.#cache, offset);
     const other = x.xor(code.load('i64.load', entry), this.#target);
     const old = x.xor(code.load('i64.load32_u', entry, 8), this.#generation);

@@ -305,11 +305,10 @@ export class RegionFunction {
   #jumpEntry(target: Value): Value {
     const code = this.#code;
     const cpu = code.param(0);
-    const low = code.variable(code.op('i32.wrap_i64', target));
-    const hash = code.op('i32.xor', low, code.op('i32.shr_u', low, code.i32(12)));
-    const index = code.op('i32.and', hash, code.i32(L.JUMP_ENTRIES - 1));
-    const shift = code.i32(Math.log2(L.JUMP_ENTRY_SIZE));
+    const product = code.op('i32.mul', code.op('i32.wrap_i64', target), code.i32(L.JUMP_FACTOR));
+    const hash = code.op('i32.shr_u', product, code.i32(L.JUMP_SHIFT));
+    const offset = code.op('i32.and', hash, code.i32(L.JUMP_MASK));
     const cache = code.op('i32.add', cpu, code.load('i32.load', cpu, L.JUMP_CACHE));
-    return code.variable(code.op('i32.add', cache, code.op('i32.shl', index, shift)));
+    return code.variable(code.op('i32.add', cache, offset));
   }
 }
