@@ -1,0 +1,42 @@
+/** The jump cache keeps what straight code over many pages needs in turns. */
+import { describe, expect, it, vi } from 'vitest';
+import * as L from '../cpu/layout.js';
+import type { JitMode } from '../jit/mode.js';
+import { testMachine } from './test-machine.js';
+
+const CODE = 0x10000;
+const PAGE = 0x1000;
+const PAGES = 16;
+const MOVABS_LENGTH = 10;
+const HLT = 0xf4;
+
+/** Where a page's last instruction begins, which ends in the next. */
+const lastOf = (page: number): number => CODE + page * PAGE + 0xff8 + (page & 7);
+const startOf = (page: number): number => (page === 0 ? CODE : lastOf(page - 1) + MOVABS_LENGTH);
+const rel32 = (from: number, to: number): number[] =>
+  [0, 8, 16, 24].map((shift) => ((to - from) >> shift) & 0xff);
+
+/** Blocks looked up by `rounds` through all pages. */
+function lookups(rounds: number, jit: JitMode): number {
+  const machine = testMachine(undefined, true, jit);
+  for (let page = 0; page < PAGES - 1; page++) {
+    const start = startOf(page);
+    machine.load(lastOf(page), [0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    machine.load(start, [0xe9, ...rel32(start + 5, lastOf(page))]);
+  }
+  // dec ecx; jnz to the first page; hlt
+  const end = startOf(PAGES - 1);
+  machine.load(end, [0xff, 0xc9, 0x0f, 0x85, ...rel32(end + 8, CODE), HLT]);
+  machine.record.setPair(L.gprOffset(1), rounds, 0);
+  machine.record.setPair(L.RIP, CODE, 0);
+  const block = vi.spyOn(machine.opCache, 'block');
+  expect(machine.interpreter.run(1_000_000)).toBe('fault');
+  expect(machine.systemCalls).toEqual(['hlt']);
+  return block.mock.calls.length;
+}
+
+describe('the jump cache', () => {
+  it.each(['off', 'stress'] as const)('has ends and beginnings of pages at once, %s', (jit) => {
+    expect(lookups(200, jit)).toBe(lookups(4, jit));
+  });
+});
