@@ -24,8 +24,9 @@ const STACK_MARGIN = 0x2000;
 const DATA = 0x26000;
 const TABLES = 0x28000;
 const CODE = 0x30000;
-/** The same physical pages once more. */
+/** The same physical pages once more; or, at times, those that hold a variant of the program. */
 const ALIAS = 0x400000;
+const VARIANT = 0x200000;
 const PAGES = 3;
 const WORKING = [0, 1, 2, 6, 7];
 /** Most targets of a jump by a table. */
@@ -55,7 +56,7 @@ interface Program {
 const place: fc.Arbitrary<Place> = fc.tuple(
   fc.nat(63),
   fc.oneof({ weight: 2, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(15) }),
-  fc.nat(7).map((n) => n === 7),
+  fc.nat(5).map((n) => n === 5),
 );
 const reg = fc.constantFrom(...WORKING);
 const modrm = (r: number, m: number): number => 0xc0 | (r << 3) | m;
@@ -222,13 +223,22 @@ function assemble({ blocks, starts }: Program): Image {
   return { code, tables, places: addresses.flat() };
 }
 
-/** A machine with its first two megabytes at ALIAS as well. */
 function machineOf(jit: JitMode, limits = {}): TestMachine {
-  const machine = testMachine(undefined, true, jit, limits);
-  const { physical, record } = machine;
+  return testMachine(undefined, true, jit, limits);
+}
+
+/** Has two megabytes from `at` on at ALIAS. */
+function alias({ physical, record, mmu }: TestMachine, at: number): void {
   const directory = physical.ramBase + record.lo(L.CR3) + 2 * PAGE_SIZE;
-  physical.view.setUint32(directory + (ALIAS >> 21) * 8, 0x87, true);
-  return machine;
+  physical.view.setUint32(directory + (ALIAS >> 21) * 8, at | 0x87, true);
+  mmu.tlb.flushAll();
+}
+
+/** INC for DEC, and another immediate. */
+function variantOf(bytes: readonly number[]): number[] {
+  const [rex = 0, opcode = 0, operand = 0, value = 0] = bytes;
+  if (rex === 0x48 && opcode === 0xff) return [rex, opcode, operand ^ 8];
+  return rex === 0x48 && opcode === 0x83 ? [rex, opcode, operand, value ^ 1] : [...bytes];
 }
 
 function start(machine: TestMachine, { code, tables, places }: Image): void {
@@ -236,7 +246,12 @@ function start(machine: TestMachine, { code, tables, places }: Image): void {
   opCache.reset();
   const { bytes, view, ramBase } = physical;
   bytes.fill(0, DATA, CODE + 8 * PAGE_SIZE);
-  for (const line of code) bytes.set(line.bytes, line.at);
+  bytes.fill(0, VARIANT + CODE, VARIANT + CODE + 8 * PAGE_SIZE);
+  for (const line of code) {
+    bytes.set(line.bytes, line.at);
+    bytes.set(variantOf(line.bytes), line.at + VARIANT);
+  }
+  alias(machine, 0);
   for (const [i, address] of tables.entries())
     view.setUint32(ramBase + TABLES + i * 8, address, true);
   for (let at = STACK - STACK_MARGIN, i = 0; at < STACK + STACK_SIZE + STACK_MARGIN; at += 8, i++)
@@ -267,6 +282,8 @@ function state({ record, interpreter }: TestMachine): unknown {
 const happening = fc.oneof(
   { weight: 6, arbitrary: fc.constant(null) },
   { weight: 1, arbitrary: fc.constant('flush' as const) },
+  { weight: 2, arbitrary: fc.constant('other' as const) },
+  { weight: 1, arbitrary: fc.constant('same' as const) },
   { weight: 1, arbitrary: fc.constant('forget' as const) },
   { weight: 1, arbitrary: fc.constant('reset' as const) },
   { weight: 3, arbitrary: fc.nat(255) },
@@ -277,10 +294,13 @@ const length = fc.oneof(
   { weight: 1, arbitrary: fc.constant(12_000) },
 );
 const runs = fc.array(fc.tuple(length, happening), { minLength: 1, maxLength: 12 });
-type Happening = null | 'flush' | 'forget' | 'reset' | number;
+type Happening = null | 'flush' | 'other' | 'same' | 'forget' | 'reset' | number;
 
-function happen({ mmu, opCache, physical }: TestMachine, what: Happening, image: Image): void {
+function happen(machine: TestMachine, what: Happening, image: Image): void {
+  const { mmu, opCache, physical } = machine;
   if (what === 'flush') mmu.tlb.flushAll();
+  if (what === 'other') alias(machine, VARIANT);
+  if (what === 'same') alias(machine, 0);
   if (what === 'forget') mmu.tlb.forgetRights();
   if (what === 'reset') opCache.reset();
   // Code is overwritten with the same again.

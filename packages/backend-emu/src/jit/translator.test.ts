@@ -98,6 +98,28 @@ describe('a loop', () => {
     }
   });
 
+  it('accesses what lies across the end of a page in both of its pages', () => {
+    // xor eax, eax; 1: mov rbx, rcx; not ebx; and ebx, 31; add rax, [rbx+0x3fffe8];
+    // add [rbx+0x3fffe8], rcx; dec rcx; jnz 1b; hlt
+    const body = [
+      ...[0x48, 0x89, 0xcb, 0xf7, 0xd3, 0x83, 0xe3, 0x1f, 0x48, 0x03, 0x83, 0xe8, 0xff, 0x3f, 0],
+      ...[0x48, 0x01, 0x8b, 0xe8, 0xff, 0x3f, 0, 0x48, 0xff, 0xc9],
+    ];
+    const code = [0x31, 0xc0, ...body, 0x75, 0x100 - body.length - 2, HLT];
+    const sums = (['stress', 'off'] as const).map((jit) => {
+      const made = machine(jit, code, 5000);
+      const { interpreter, physical, record } = made;
+      // Behind the page that ends at 4 MiB lies, in virtual memory, the first of all.
+      const directory = physical.ramBase + record.lo(L.CR3) + 0x2000;
+      physical.view.setUint32(directory + 2 * 8, 0x87, true);
+      expect(interpreter.run(1e6)).toBe('fault');
+      if (jit === 'stress') expect(inRegions(made)).toBeGreaterThan(5000);
+      return [record.u64(RAX), physical.bytes.slice(0, 32), physical.bytes.slice(-32)];
+    });
+    expect(sums[0]).toEqual(sums[1]);
+    expect(sums[1]?.[0]).not.toBe(0n);
+  });
+
   it('traps after each of its instructions while single steps are on', () => {
     const t = new TestComputer('', 'stress').longMode();
     t.longGate(1);
