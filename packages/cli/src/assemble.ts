@@ -163,7 +163,7 @@ function readBytes(what: string, path: string): Uint8Array {
 }
 
 function vmOptions(options: RunOptions, given: Given, saved: SavedVm | undefined): VmOptions {
-  const { clock, record, replay, onReset } = options;
+  const { clock, replay, onReset } = options;
   // Where a file says what the VM is, only what the user insists on is said beside it.
   const ask = saved === undefined && replay === undefined ? () => true : given.has.bind(given);
   return {
@@ -172,7 +172,6 @@ function vmOptions(options: RunOptions, given: Given, saved: SavedVm | undefined
     ...(ask('cpus') && { cpus: options.cpus }),
     ...(options.seed !== undefined && { seed: options.seed }),
     ...(clock !== undefined && { clock }),
-    ...(record !== undefined && { record: true }),
     ...(replay !== undefined && { replay: readRecording(replay) }),
     ...(options.requireHardware && { requireHardware: true }),
     onReset,

@@ -12,16 +12,17 @@
  * Known inaccuracies: one pair of queues (no MQ, no RSS); no checksum and segmentation offloads, as
  * no backend has them; no announcements.
  */
-import type { Clock, Timer } from '@cloister/core';
+import type { Clock } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 import type { FeatureSet } from '../device/features.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
-import { type RateLimit, RateLimiter, type RateState, rateField } from '../device/rate-limiter.js';
+import type { RateLimit } from '../device/rate-limiter.js';
 import { byteLength, type Chain, chainField } from '../queue/chain.js';
 import type { UsedChain, Virtqueue } from '../queue/virtqueue.js';
 import * as Frames from './frames.js';
 import { COMMAND_MAX, control } from './net-control.js';
 import { type FilterState, filterField, NetFilter } from './net-filter.js';
+import { type Pace, Pacer, paceField } from './pacer.js';
 
 export const NET_DEVICE_ID = 1;
 
@@ -99,13 +100,6 @@ export interface NetModel extends VirtioModel<object> {
   setLink(up: boolean): void;
 }
 
-/** One direction's rate: when it may go on. */
-interface Pace {
-  rate: RateState;
-  /** Virtual time before which nothing moves. */
-  until: number;
-}
-
 interface State {
   active: boolean;
   mac: Uint8Array;
@@ -120,59 +114,7 @@ interface State {
   transmit: Pace;
 }
 
-const paceField = state.record<Pace>({ rate: rateField, until: state.time });
 const NOTHING = new Uint8Array(0);
-
-/** A limiter with the timer that ends its waits. */
-class Pacer {
-  private readonly limiter: RateLimiter;
-  private until = 0;
-  private timer: Timer | null = null;
-
-  constructor(
-    limit: RateLimit | undefined,
-    private readonly clock: Clock,
-    private readonly go: () => void,
-  ) {
-    this.limiter = new RateLimiter(limit);
-  }
-
-  get isOpen(): boolean {
-    return this.timer === null;
-  }
-
-  /** A frame passed. */
-  take(bytes: number): void {
-    const now = this.clock.now();
-    const wait = this.limiter.take(now, bytes);
-    if (wait > 0) this.close(now + wait);
-  }
-
-  private close(until: number): void {
-    this.until = until;
-    this.timer = this.clock.at(until, () => {
-      this.timer = null;
-      this.go();
-    });
-  }
-
-  reset(): void {
-    this.timer?.cancel();
-    this.timer = null;
-    this.until = 0;
-    this.limiter.reset();
-  }
-
-  save(): Pace {
-    return { rate: this.limiter.save(), until: this.timer === null ? 0 : this.until };
-  }
-
-  load(saved: Pace): void {
-    this.reset();
-    this.limiter.load(saved.rate);
-    if (saved.until > 0) this.close(saved.until);
-  }
-}
 
 class Net implements VirtioModel<State> {
   readonly name: string;
