@@ -11,5 +11,6 @@ export async function untilWatched(vm: Awaited<ReturnType<typeof makeVm>>): Prom
     const end = vm.vcpus[0]!.run(20e6, () => {});
     await told;
     if (end === 'kicked') return;
+    if (end !== 'slice') throw new Error(`the guest was to be busy, and its run ended: ${end}`);
   }
 }
