@@ -1,5 +1,7 @@
-// Test projects. "unit": beside the code, fast, against the sources. "integration": the root
-// folder tests/, one process at a time, long limits, against the build (no aliases).
+// Test projects. "unit": beside the code, fast, against the sources. "long": those of them that run
+// whole guests, sweep tables or call other people's tools, so that the rest stays under a minute.
+// "integration": the root folder tests/, one process at a time, long limits, against the build (no
+// aliases).
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
@@ -17,24 +19,51 @@ const alias = [
   { find: /^@cloister\/cli$/, replacement: src('cli/src/main.ts') },
 ];
 
+const LONG = [
+  'examples/**/*.test.ts',
+  'packages/backend-emu/src/{corpus,hostile-guest}.test.ts',
+  'packages/backend-emu/src/extension/intercepts.test.ts',
+  'packages/backend-emu/src/interp/beside-code.test.ts',
+  'packages/backend-emu/src/isa/{fast-calls,interrupt-return,interrupt-return-run}.test.ts',
+  'packages/backend-emu/src/jit/{control-flow,exact,pages}.test.ts',
+  'packages/backend-emu/src/mmu/{fast-walk,paging}.test.ts',
+  'packages/backend-emu/src/system/fuzz.test.ts',
+  'packages/backend-kvm/src/{corpus,fuzz}.test.ts',
+  'packages/sev/src/launch/*-guests.test.ts',
+  'packages/sev/src/measure/explain.test.ts',
+  'packages/virtio/src/node/share/host-share.test.ts',
+  'packages/virtio/src/testing/{mutations,virtio-kit}.test.ts',
+  'tools/{corpus,decoder-oracle,guest-image,native-oracle}/*.test.ts',
+  'tools/docs.test.ts',
+];
+const NOT_OURS = ['**/node_modules/**', '**/dist/**'];
+
+/** Tests beside the code, against the sources. */
+const besideCode = (name: string, include: string[], exclude: string[]) => ({
+  resolve: { alias },
+  test: {
+    name,
+    include,
+    exclude,
+    environment: 'node' as const,
+    // One module graph a worker: the processor's core is generated once, not once a file.
+    isolate: false,
+    // A test may be starved on a shared machine; none is slow.
+    testTimeout: 60_000,
+  },
+});
+
 export default defineConfig({
   test: {
     // By default one processor is kept free.
     maxWorkers: '100%',
     projects: [
-      {
-        resolve: { alias },
-        test: {
-          name: 'unit',
-          include: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts', 'examples/**/*.test.ts'],
-          exclude: ['**/node_modules/**', '**/dist/**'],
-          environment: 'node',
-          // One module graph a worker: the processor's core is generated once, not once a file.
-          isolate: false,
-          // A test may be starved on a shared machine; none is slow.
-          testTimeout: 60_000,
-        },
-      },
+      besideCode(
+        'unit',
+        ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts'],
+        [...NOT_OURS, ...LONG],
+      ),
+      besideCode('long', LONG, NOT_OURS),
       {
         test: {
           name: 'integration',

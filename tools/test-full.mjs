@@ -51,8 +51,9 @@ const PROCESSOR = 'packages/backend-emu/src';
 /** The tests of the emulated processor, with its code translated as `jit` says. */
 function processorTests(jit, rest) {
   const environment = { CLOISTER_JIT: jit, CLOISTER_FULL: '0' };
-  const results = runProjects(['unit'], { rest: [PROCESSOR, ...rest], environment });
-  return results.map((result) => ({ ...result, project: `processor, translation ${jit}` }));
+  const results = runProjects(['unit', 'long'], { rest: [PROCESSOR, ...rest], environment });
+  const name = ({ project }) => `processor, translation ${jit}: ${project}`;
+  return results.map((result) => ({ ...result, project: name(result) }));
 }
 
 function main(args) {
@@ -61,7 +62,7 @@ function main(args) {
   const changed = git('status', '--porcelain') !== '';
   const rest = args.filter((arg) => arg !== '--record');
   const results = [
-    ...runProjects(['unit', 'integration'], { full: true, rest }),
+    ...runProjects(['unit', 'long', 'integration'], { full: true, rest }),
     ...['off', 'stress'].flatMap((jit) => processorTests(jit, rest)),
   ];
   const total = totalOf(results);
