@@ -90,7 +90,9 @@ function run(files, project) {
   try {
     const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
     const reporter = ['--reporter=json', `--outputFile=${output}`];
-    spawnSync(process.execPath, [vitest, 'run', '--project', project, ...reporter, ...files], {
+    const projects = project === 'unit' ? ['unit', 'long'] : [project];
+    const chosen = projects.flatMap((name) => ['--project', name]);
+    spawnSync(process.execPath, [vitest, 'run', ...chosen, ...reporter, ...files], {
       cwd: root,
       stdio: ['ignore', 'ignore', 'inherit'],
     });
@@ -100,6 +102,7 @@ function run(files, project) {
   }
 }
 
+/** Long tests beside the code are run along with the short ones. */
 const projectOf = (file) => (file.startsWith('tests/') ? 'integration' : 'unit');
 
 function print(statusOf, detailOf) {
