@@ -2,7 +2,6 @@
 import {
   existsSync,
   fstatSync,
-  fsyncSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -15,13 +14,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encodeSnapshot, type Snapshot, type VmmError } from '@cloister/core';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readState, requireWritableState, writeState } from './state-file.js';
-
-vi.mock(import('node:fs'), async (original) => {
-  const real = await original();
-  return { ...real, fsyncSync: vi.fn(real.fsyncSync) };
-});
 
 let folder: string;
 let path: string;
@@ -86,15 +80,25 @@ test('a link in place of the temporary file leads nowhere', async () => {
 test('a folder that cannot be flushed has the file nevertheless', async () => {
   await writeState(path, snapshot);
   const other: Snapshot = { ...snapshot, state: { configuration: { memory: 8192, cpus: 1 } } };
-  vi.mocked(fsyncSync).mockImplementation((file) => {
-    if (fstatSync(file).isDirectory()) throw Object.assign(new Error('no'), { code: 'EINVAL' });
+  const flushed: string[] = [];
+  await writeState(path, other, (file) => {
+    const isFolder = fstatSync(file).isDirectory();
+    flushed.push(isFolder ? 'folder' : 'file');
+    if (isFolder) throw Object.assign(new Error('no'), { code: 'EINVAL' });
   });
-  try {
-    await writeState(path, other);
-  } finally {
-    vi.mocked(fsyncSync).mockReset();
-  }
+  expect(flushed).toEqual(['file', 'folder']);
   expect(await readState(path)).toMatchObject({ memory: 8192 });
+});
+
+test('what the disk refuses to keep does not take the place of what was there', async () => {
+  await writeState(path, snapshot);
+  const other: Snapshot = { ...snapshot, state: { configuration: { memory: 8192, cpus: 1 } } };
+  const broken = () => {
+    throw Object.assign(new Error('no'), { code: 'EIO' });
+  };
+  expect(await mistake(writeState(path, other, broken))).toMatch(/before is still there/);
+  expect(await readState(path)).toMatchObject({ memory: 4096 });
+  expect(existsSync(`${path}.tmp`)).toBe(false);
 });
 
 test('what cannot be written leaves what was there, and says so', async () => {

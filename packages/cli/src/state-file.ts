@@ -46,16 +46,23 @@ export function requireWritableState(path: string): void {
 
 const temporaryOf = (path: string) => `${path}.tmp`;
 
+/** Returns when all of a file is on the disk. */
+export type Flush = (file: number) => void;
+
 /**
  * Writes a saved VM to `path`, which is replaced only when all of it is on the disk: a guest may
  * leave afterwards.
  */
-export async function writeState(path: string, snapshot: Snapshot): Promise<void> {
+export async function writeState(
+  path: string,
+  snapshot: Snapshot,
+  flush: Flush = fsyncSync,
+): Promise<void> {
   const bytes = await encodeSnapshot(snapshot);
   try {
     writePrivately(path, (file) => {
       writeFileSync(file, bytes);
-      fsyncSync(file);
+      flush(file);
     });
   } catch (error) {
     const { code, message } = fileError('saved state', path, error);
@@ -64,18 +71,18 @@ export async function writeState(path: string, snapshot: Snapshot): Promise<void
       : 'nothing is there';
     throw new VmmError(code, `${message}; ${left}`, { cause: error });
   }
-  flushFolder(dirname(path));
+  flushFolder(dirname(path), flush);
 }
 
 /**
  * Has the new name of a file on the disk, too. Where that can't be asked for (a folder that may
  * not be read, a file system without it) the file is there nevertheless: no guest may stay for it.
  */
-function flushFolder(path: string): void {
+function flushFolder(path: string, flush: Flush): void {
   try {
     const folder = openSync(path, 'r');
     try {
-      fsyncSync(folder);
+      flush(folder);
     } finally {
       closeSync(folder);
     }
