@@ -56,7 +56,8 @@ export class NativeOracle {
 
   constructor() {
     const source = new URL('./oracle.c', import.meta.url).pathname;
-    const layout = ['-no-pie', '-Wl,-Ttext-segment=0x10000000'];
+    // Program and heap then lie above 4 GiB: no address of 16- and 32-bit code meets them.
+    const layout = ['-fPIE', '-pie'];
     execFileSync('gcc', ['-O1', '-Wall', ...layout, '-o', this.#program, source]);
   }
 
