@@ -48,7 +48,7 @@ const besideCode = (name: string, include: string[], exclude: string[]) => ({
     environment: 'node' as const,
     // One module graph a worker: the processor's core is generated once, not once a file.
     isolate: false,
-    // A test may be starved on a shared machine; none is slow.
+    // A test may be starved on a shared machine.
     testTimeout: 60_000,
   },
 });

@@ -77,6 +77,9 @@ export function outcomes(report) {
   return rows;
 }
 
+/** What is run at once, by vitest's names: long tests along with the others beside the code. */
+const PROJECTS = { unit: ['unit', 'long'], integration: ['integration'] };
+
 /** What became of a row: a failure counts more than a pass, and that more than a skip. */
 export function verdict(counts) {
   if (counts === undefined) return 'none';
@@ -90,8 +93,7 @@ function run(files, project) {
   try {
     const vitest = join(root, 'node_modules', 'vitest', 'vitest.mjs');
     const reporter = ['--reporter=json', `--outputFile=${output}`];
-    const projects = project === 'unit' ? ['unit', 'long'] : [project];
-    const chosen = projects.flatMap((name) => ['--project', name]);
+    const chosen = PROJECTS[project].flatMap((name) => ['--project', name]);
     spawnSync(process.execPath, [vitest, 'run', ...chosen, ...reporter, ...files], {
       cwd: root,
       stdio: ['ignore', 'ignore', 'inherit'],
@@ -102,7 +104,6 @@ function run(files, project) {
   }
 }
 
-/** Long tests beside the code are run along with the short ones. */
 const projectOf = (file) => (file.startsWith('tests/') ? 'integration' : 'unit');
 
 function print(statusOf, detailOf) {
@@ -126,7 +127,7 @@ function main(args) {
   const only = args.includes('--project') ? args[args.indexOf('--project') + 1] : undefined;
   const all = [...new Set(Object.values(files).flat())];
   const results = {};
-  for (const project of ['unit', 'integration']) {
+  for (const project of Object.keys(PROJECTS)) {
     const own = all.filter((file) => projectOf(file) === project);
     if (own.length === 0 || (only !== undefined && only !== project)) continue;
     process.stderr.write(`rows: running ${own.length} files of ${project}\n`);

@@ -15,6 +15,7 @@ import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { byteLength, type Chain } from '../queue/chain.js';
 import type { Virtqueue } from '../queue/virtqueue.js';
 import { Connection, type Outgoing } from './connection.js';
+import { ConnectionTable } from './connection-table.js';
 import { decodeEvent, VSOCK_CONNECTIONS, VSOCK_WINDOW, type VsockHost } from './vsock-host.js';
 import * as P from './vsock-packet.js';
 
@@ -81,10 +82,7 @@ class Vsock implements VirtioModel<State> {
   private port: VirtioPort | null = null;
   private running = false;
   private s: State = fresh();
-  private readonly byId = new Map<number, Connection>();
-  private readonly byPorts = new Map<string, Connection>();
-  /** Connections that have something for the guest, in turn. */
-  private readonly ready = new Set<Connection>();
+  private readonly connections = new ConnectionTable();
   /** The guest's packets wait until refusals are sent. */
   private stalled = false;
   private timer: Timer | null = null;
@@ -137,7 +135,7 @@ class Vsock implements VirtioModel<State> {
     const ours = header.destinationCid === BigInt(P.CID_HOST) && header.sourceCid === this.cid;
     if (!ours) return;
     const { sourcePort: guestPort, destinationPort: hostPort, op, type } = header;
-    const connection = this.byPorts.get(keyOf(guestPort, hostPort));
+    const connection = this.connections.between(guestPort, hostPort);
     if (op === P.OP_RST) {
       if (connection !== undefined) this.drop(connection);
     } else if (type !== P.TYPE_STREAM) {
@@ -151,12 +149,12 @@ class Vsock implements VirtioModel<State> {
 
   private requested(header: P.VsockHeader): void {
     const { sourcePort: guestPort, destinationPort: hostPort, type } = header;
-    if (this.byId.size >= VSOCK_CONNECTIONS) {
+    if (this.connections.size >= VSOCK_CONNECTIONS) {
       this.refuse({ guestPort, hostPort, type });
       return;
     }
     this.s.lastId = Math.max(this.s.lastId + 2, this.idOfNow);
-    const connection = this.add(new Connection(this.s.lastId, guestPort, hostPort));
+    const connection = this.connections.add(new Connection(this.s.lastId, guestPort, hostPort));
     connection.credit(header);
     this.ports.host.connect(connection.id, hostPort);
   }
@@ -184,7 +182,7 @@ class Vsock implements VirtioModel<State> {
     } else if (op === P.OP_CREDIT_REQUEST && connection.isOpen) {
       connection.askForUpdate();
     } else if (op !== P.OP_CREDIT_UPDATE) this.abort(connection);
-    this.touch(connection);
+    this.connections.touch(connection);
   }
 
   private shutDown(connection: Connection, flags: number): void {
@@ -209,30 +207,31 @@ class Vsock implements VirtioModel<State> {
       this.fill();
       return;
     }
-    const connection = this.byId.get(id);
+    const connection = this.connections.get(id);
     if (connection === undefined) return;
     if (event.kind === 'connected') this.accepted(connection);
     else if (event.kind === 'sent') connection.forward(event.bytes);
     else if (event.kind === 'end') connection.hostEnded = true;
     else if (event.kind === 'closed') this.hostClosed(connection);
     else this.keep(connection, event.data);
-    this.touch(connection);
+    this.connections.touch(connection);
     this.fill();
   }
 
   private opened(id: number, guestPort: number): void {
-    const full = this.byId.size >= VSOCK_CONNECTIONS || this.byId.has(id);
+    const { connections } = this;
+    const full = connections.size >= VSOCK_CONNECTIONS || connections.get(id) !== undefined;
     if (!this.running || full || id % 2 === 0) {
       this.ports.host.close(id);
       return;
     }
     let hostPort = this.s.nextPort;
     const next = (port: number) => (port === 0xffffffff ? HOST_PORT_FIRST : port + 1);
-    while (this.byPorts.has(keyOf(guestPort, hostPort))) hostPort = next(hostPort);
+    while (connections.between(guestPort, hostPort)) hostPort = next(hostPort);
     this.s.nextPort = next(hostPort);
-    const connection = this.add(new Connection(id, guestPort, hostPort));
+    const connection = connections.add(new Connection(id, guestPort, hostPort));
     connection.say(P.OP_REQUEST);
-    this.touch(connection);
+    connections.touch(connection);
   }
 
   private accepted(connection: Connection): void {
@@ -259,7 +258,7 @@ class Vsock implements VirtioModel<State> {
   /** Sends what waits, as far as the guest has buffers. */
   private fill(): void {
     const queue = this.port!.queue(RX);
-    while (this.s.refusals.length > 0 || this.ready.size > 0) {
+    while (this.s.refusals.length > 0 || this.connections.next !== undefined) {
       const chain = queue.pop();
       if (chain === null) break;
       const space = byteLength(chain.writable) - P.VSOCK_HEADER;
@@ -281,16 +280,15 @@ class Vsock implements VirtioModel<State> {
       const packet = { op: P.OP_RST, flags: 0, data: NO_DATA };
       return this.write(queue, chain, { ...refusal, fwdCnt: 0 }, packet);
     }
-    const [connection] = this.ready;
-    const packet = connection!.next(space)!;
-    const { guestPort, hostPort } = connection!;
-    const fwdCnt = connection!.tell();
+    const connection = this.connections.next!;
+    const packet = connection.next(space)!;
+    const { guestPort, hostPort } = connection;
+    const fwdCnt = connection.tell();
     // Data without room for a byte of it would go on for ever.
     if (packet.op === P.OP_RW && packet.data.length === 0) return null;
-    this.ready.delete(connection!);
-    if (packet.op === P.OP_RST) this.drop(connection!);
-    else this.touch(connection!);
-    if (packet.op === P.OP_RW) this.ports.host.grant(connection!.id, packet.data.length);
+    if (packet.op === P.OP_RST) this.drop(connection);
+    else this.connections.served(connection);
+    if (packet.op === P.OP_RW) this.ports.host.grant(connection.id, packet.data.length);
     return this.write(queue, chain, { guestPort, hostPort, type: P.TYPE_STREAM, fwdCnt }, packet);
   }
 
@@ -317,7 +315,7 @@ class Vsock implements VirtioModel<State> {
   }
 
   private tellReset(): void {
-    if (!this.s.resetDue || this.byId.size > 0) return;
+    if (!this.s.resetDue || this.connections.size > 0) return;
     const queue = this.port!.queue(EVENT);
     const chain = queue.pop();
     if (chain === null) return;
@@ -338,19 +336,6 @@ class Vsock implements VirtioModel<State> {
     return new DataView(this.config.buffer).getBigUint64(0, true);
   }
 
-  private add(connection: Connection): Connection {
-    this.byId.set(connection.id, connection);
-    this.byPorts.set(keyOf(connection.guestPort, connection.hostPort), connection);
-    return connection;
-  }
-
-  /** Notes whether a connection has something for the guest. */
-  private touch(connection: Connection): void {
-    const known = this.byId.get(connection.id) === connection;
-    if (known && connection.wanted() !== null) this.ready.add(connection);
-    else this.ready.delete(connection);
-  }
-
   private refuse(refusal: Refusal): void {
     this.s.refusals.push(refusal);
   }
@@ -363,16 +348,12 @@ class Vsock implements VirtioModel<State> {
   }
 
   private drop(connection: Connection): void {
-    this.byId.delete(connection.id);
-    this.byPorts.delete(keyOf(connection.guestPort, connection.hostPort));
-    this.ready.delete(connection);
+    this.connections.remove(connection);
     this.ports.host.close(connection.id);
   }
 
   private dropAll(): void {
-    this.byId.clear();
-    this.byPorts.clear();
-    this.ready.clear();
+    this.connections.clear();
     this.ports.host.reset(Math.max(this.s.lastId, this.idOfNow));
   }
 
@@ -415,7 +396,7 @@ class Vsock implements VirtioModel<State> {
     return {
       ...this.s,
       refusals: structuredClone(refusals),
-      resetDue: resetDue || this.byId.size > 0,
+      resetDue: resetDue || this.connections.size > 0,
     };
   }
 
@@ -441,10 +422,6 @@ function isHosts({ id }: Connection): boolean {
 
 function fresh(): State {
   return { nextPort: HOST_PORT_FIRST, lastId: 0, refusals: [], resetDue: false };
-}
-
-function keyOf(guestPort: number, hostPort: number): string {
-  return `${guestPort}:${hostPort}`;
 }
 
 /** A socket device for a guest with address `cid`, from 3 to 2^32 - 2. */
