@@ -207,8 +207,6 @@ export const WALK_RAM = 0x730;
 
 /** How many translations were entered since the start. u32. */
 export const TLB_FILLS = 0x734;
-/** Of each TLB: how many entries are noted (`TLB_NOTES`); one more than fit if not all. u32. */
-export const TLB_NOTED = 0x738;
 /** Bits by a hash of the GiB: where large pages may have been entered. */
 export const TLB_LARGE = 0x780;
 export const TLB_LARGE_BITS = 1024;
@@ -248,9 +246,13 @@ export const TLB_OVERRIDE = JUMP_USER + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
 /** One without any translation, laid out alike: what user accesses go by while #AC is on. */
 export const TLB_EMPTY = TLB_OVERRIDE + TLB_ENTRIES * TLB_ENTRY_SIZE;
 
-/** Of each TLB: places (offset / 4) of entries filled since it was last empty. u32 each. */
+/**
+ * Which entries of the TLBs may be in use: a bit each, by (offset - TLB_SUPERVISOR) /
+ * TLB_ENTRY_SIZE, for what lies between TLBs too. Entries that are not global, and global ones.
+ */
 export const TLB_NOTES = TLB_EMPTY + TLB_ENTRIES * TLB_ENTRY_SIZE;
-export const TLB_NOTES_MAX = 384;
+export const TLB_NOTES_SIZE = (TLB_EMPTY - TLB_SUPERVISOR) / TLB_ENTRY_SIZE / 8;
+export const TLB_NOTES_GLOBAL = TLB_NOTES + TLB_NOTES_SIZE;
 
 /** Bytes from one vCPU's base to the next. */
 export const CPU_STRIDE = 0x68000;

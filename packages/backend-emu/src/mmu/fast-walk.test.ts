@@ -153,7 +153,7 @@ function image({ record, physical }: Machine): string {
     [CPU + L.TLB_FILLS, L.TLB_LARGE + L.TLB_LARGE_BITS / 8 - L.TLB_FILLS],
     [CPU + L.TLB_SUPERVISOR, 2 * L.TLB_ENTRIES * L.TLB_ENTRY_SIZE],
     [CPU + L.TLB_OVERRIDE, L.TLB_ENTRIES * L.TLB_ENTRY_SIZE],
-    [CPU + L.TLB_NOTES, 3 * L.TLB_NOTES_MAX * 4],
+    [CPU + L.TLB_NOTES, 2 * L.TLB_NOTES_SIZE],
   ];
   expect(physical.memory.buffer).toBe(buffer);
   return parts.map(([at, length]) => Buffer.from(buffer, at, length).toString('latin1')).join();

@@ -286,8 +286,6 @@ class FastWalk extends ArithmeticEmitter {
     const offset = this.add(this.#tlb, this.shl(index, shift));
     const entry = this.add(this.cpu, offset);
     const spare = L.TLB_ADDEND + 4;
-    const empty = this.eq(code.load('i32.load', entry, spare), this.i32(-1));
-    this.if(empty, () => this.#note(this.shrU(offset, this.i32(2))));
     const isLast = this.eq(index, this.i32(LAST_INDEX));
     const elsewhere = (BigInt(ELSEWHERE) << 32n) | BigInt(ELSEWHERE);
     const absent = this.select(isLast, this.i64(elsewhere), this.i64(-1));
@@ -299,40 +297,28 @@ class FastWalk extends ArithmeticEmitter {
     code.store('i32.store', entry, this.sub(host, this.wrap(page)), L.TLB_ADDEND);
     const global = this.wrap(this.shrU(this.#entry, this.i64(Math.log2(PTE_G))));
     const size = this.shl(this.#pageShift, this.i32(8));
-    code.store('i32.store', entry, this.or(size, this.#bit(global, 1)), spare);
+    const isGlobal = this.variable(this.#bit(global, 1));
+    code.store('i32.store', entry, this.or(size, isGlobal), spare);
+    const notes = this.select(isGlobal, this.i32(L.TLB_NOTES_GLOBAL), this.i32(L.TLB_NOTES));
+    const number = this.shrU(this.sub(offset, this.i32(L.TLB_SUPERVISOR)), shift);
+    this.#setBit(this.add(this.cpu, notes), number);
     this.setState32(L.TLB_FILLS, this.add(this.state32(L.TLB_FILLS), this.i32(1)));
     this.if(this.ne(this.#pageShift, this.i32(PAGE_SHIFT)), () => this.#noteLarge());
-  }
-
-  #note(place: Value): void {
-    const { code } = this;
-    const other = this.select(
-      this.eq(this.#tlb, this.i32(L.TLB_OVERRIDE)),
-      this.i32(2),
-      this.i32(0),
-    );
-    const isUser = this.eq(this.#tlb, this.i32(L.TLB_USER));
-    const table = this.select(isUser, this.i32(1), other);
-    const counter = this.add(this.cpu, this.shl(table, this.i32(2)));
-    const count = code.load('i32.load', counter, L.TLB_NOTED);
-    this.if(this.ltU(count, this.i32(L.TLB_NOTES_MAX)), () => {
-      const first = this.mul(table, this.i32(L.TLB_NOTES_MAX));
-      const note = this.add(this.cpu, this.shl(this.add(first, count), this.i32(2)));
-      code.store('i32.store', note, place, L.TLB_NOTES);
-    });
-    this.if(this.leU(count, this.i32(L.TLB_NOTES_MAX)), () =>
-      code.store('i32.store', counter, this.add(count, this.i32(1)), L.TLB_NOTED),
-    );
   }
 
   #noteLarge(): void {
     const region = this.wrap(this.shrU(this.#address, this.i64(30)));
     const hash = this.xor(region, this.shrU(region, this.i32(10)));
     const bit = this.and(hash, this.i32(L.TLB_LARGE_BITS - 1));
-    const place = this.add(this.cpu, this.shrU(bit, this.i32(3)));
-    const before = this.code.load('i32.load8_u', place, L.TLB_LARGE);
-    const mark = this.shl(this.i32(1), this.and(bit, this.i32(7)));
-    this.code.store('i32.store8', place, this.or(before, mark), L.TLB_LARGE);
+    this.#setBit(this.cpu, bit, L.TLB_LARGE);
+  }
+
+  /** Sets bit `number` of the bits at `base` and `offset`. */
+  #setBit(base: Value, number: Value, offset = 0): void {
+    const place = this.add(base, this.shrU(number, this.i32(3)));
+    const before = this.code.load('i32.load8_u', place, offset);
+    const mark = this.shl(this.i32(1), this.and(number, this.i32(7)));
+    this.code.store('i32.store8', place, this.or(before, mark), offset);
   }
 }
 

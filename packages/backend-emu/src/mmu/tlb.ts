@@ -35,10 +35,11 @@ const TABLES = [L.TLB_SUPERVISOR >> 2, L.TLB_USER >> 2, L.TLB_OVERRIDE >> 2];
 const JUMPS = [L.JUMP_SUPERVISOR >> 2, L.JUMP_USER >> 2];
 const JUMP_WORDS = (L.JUMP_ENTRIES * L.JUMP_ENTRY_SIZE) >> 2;
 
-/** Entries noted for a quick flush; with more in use all of the table is gone through. */
-const NOTED = L.TLB_NOTES_MAX;
-const NOTES = TABLES.map((_, table) => (L.TLB_NOTES >> 2) + table * NOTED);
-const COUNTS = L.TLB_NOTED >> 2;
+/** Where the notes of each table's entries begin: of those that are not global, of global ones. */
+const NOTES = [L.TLB_NOTES, L.TLB_NOTES_GLOBAL].map((notes) =>
+  TABLES.map((first) => (notes >> 2) + (first - TABLES[SUPERVISOR]) / (32 * STRIDE)),
+);
+const NOTE_WORDS = L.TLB_ENTRIES / 32;
 const FILLS = L.TLB_FILLS >> 2;
 const LARGE = L.TLB_LARGE >> 2;
 
@@ -57,7 +58,6 @@ export const LAST_INDEX = tlbIndex(0xfffff000);
 /** Either half of the absent tag at that index. */
 export const ELSEWHERE = 0x1000;
 if (LAST_INDEX === tlbIndex(ELSEWHERE)) throw new Error('an empty TLB entry would match a page');
-const LAST_ENTRIES = TABLES.map((first) => first + LAST_INDEX * STRIDE);
 
 export const RIGHT_READ = 1;
 export const RIGHT_WRITE = 2;
@@ -78,7 +78,7 @@ export class Tlb {
 
   constructor(record: CpuRecord) {
     this.words = record.words;
-    this.words.fill(NOTED + 1, COUNTS, COUNTS + TABLES.length);
+    this.words.fill(-1, L.TLB_NOTES >> 2, (L.TLB_NOTES_GLOBAL + L.TLB_NOTES_SIZE) >> 2);
     this.flushAll();
     const first = L.TLB_EMPTY >> 2;
     for (let index = 0; index < L.TLB_ENTRIES; index++) {
@@ -124,7 +124,7 @@ export class Tlb {
     const { words } = this;
     const index = tlbIndex(lo);
     const entry = TABLES[table] + index * STRIDE;
-    if (words[entry + SPARE] === -1) this.note(entry, table);
+    words[NOTES[global ? 1 : 0][table] + (index >>> 5)] |= 1 << (index & 31);
     const page = lo & PAGE_MASK;
     const absent = index === LAST_INDEX ? ELSEWHERE : -1;
     const read = (rights & RIGHT_READ) !== 0;
@@ -153,13 +153,13 @@ export class Tlb {
 
   /** After a change of rights to data alone: code is still where it was, and may be executed. */
   forgetRights(): void {
-    for (let table = 0; table < TABLES.length; table++) this.clear(table, false);
+    for (let table = 0; table < TABLES.length; table++) this.clear(table);
     this.words.fill(0, LARGE, LARGE + (L.TLB_LARGE_BITS >> 5));
   }
 
   /** Drops every translation but global ones (a write to CR3). */
   flushNonGlobal(): void {
-    for (let table = 0; table < TABLES.length; table++) this.clear(table, true);
+    for (let table = 0; table < TABLES.length; table++) this.clearNonGlobal(table);
     // A kernel's code is global as a rule: it stays reachable.
     for (const user of [0, 1]) {
       const { regions, allGlobal } = this.code[user];
@@ -252,16 +252,15 @@ export class Tlb {
 
   /** Visits every entry that may be in use. */
   private eachEntry(visit: (entry: number) => void): void {
+    for (let table = 0; table < TABLES.length; table++) this.eachOf(table, visit);
+  }
+
+  private eachOf(table: number, visit: (entry: number) => void): void {
     const { words } = this;
-    for (let table = 0; table < TABLES.length; table++) {
-      const count = words[COUNTS + table];
-      const list = NOTES[table];
-      if (count <= NOTED) {
-        for (let i = 0; i < count; i++) visit(words[list + i]);
-        continue;
-      }
-      const first = TABLES[table];
-      for (let i = 0; i < L.TLB_ENTRIES; i++) visit(first + i * STRIDE);
+    const [others, global] = NOTES;
+    for (let i = 0; i < NOTE_WORDS; i++) {
+      let bits = words[others[table] + i] | words[global[table] + i];
+      for (; bits !== 0; bits &= bits - 1) visit(noted(table, i, bits));
     }
   }
 
@@ -290,13 +289,12 @@ export class Tlb {
 
   private flushLarge(lo: number, hi: number, table: number): void {
     const { words } = this;
-    const first = TABLES[table];
-    for (let entry = first; entry < first + L.TLB_ENTRIES * STRIDE; entry += STRIDE) {
+    this.eachOf(table, (entry) => {
       const spare = words[entry + SPARE];
-      if (spare === -1 || spare >>> 8 === 12) continue;
-      if ((this.pageOf(entry) ^ lo) >>> (spare >>> 8) !== 0) continue;
+      if (spare === -1 || spare >>> 8 === 12) return;
+      if ((this.pageOf(entry) ^ lo) >>> (spare >>> 8) !== 0) return;
       if (this.highOf(entry) === hi) this.empty(entry);
-    }
+    });
   }
 
   private highOf(entry: number): number {
@@ -307,39 +305,37 @@ export class Tlb {
     return 0;
   }
 
-  private clear(table: number, keepGlobal: boolean): void {
+  private clear(table: number): void {
     const { words } = this;
-    const count = words[COUNTS + table];
-    words[COUNTS + table] = 0;
-    const first = TABLES[table];
-    if (count <= NOTED) {
-      const list = NOTES[table];
-      for (let i = 0; i < count; i++) this.clearEntry(words[list + i], table, keepGlobal);
-    } else if (keepGlobal) {
-      for (let i = 0; i < L.TLB_ENTRIES; i++) this.clearEntry(first + i * STRIDE, table, true);
-    } else {
-      words.fill(-1, first, first + L.TLB_ENTRIES * STRIDE);
-      this.empty(first + LAST_INDEX * STRIDE);
+    for (let i = 0; i < NOTE_WORDS; i++) {
+      const [other, global] = [NOTES[0][table] + i, NOTES[1][table] + i];
+      if ((words[other] | words[global]) === 0) continue;
+      words[other] = 0;
+      words[global] = 0;
+      const first = TABLES[table] + i * 32 * STRIDE;
+      words.fill(-1, first, first + 32 * STRIDE);
+    }
+    this.empty(TABLES[table] + LAST_INDEX * STRIDE);
+  }
+
+  private clearNonGlobal(table: number): void {
+    const { words } = this;
+    const notes = NOTES[0][table];
+    for (let i = 0; i < NOTE_WORDS; i++) {
+      let bits = words[notes + i];
+      words[notes + i] = 0;
+      for (; bits !== 0; bits &= bits - 1) {
+        const entry = noted(table, i, bits);
+        // It may have become that of a global page: noted among those too.
+        if ((words[entry + SPARE] & 1) === 0) this.empty(entry);
+      }
     }
   }
 
-  /** Drops an entry, or notes it anew: no more than have been seen by then. */
-  private clearEntry(entry: number, table: number, keepGlobal: boolean): void {
-    const spare = this.words[entry + SPARE];
-    if (spare === -1) return;
-    if (keepGlobal && (spare & 1) !== 0) this.note(entry, table);
-    else this.empty(entry);
-  }
-
-  private note(entry: number, table: number): void {
-    const { words } = this;
-    const count = words[COUNTS + table];
-    if (count < NOTED) words[NOTES[table] + count] = entry;
-    if (count <= NOTED) words[COUNTS + table] = count + 1;
-  }
-
   private absentTag(entry: number): number {
-    return LAST_ENTRIES.includes(entry) ? ELSEWHERE : -1;
+    // The tables lie at multiples of their size from the first.
+    const index = ((entry - TABLES[SUPERVISOR]) / STRIDE) & (L.TLB_ENTRIES - 1);
+    return index === LAST_INDEX ? ELSEWHERE : -1;
   }
 
   private empty(entry: number): void {
@@ -348,4 +344,9 @@ export class Tlb {
     for (let tag = entry; tag < entry + ADDEND; tag++) words[tag] = absent;
     words[entry + SPARE] = -1;
   }
+}
+
+/** The entry that the lowest of the bits in word `i` of a table's notes stands for. */
+function noted(table: number, i: number, bits: number): number {
+  return TABLES[table] + (i * 32 + 31 - Math.clz32(bits & -bits)) * STRIDE;
 }
