@@ -14,11 +14,12 @@ import {
   type VcpuState,
   VmmError,
 } from '@cloister/core';
-import { FLAG_IF } from '../cpu/flags.js';
+import { FLAG_IF, FLAG_TF } from '../cpu/flags.js';
 import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_NMI, VECTOR_UD } from '../cpu/registers.js';
+import { deliverFault } from '../system/exceptions.js';
 import { FAULT, LEAVE, type Outcome } from '../system/outcome.js';
 import { Contexts } from './contexts.js';
 import { ExtensionEvents } from './events.js';
@@ -153,19 +154,35 @@ export class ExtensionCpu implements ExtensionVcpu {
       this.injectException(exception);
       return LEAVE;
     }
-    if (this.settled) return LEAVE;
+    if (this.settled) return this.goOn();
     if (verdict.kind === 'proceed') return null;
     cpu.completed();
     return cpu.resume();
   }
 
-  /** An exception of an extension's is pending; nothing is thrown, since guests get many. */
+  /** The instruction is over; whatever must be seen to before the next one has asked for a stop. */
+  private goOn(): Outcome {
+    const { cpu } = this;
+    if (cpu.stopRequested) return LEAVE;
+    cpu.updatePending();
+    return cpu.resume();
+  }
+
+  /**
+   * An exception of an extension's. Guests get many: nothing is thrown, and the instruction ends
+   * with the delivery, as INT n does, unless somebody watches it.
+   */
   private raise({ vector, errorCode, class: kind }: ExtensionException): Outcome {
     const { cpu } = this;
     cpu.classes.note(vector, kind);
     cpu.words[L.FAULT_VECTOR >> 2] = vector & 31;
     cpu.words[L.FAULT_ERROR >> 2] = errorCode ?? NO_ERROR;
-    return FAULT;
+    const { code, data, ports } = cpu.mmu.breakpoints;
+    const traced = (cpu.words[L.EFLAGS >> 2] & FLAG_TF) !== 0;
+    if (code || data || ports || traced) return FAULT;
+    const outcome = deliverFault(cpu);
+    this.settled = true;
+    return outcome;
   }
 
   private injectException({ vector, errorCode, class: kind }: ExtensionException): void {
