@@ -37,6 +37,7 @@ export function writeProcessorState(cpu: Processor, state: VcpuState): void {
 }
 
 export function snapshotProcessor(cpu: Processor): Snapshot {
+  cpu.extension.events.release();
   cpu.debug.pend(cpu.mmu.breakpoints.hits);
   cpu.mmu.breakpoints.hits = 0;
   return {
@@ -70,6 +71,7 @@ export function restoreProcessor(cpu: Processor, snapshot: Snapshot): void {
   if (!known || !(record instanceof Uint8Array) || record.length !== L.RECORD_SIZE) {
     throw new VmmError('snapshot-mismatch', 'not the state of an emulated processor');
   }
+  cpu.extension.events.release();
   cpu.record.bytes.set(record);
   cpu.nmiPending = state?.nmiPending === true;
   cpu.initPending = state?.initPending === true;

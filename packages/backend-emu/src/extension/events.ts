@@ -39,6 +39,8 @@ export class ExtensionEvents {
   yielded = false;
   /** Between `enter` and `leave`. */
   inside = false;
+  /** The guest has been left, and the processor still has its registers for the next time. */
+  keepsRegisters = false;
   private injected: InjectedEvent | null = null;
   /** What was offered last was not taken, and nothing has arrived since. */
   private declined = false;
@@ -72,6 +74,7 @@ export class ExtensionEvents {
   /** Sees to INIT and start-up IPIs, in the host's world. */
   arrive(): void {
     const { cpu, world, vcpu } = this;
+    if (this.arrived) this.release();
     if (cpu.initPending) this.init();
     if (this.startupVector < 0) return;
     const vector = this.startupVector;
@@ -112,7 +115,9 @@ export class ExtensionEvents {
   enter(): EnterRefusal | null {
     const refusal = this.world?.enter?.(this.vcpu) ?? null;
     this.inside = refusal === null;
-    if (this.inside) this.cpu.extension.settleRegisters();
+    if (!this.inside) return refusal;
+    this.keepsRegisters = false;
+    this.cpu.extension.settleRegisters();
     return refusal;
   }
 
@@ -123,9 +128,20 @@ export class ExtensionEvents {
     const halted = cpu.words[ACTIVITY] === L.ACTIVITY_HALTED;
     if (halted) this.wakesOpen ??= this.open;
     world?.leave?.(this.vcpu);
-    if (world?.registersHidden !== true) return;
-    cpu.extension.clearRegisters();
-    cpu.record.setPair(L.RIP_PAGE, 0, 0);
+    if (world?.registersHidden === true && !this.keepsRegisters) this.clear();
+  }
+
+  /** Has registers that are kept saved and cleared, before anybody else sees or replaces them. */
+  release(): void {
+    if (!this.keepsRegisters) return;
+    this.keepsRegisters = false;
+    this.world?.release?.(this.vcpu);
+    this.clear();
+  }
+
+  private clear(): void {
+    this.cpu.extension.clearRegisters();
+    this.cpu.record.setPair(L.RIP_PAGE, 0, 0);
   }
 
   /** Whether the run has to end now. */

@@ -80,6 +80,7 @@ export class ExtensionCpu implements ExtensionVcpu {
 
   /** RESET. */
   reset(): void {
+    this.events.release();
     this.intercepted = 0;
     this.interceptedNames = null;
     this.iretUnblocksNmi = true;
@@ -217,6 +218,10 @@ export class ExtensionCpu implements ExtensionVcpu {
   clearRegisters(): void {
     this.contexts.windows.clear();
     this.changed();
+  }
+
+  keepRegisters(): void {
+    this.events.keepsRegisters = this.set.registersHidden;
   }
 
   /** Other registers: what is executed next is looked up anew. */

@@ -14,7 +14,7 @@ import { EXTENSION_INSTRUCTIONS, extensionFeature } from '../isa/extension-instr
 /** Hooks of the world switch: one extension's. */
 const WORLD = [
   ...(['enter', 'leave', 'interrupt', 'init', 'startup', 'registersHidden'] as const),
-  ...(['contexts', 'interruptArrivals'] as const),
+  ...(['contexts', 'interruptArrivals', 'release'] as const),
 ];
 const CONTEXTS_MAX = 16;
 

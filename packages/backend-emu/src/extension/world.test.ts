@@ -32,6 +32,31 @@ function keeper(more: Partial<CpuExtension> = {}): CpuExtension & { window: Uint
   };
 }
 
+/** Has the processor keep them, and saves them when it is told to. */
+function lender(): CpuExtension & { saves: number; loads: number } {
+  const window = new Uint8Array(REGISTER_WINDOW_SIZE);
+  let saved = false;
+  return {
+    name: 'lender',
+    registersHidden: true,
+    saves: 0,
+    loads: 0,
+    enter(vcpu) {
+      if (!saved) return null;
+      this.loads++;
+      saved = false;
+      vcpu.loadRegisters(window);
+      return null;
+    },
+    leave: (vcpu) => vcpu.keepRegisters(),
+    release(vcpu) {
+      this.saves++;
+      saved = true;
+      vcpu.saveRegisters(window);
+    },
+  };
+}
+
 function computer(code: string, extension: CpuExtension, jit: 'off' | 'stress'): TestComputer {
   const t = new TestComputer('', jit, [extension]);
   t.longMode();
@@ -69,6 +94,36 @@ describe.each(['off', 'stress'] as const)('a world switch with translation %s', 
     expect(t.vcpu.executed).toBe(plain.vcpu.executed);
     t.cpu.extension.loadRegisters((t.cpu.extension.set.world as ReturnType<typeof keeper>).window);
     expect(t.cpu.readState()).toEqual(plain.cpu.readState());
+  });
+
+  it('lets the processor keep the registers until somebody looks at it', () => {
+    const secret = 0x5ec2e75ec2e75ec2n;
+    const holdsSecret = (bytes: Uint8Array) =>
+      Array.from({ length: L.RECORD_SIZE - 7 }, (_, at) => at).some(
+        (at) => new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(at, true) === secret,
+      );
+    // mov rax, secret; l: push rax; inc rcx; jmp l
+    const code = '48 b8 c2 5e e7 c2 5e e7 c2 5e 50 48 ff c1 eb fa';
+    const plain = new TestComputer('', jit);
+    plain.longMode().load(AT.code, code);
+    const extension = lender();
+    const t = computer(code, extension, jit);
+    for (let slice = 0; slice < 4; slice++) t.run(3 + slice);
+    expect([extension.saves, extension.loads]).toEqual([0, 0]);
+    expect(() => t.vcpu.readState()).toThrow('the protection hides the registers');
+    const { record } = t.cpu.snapshot().state as { record: Uint8Array };
+    expect(holdsSecret(record)).toBe(false);
+    expect(holdsSecret(t.record.bytes)).toBe(false);
+    expect([extension.saves, extension.loads]).toEqual([1, 0]);
+    t.run(5);
+    t.run(5);
+    expect([extension.saves, extension.loads]).toEqual([1, 1]);
+    plain.run(t.vcpu.executed);
+    expect(t.cpu.readState()).toEqual(plain.cpu.readState());
+    // INIT would replace them.
+    t.cpu.init();
+    t.run(1);
+    expect([extension.saves, extension.loads]).toEqual([2, 2]);
   });
 
   it('is refused with the reason, and nothing runs', () => {

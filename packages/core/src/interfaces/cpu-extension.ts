@@ -170,8 +170,9 @@ export interface CpuExtension {
   /**
    * Whether the registers are the guest's secret: `Vcpu.readState`, `Vcpu.writeState` and single
    * steps of the host then throw `VmmError('unsupported')`, and the processor clears its record
-   * after `leave`. The extension keeps the registers, in memory under a key, say. CPUID, RDMSR and
-   * WRMSR that it does not intercept are then no exits, whichever handler wants them.
+   * after `leave`. The extension keeps the registers, in memory under a key, say, or has them kept
+   * where nobody sees them (`ExtensionVcpu.keepRegisters`). CPUID, RDMSR and WRMSR that it does not
+   * intercept are then no exits, whichever handler wants them.
    */
   readonly registersHidden?: boolean;
   /** Contexts of a vCPU (`ExtensionVcpu.switchContext`): 1, the default, to 16. */
@@ -187,6 +188,11 @@ export interface CpuExtension {
    * once for each `enter` that did not refuse.
    */
   leave?(vcpu: ExtensionVcpu): void;
+  /**
+   * Registers that `leave` has had kept are cleared next, since somebody looks at the processor or
+   * replaces what is in it: the extension saves them.
+   */
+  release?(vcpu: ExtensionVcpu): void;
   /**
    * Called between two instructions, in place of delivery, while `vcpu.pending` is not `none` and
    * the guest could take that: an interrupt with RFLAGS.IF set outside of a shadow, an NMI outside

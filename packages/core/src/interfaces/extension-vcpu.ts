@@ -87,6 +87,12 @@ export interface ExtensionVcpu {
   /** Makes the registers those of RESET: what the host works with between two guests. */
   clearRegisters(): void;
   /**
+   * In `leave`, with `CpuExtension.registersHidden`: the processor does not clear the registers.
+   * They stay what they are, hidden, up to the next `enter`, which need not load them, or until the
+   * extension is told to save them (`CpuExtension.release`).
+   */
+  keepRegisters(): void;
+  /**
    * The intercepted instruction has ended, as for exits that are traps: RIP moves behind it at
    * once, and a window saved afterwards shows that. The verdict must be `resume`.
    */

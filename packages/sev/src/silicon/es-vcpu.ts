@@ -109,9 +109,14 @@ export class EsVcpu implements HostVcpu {
     this.inside = false;
   }
 
-  /** Before the processor forgets the registers: those of a VMSA that is yet to be stored stay. */
+  /** The guest is left: the processor keeps registers of a VMSA that is yet to be stored. */
   leave(): void {
     this.loaded = false;
+    if (this.#kept === 'processor') this.processor.keepRegisters();
+  }
+
+  /** Before the processor forgets them. */
+  release(): void {
     if (this.#kept !== 'processor') return;
     this.processor.saveRegisters(this.registers.window);
     this.#kept = 'window';
@@ -139,14 +144,15 @@ export class EsVcpu implements HostVcpu {
   /** Makes the VMSA's registers the processor's; `refusal` has read them. */
   load(): void {
     const { processor, registers, vmcb } = this;
-    if (!this.system.isDeferred(this.vmsa)) {
-      // The task priority is the interrupt controller's: it stays what it is.
-      processor.saveRegisters(registers.window);
-      registers.toWindow();
-    }
+    const deferred = this.system.isDeferred(this.vmsa);
+    const kept = deferred && this.#kept === 'processor';
+    this.loaded = true;
+    if (kept && vmcb.shadow === processor.interruptShadow) return;
+    // The task priority is the interrupt controller's: it stays what it is.
+    if (kept || !deferred) processor.saveRegisters(registers.window);
+    if (!deferred) registers.toWindow();
     registers.setShadow(vmcb.shadow);
     processor.loadRegisters(registers.window);
-    this.loaded = true;
   }
 
   #read(): void {

@@ -348,6 +348,10 @@ export class SevEsProcessor implements CpuExtension {
     own.leave();
   }
 
+  release(vcpu: ExtensionVcpu): void {
+    this.#of(vcpu).release();
+  }
+
   /** A hypervisor can't reset what it can't see: the registers stay. */
   init(vcpu: ExtensionVcpu): void {
     // Nor does the first CPU sleep on.
