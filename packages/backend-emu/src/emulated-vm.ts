@@ -221,6 +221,7 @@ export class EmulatedVm implements BackendVm {
     // A saved memory is what a host sees: private pages are ciphertext.
     unpackPages(saved.memory, this.#physical.bytes);
     this.#physical.keys.tags.fill(0);
+    this.#physical.keys.blank.fill(0);
     this.#opCache.reset();
     this.#physical.restoreRemapped(saved.remapped);
     this.#userModeAt = saved.userModeAt;

@@ -185,6 +185,11 @@ export const INTERCEPTED = 0x68c;
 export const RESUME_AT = 0x698;
 /** The same: causes, as DR6 has them, of the debug trap that is due. u32. */
 export const DEBUG_PENDING = 0x6a0;
+/**
+ * Set where an access that is about to write found a page of zeros which nobody had written yet,
+ * which the host need not provide with memory for another zero. u32.
+ */
+export const FOUND_BLANK = 0x6a4;
 
 /**
  * What the page walk in emitted code goes by (`mmu/fast-walk.ts`), no state of the vCPU: GPA of the

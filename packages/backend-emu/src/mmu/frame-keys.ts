@@ -7,14 +7,14 @@
  * exact at any time, and an access that finds its own tag costs nothing. Tags are what a cache is:
  * nothing that guest or host can see depends on them.
  *
- * So frames near one that is deciphered are deciphered with it where nobody has used them yet: for
- * sixteen the cipher is called once, and memory is used in order as a rule. And a frame that is
- * written often and hardly ever looked at may be owed: its bytes are stored when somebody looks.
+ * A frame that nobody has written yet is zeros, and need not be deciphered where the cipher has a
+ * copy of what zeros are. And a frame that is written often and hardly ever looked at may be owed:
+ * its bytes are stored when somebody looks.
  */
 import { type FrameCipher, VmmError } from '@cloister/core';
 
 const PAGE_SIZE = 4096;
-/** Frames that are deciphered together begin at a multiple of their number. */
+/** Frames that are re-encoded together at most. */
 const GROUP = 16;
 /** The tag of a frame whose bytes are owed; no key has it. */
 const OWED = 0xffff;
@@ -22,6 +22,8 @@ const OWED = 0xffff;
 export class FrameKeys {
   /** By frame. All 0 without a cipher. */
   readonly tags: Uint16Array;
+  /** By frame: 1 while nobody has written it, so that it is zeros under tag 0. */
+  readonly blank: Uint8Array;
   cipher: FrameCipher | null = null;
   /** Frames re-encoded so far. */
   switches = 0;
@@ -32,15 +34,15 @@ export class FrameKeys {
   private readonly debts = new Map<number, { tag: number; store: () => void }>();
 
   /**
-   * `drop` forgets what is derived from a frame's bytes: translations and decoded code. `isUnused`
-   * says that there is no such thing, and that nobody has written to the frame.
+   * `bytes` are zeros. `drop` forgets what is derived from a frame's bytes: translations and
+   * decoded code.
    */
   constructor(
     private readonly bytes: Uint8Array,
     private readonly drop: (frame: number) => void,
-    private readonly isUnused: (frame: number) => boolean,
   ) {
     this.tags = new Uint16Array(bytes.length / PAGE_SIZE);
+    this.blank = new Uint8Array(bytes.length / PAGE_SIZE).fill(1);
   }
 
   /** Has `exhausted` called once so many frames more are re-encoded. */
@@ -54,33 +56,33 @@ export class FrameKeys {
     if (this.tags[frame] !== tag) this.switch(frame, tag);
   }
 
-  /** As `require`, for a frame all of which is about to be written: what it holds is nobody's. */
-  claim(frame: number, tag: number): void {
-    if (this.tags[frame] === tag) return;
+  /**
+   * As `require`, for a frame all of which is about to be written: what it holds is nobody's.
+   * Whether it is zeros under `tag`, since it was blank.
+   */
+  claim(frame: number, tag: number): boolean {
+    const blank = this.blank[frame] === 1;
+    if (this.tags[frame] === tag) return blank;
     this.settle(frame);
     this.drop(frame);
+    this.blank[frame] = 0;
     this.tags[frame] = tag;
+    return blank;
   }
 
   private switch(frame: number, tag: number): void {
-    if (this.settle(frame) === tag) return;
-    const from = this.tags[frame];
-    let first = frame;
-    let end = frame + 1;
-    if (from === 0) {
-      const group = frame - (frame % GROUP);
-      const groupEnd = Math.min(group + GROUP, this.tags.length);
-      while (first > group && this.isFresh(first - 1)) first--;
-      while (end < groupEnd && this.isFresh(end)) end++;
-    }
+    const from = this.settle(frame);
+    if (from === tag) return;
     this.drop(frame);
-    this.recode(first, from, tag, this.bytes.subarray(first * PAGE_SIZE, end * PAGE_SIZE));
-    this.tags.fill(tag, first, end);
-    this.count(end - first);
-  }
-
-  private isFresh(frame: number): boolean {
-    return this.tags[frame] === 0 && this.isUnused(frame);
+    const zeros = this.blank[frame] === 1 ? this.cipher?.zeros?.(tag) : undefined;
+    if (zeros === undefined) this.recode(frame, from, tag, this.bytesOf(frame));
+    else {
+      const at = (frame * PAGE_SIZE) % zeros.length;
+      this.bytes.set(zeros.subarray(at, at + PAGE_SIZE), frame * PAGE_SIZE);
+    }
+    this.blank[frame] = 0;
+    this.tags[frame] = tag;
+    this.count(1);
   }
 
   private count(frames: number): void {
@@ -125,6 +127,7 @@ export class FrameKeys {
   replace(frame: number, tag: number, content: Uint8Array): void {
     if (this.settle(frame) !== tag) this.drop(frame);
     this.bytesOf(frame).set(content);
+    this.blank[frame] = 0;
     this.tags[frame] = tag;
   }
 
@@ -153,6 +156,7 @@ export class FrameKeys {
   write(spa: number, source: Uint8Array, tag: number): void {
     if (this.isOpen(spa, source.length, tag)) {
       this.bytes.set(source, spa);
+      this.blank[Math.floor(spa / PAGE_SIZE)] = 0;
       return;
     }
     this.eachFrame(spa, source.length, (frame, offset, size, done) => {
@@ -163,6 +167,7 @@ export class FrameKeys {
       }
       this.require(frame, tag);
       this.bytesOf(frame).set(part, offset);
+      this.blank[frame] = 0;
     });
   }
 

@@ -37,6 +37,7 @@ export const TRANSLATE_MMIO = -2;
 
 const EFLAGS = L.EFLAGS >> 2;
 const CR4 = L.CR4 >> 2;
+const FOUND_BLANK = L.FOUND_BLANK >> 2;
 const NO_PAGE = -1;
 const PAGE_MASK = ~0xfff;
 
@@ -206,6 +207,7 @@ export class Mmu {
     let allowed = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
     let spa = -1;
     let readOnly = false;
+    let blank = false;
     const { policy } = this;
     if (policy === null) {
       const entry = page === this.apicPage ? 0 : physical.entry(page);
@@ -222,13 +224,16 @@ export class Mmu {
       readOnly = (allowed & RIGHT_WRITE) === 0;
       // A write to ROM leaves the frame as it is: taken over unwritten, it would lie open.
       const overwritten = this.overwriting && !readOnly;
-      if (overwritten) physical.keys.claim(spa / 4096, policy.keyTag);
+      // Zeros that are written all over a blank frame are there already, under any key.
+      if (overwritten) blank = physical.keys.claim(spa / 4096, policy.keyTag);
       else physical.keys.require(spa / 4096, policy.keyTag);
     }
     const host = physical.ramBase + spa;
     const at = host + (lo & 0xfff);
     if (readOnly && access === WRITE) return this.mmio(page, lo);
     const frame = spa / 4096;
+    blank ||= physical.keys.blank[frame] === 1;
+    if (blank && access === WRITE) this.record.words[FOUND_BLANK] = 1;
     const flags = physical.flags[frame];
     let { rights } = walker;
     const mayTag =

@@ -108,11 +108,7 @@ export class PhysicalMemory implements MemoryBacking {
     this.flags = this.tables.flags;
     this.used = new Uint8Array(this.frames);
     this.cachedPages = new Int32Array(this.frames);
-    this.keys = new FrameKeys(
-      this.bytes,
-      (frame) => this.dropFrame(frame),
-      (frame) => this.flags[frame] === 0 && this.used[frame] !== 0,
-    );
+    this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame));
   }
 
   addCache(cache: TranslationCache): void {
@@ -162,6 +158,7 @@ export class PhysicalMemory implements MemoryBacking {
     }
     this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
     this.keys.tags.fill(0, frame, frame + count);
+    this.keys.blank.fill(1, frame, frame + count);
     this.used.fill(0, frame, frame + count);
     this.flushAll();
   }
@@ -263,6 +260,7 @@ export class PhysicalMemory implements MemoryBacking {
   markDirty(frame: number): void {
     if ((this.flags[frame] & FRAME_DIRTY) !== 0) return;
     this.flags[frame] |= FRAME_DIRTY;
+    this.keys.blank[frame] = 0;
     this.onDirty(frame);
   }
 

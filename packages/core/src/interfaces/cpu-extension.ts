@@ -75,6 +75,12 @@ export type FillVerdict =
 export interface FrameCipher {
   encrypt(keyTag: number, spa: number, frames: Uint8Array): void;
   decrypt(keyTag: number, spa: number, frames: Uint8Array): void;
+  /**
+   * Where zeros decipher alike in every piece of memory of one length, a multiple of 4096, that
+   * begins at a multiple of it: what they decipher to. Memory that nobody has written is then
+   * copied from it.
+   */
+  zeros?(keyTag: number): Uint8Array;
 }
 
 /** An emulated machine's memory, as its memory controller has it. */

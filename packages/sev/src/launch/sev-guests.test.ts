@@ -51,6 +51,12 @@ const read32 = ({ memory }: Pick<Host, 'memory'>, gpa: number) => {
 
 const LOW = Number(SECRET & 0xffffffffn);
 
+/** mov rdi, address; mov ecx, count; mov al, byte; rep stosb */
+const fill = (address: number, count: number, byte = 0x5a) => [
+  ...[0x48, 0xbf, ...le64(BigInt(address)), 0xb9, ...le64(BigInt(count)).slice(0, 4)],
+  ...[0xb0, byte, 0xf3, 0xaa],
+];
+
 describe('a small SEV guest', () => {
   test('SEV-01: writes privately; shared mappings and the host see ciphertext', async () => {
     const seen: number[] = [];
@@ -138,11 +144,6 @@ describe('a small SEV guest', () => {
 
   test('SEV-01: fills through the other mapping keep what they leave of a page', async () => {
     const raw: number[] = [];
-    // mov rdi, address; mov ecx, count; mov al, 0x5a; rep stosb
-    const fill = (address: number, count: number) => [
-      ...[0x48, 0xbf, ...le64(BigInt(address)), 0xb9, ...le64(BigInt(count)).slice(0, 4)],
-      ...[0xb0, 0x5a, 0xf3, 0xaa],
-    ];
     const { reports } = await guest(
       [
         ...[
@@ -158,6 +159,42 @@ describe('a small SEV guest', () => {
     );
     expect(reports[0]).toBe(((raw[0]! & 0xff000000) | 0x5a5a5a) >>> 0);
     expect(reports.slice(1)).toEqual([0x5a5a5a5a, 0x5a5a5a5a]);
+  });
+
+  test('SEV-01: untouched memory is zeros for the host, garbage for the guest', async () => {
+    const untouched = DATA + 0x10_000;
+    const cleared = DATA + 0x20_000;
+    const open = SHARED + 0x30_000;
+    const seen: boolean[] = [];
+    const { reports } = await guest(
+      [
+        ...[...asm.report(untouched), ...asm.store(untouched + 0x20, SECRET)],
+        // A page and a half, private and shared; then a word on each.
+        ...[...fill(cleared, 0x1800, 0), ...fill(open, 0x1800, 0)],
+        ...[...asm.store(cleared + 8, SECRET), ...asm.store(open + 8, SECRET)],
+        ...[0, 8, 0xffc, 0x17fc, 0x1800].flatMap((at) => asm.report(cleared + at)),
+        ...[0, 8, 0xffc, 0x17fc, 0x1800].flatMap((at) => asm.report(open + at)),
+        ...[...asm.mark(1), ...asm.report(untouched), ...asm.exit],
+      ],
+      {
+        at: {
+          1(host) {
+            for (const at of [0, 0x10, 0x20, 0xffc]) seen.push(read32(host, untouched + at) === 0);
+            for (const at of [0, 0xffc, 0x17fc, 0x1800]) {
+              seen.push(read32(host, cleared + at) === 0);
+            }
+          },
+        },
+      },
+    );
+    const [garbage, ...rest] = reports;
+    expect(garbage).not.toBe(0);
+    expect(rest.slice(0, 4)).toEqual([0, LOW, 0, 0]);
+    expect(rest[4]).not.toBe(0);
+    expect(rest.slice(5, 10)).toEqual([0, LOW, 0, 0, 0]);
+    // Seen by the host or not, garbage stays what it is.
+    expect(rest[10]).toBe(garbage);
+    expect(seen).toEqual([true, true, false, true, false, false, false, true]);
   });
 
   test('SEV-02: code runs from a page mapped as shared, since fetches are private', async () => {

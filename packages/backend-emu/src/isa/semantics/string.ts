@@ -180,12 +180,18 @@ function fillRun(x: Emitter): Value {
   x.if(
     bulk,
     () => {
+      x.setState32(L.FOUND_BLANK, x.i32(0));
       const to = x.update(target, 1, 0);
       x.if(
         x.eq(to, x.add(x.cpu, x.i32(L.BOUNCE))),
         () => {
           x.setState32(L.RMW_PENDING, x.i32(0));
-          fillOne(x);
+          // Zeros where zeros are: the page is the guest's now, and that is all.
+          x.if(
+            x.and(x.state32(L.FOUND_BLANK), x.eqz(byte)),
+            () => x.set(done, run),
+            () => fillOne(x),
+          );
         },
         () => {
           const length = x.wrap(x.mul(run, x.i64(x.size >> 3)));
