@@ -9,6 +9,7 @@
  */
 import type { InterceptDetail, InterceptName } from '@cloister/core';
 import { msr } from '@cloister/core/cpu';
+import { interceptBit } from '../cpu/intercept-bits.js';
 import * as L from '../cpu/layout.js';
 import type { Processor, SystemFunction } from '../cpu/processor.js';
 import { CR4_DE, CR4_PCE, CR4_TSD, VECTOR_UD } from '../cpu/registers.js';
@@ -18,6 +19,7 @@ import { FAULT, NEXT, type Outcome } from '../system/outcome.js';
 import { requireXsave } from '../system/xsave.js';
 import { SYSTEM_FUNCTIONS, systemNumber } from '../system-numbers.js';
 
+const INTERCEPTED = L.INTERCEPTED >> 2;
 const RAX = L.gprOffset(0);
 const RCX = L.gprOffset(1);
 const RDX = L.gprOffset(2);
@@ -152,9 +154,10 @@ const BEFORE: readonly Intercepted[] = [
 ];
 
 function asksBefore(fn: SystemFunction, event: InterceptName, prepare: Prepare): SystemFunction {
+  const bit = interceptBit(event);
   return (cpu) => {
     const { extension } = cpu;
-    if (!extension.watches(event)) return fn(cpu);
+    if ((cpu.words[INTERCEPTED] & bit) === 0) return fn(cpu);
     const detail = extension.beginDetail();
     if (!prepare(cpu, detail)) return fn(cpu);
     // Reads put their result where the instruction takes it from.
@@ -186,13 +189,14 @@ const WRITTEN: Readonly<Record<string, Written>> = {
 };
 
 function asksAfter(fn: SystemFunction, written: Written): SystemFunction {
+  const bit = interceptBit('cr-write-after');
   return (cpu): Outcome => {
     const { extension, record } = cpu;
-    if (!extension.watches('cr-write-after')) return fn(cpu);
+    if ((cpu.words[INTERCEPTED] & bit) === 0) return fn(cpu);
     const number = written(cpu);
+    if (number === null) return fn(cpu);
     const length = record.lo(L.NEXT_RIP) - record.lo(L.RIP);
     const outcome = fn(cpu);
-    if (number === null) return outcome;
     if (outcome === NEXT) cpu.completed();
     const detail = extension.beginDetail();
     const place = CONTROL_PLACES[number]!;

@@ -6,7 +6,6 @@
  * Only the fields that the guests here use have a name. With SEV-ES the save area that follows in
  * the page means nothing: the registers are in the VMSA.
  */
-import { viewOf } from '../bytes.js';
 
 /** Bytes from the start of the page. */
 export const VMCB = {
@@ -136,27 +135,20 @@ export function decodeEvent(lo: number, hi: number): InjectedEvent | null {
 
 /** One VMCB. */
 export class Vmcb {
-  readonly bytes: Uint8Array;
-  readonly #view: DataView;
-
-  /** Over a page of its own, zeroed, or over `bytes`. */
-  constructor(bytes: Uint8Array = new Uint8Array(VMCB_SIZE)) {
-    this.bytes = bytes;
-    this.#view = viewOf(bytes);
-  }
+  readonly #words = new Uint32Array(VMCB_SIZE / 4);
 
   /** The 32 bits at `offset`; those of a 64-bit field's upper half are at `offset + 4`. */
   get(offset: number): number {
-    return this.#view.getUint32(offset, true);
+    return this.#words[offset >>> 2]!;
   }
 
   set(offset: number, value: number): void {
-    this.#view.setUint32(offset, value, true);
+    this.#words[offset >>> 2] = value;
   }
 
   setPair(offset: number, lo: number, hi: number): void {
-    this.set(offset, lo);
-    this.set(offset + 4, hi);
+    this.#words[offset >>> 2] = lo;
+    this.#words[(offset >>> 2) + 1] = hi;
   }
 
   /** A 64-bit field as a number: exact below 2^53, as addresses are. */

@@ -10,12 +10,11 @@ import type { Next } from './hypervisor.js';
 import { SCRATCH_LIMIT } from './scratch-area.js';
 
 const NOTHING = [] as const;
-const SIZES: ReadonlyMap<number, number> = new Map([
-  [IOIO.SIZE_8, 1],
-  [IOIO.SIZE_16, 2],
-  [IOIO.SIZE_32, 4],
-]);
+const RAX = ['RAX'] as const;
+const SCRATCH = ['SW_SCRATCH'] as const;
+/** One bit for each size; what the lowest is shifted by, they are the sizes in bytes. */
 const SIZE_BITS = IOIO.SIZE_8 | IOIO.SIZE_16 | IOIO.SIZE_32;
+const SIZE_SHIFT = 4;
 /** An exit holds so many bytes of a string at most, as that of an unprotected guest's. */
 const EXIT_BYTES = 4096;
 /** Bytes of the widest access that a device sees. */
@@ -25,7 +24,9 @@ const MMIO_WEIGHT = 8;
 /** Guest-physical addresses have 52 bits at most. */
 const ADDRESS_END = 2 ** 52;
 
-const item = new Uint8Array(4);
+/** The item of IN and OUT, and the bytes that a device gets of it, by their number. */
+const item = new Uint32Array(1);
+const itemBytes = [0, 1, 2, 3, 4].map((size) => new Uint8Array(item.buffer, 0, size));
 
 const isString = (info1: number) => (info1 & IOIO.STRING) !== 0;
 const isIn = (info1: number) => (info1 & IOIO.IN) !== 0;
@@ -35,15 +36,15 @@ const ioio: GhcbEvent = {
   required: NOTHING,
   requiredAlso({ ghcb }) {
     const info1 = ghcb.lo('SW_EXITINFO1');
-    if (isString(info1)) return ['SW_SCRATCH'];
-    return isIn(info1) ? NOTHING : ['RAX'];
+    if (isString(info1)) return SCRATCH;
+    return isIn(info1) ? NOTHING : RAX;
   },
   returns: ['RAX'],
   answer(exchange) {
     const { ghcb, settings } = exchange;
     const info1 = ghcb.lo('SW_EXITINFO1');
-    const size = SIZES.get(info1 & SIZE_BITS);
-    if (size === undefined || ghcb.hi('SW_EXITINFO1') !== 0) {
+    const size = (info1 & SIZE_BITS) >>> SIZE_SHIFT;
+    if ((size !== 1 && size !== 2 && size !== 4) || ghcb.hi('SW_EXITINFO1') !== 0) {
       return refuse(exchange, GHCB_ERROR.INVALID_INPUT);
     }
     if (!isString(info1)) return single(exchange, info1, size);
@@ -54,17 +55,14 @@ const ioio: GhcbEvent = {
 
 /** IN and OUT. */
 function single({ vcpu, ghcb }: Exchange, info1: number, size: number): Next {
-  const data = item.subarray(0, size);
+  const data = itemBytes[size]!;
   const port = info1 >>> 16;
   if (isIn(info1)) {
-    data.fill(0xff);
+    item[0] = -1;
     vcpu.host.io('in', port, size, 1, data);
-    ghcb.set(
-      'RAX',
-      data.reduceRight((sum, byte) => sum * 256 + byte, 0),
-    );
+    ghcb.set('RAX', item[0]! & (-1 >>> (32 - 8 * size)));
   } else {
-    for (let at = 0; at < size; at++) data[at] = ghcb.lo('RAX') >>> (8 * at);
+    item[0] = ghcb.lo('RAX');
     vcpu.host.io('out', port, size, 1, data);
   }
   ghcb.done();

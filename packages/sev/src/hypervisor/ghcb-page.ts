@@ -4,20 +4,10 @@
  * copy; the reply is written field by field when it ends.
  */
 import type { GuestMemory } from '@cloister/core';
-import {
-  GHCB,
-  GHCB_SAVE_SIZE,
-  GHCB_SIZE,
-  type GhcbError,
-  type GhcbField,
-  REPLY,
-  validBit,
-} from '../abi/ghcb.js';
+import { GHCB, GHCB_SIZE, type GhcbError, type GhcbField, REPLY, validBit } from '../abi/ghcb.js';
 import { EVENT_TYPE, encodeEvent } from '../abi/vmcb.js';
-import { viewOf } from '../bytes.js';
 
-/** From PROTOCOL_VERSION to the end. */
-const TAIL = GHCB.PROTOCOL_VERSION;
+const BITMAP_WORDS = 4;
 
 /** Registers that a reply may hold. */
 const ANSWERS = ['RAX', 'RCX', 'RDX', 'RBX'] as const satisfies readonly GhcbField[];
@@ -26,20 +16,21 @@ export class GhcbPage {
   /** Guest-physical address of the page of this exchange. */
   gpa = 0;
   readonly #bytes = new Uint8Array(GHCB_SIZE);
-  readonly #view = viewOf(this.#bytes);
-  readonly #save = this.#bytes.subarray(0, GHCB_SAVE_SIZE);
-  readonly #tail = this.#bytes.subarray(TAIL);
-  readonly #requested = new Uint8Array(16);
-  readonly #replied = this.#bytes.subarray(GHCB.VALID_BITMAP, GHCB.VALID_BITMAP + 16);
+  readonly #words = new Uint32Array(this.#bytes.buffer);
+  /** The bitmap of the request, and that of the reply, which takes its place in the copy. */
+  readonly #requested = new Uint32Array(BITMAP_WORDS);
+  readonly #replied = new Uint32Array(this.#bytes.buffer, GHCB.VALID_BITMAP, BITMAP_WORDS);
+  readonly #bitmap = this.#bytes.subarray(GHCB.VALID_BITMAP, GHCB.VALID_BITMAP + 16);
   readonly #infos = this.#bytes.subarray(GHCB.SW_EXITINFO1, GHCB.SW_EXITINFO1 + 16);
   readonly #answers = ANSWERS.map((field) => ({
-    field,
+    at: GHCB[field],
+    bit: validBit(field),
     bytes: this.#bytes.subarray(GHCB[field], GHCB[field] + 8),
   }));
 
   /** Begins an exchange; false where `gpa` has no memory. */
   open(memory: GuestMemory, gpa: number): boolean {
-    if (!memory.tryRead(gpa, this.#save) || !memory.tryRead(gpa + TAIL, this.#tail)) return false;
+    if (!memory.tryRead(gpa, this.#bytes)) return false;
     this.gpa = gpa;
     this.#requested.set(this.#replied);
     this.#replied.fill(0);
@@ -47,11 +38,11 @@ export class GhcbPage {
   }
 
   get usage(): number {
-    return this.#view.getUint32(GHCB.USAGE, true);
+    return this.#words[GHCB.USAGE / 4]!;
   }
 
   get version(): number {
-    return this.#view.getUint16(GHCB.PROTOCOL_VERSION, true);
+    return this.#words[(GHCB.PROTOCOL_VERSION - 2) / 4]! >>> 16;
   }
 
   /** Whether the guest says that it filled in `field`. */
@@ -59,13 +50,18 @@ export class GhcbPage {
     return isSet(this.#requested, validBit(field));
   }
 
+  hasAll(fields: readonly GhcbField[]): boolean {
+    for (const field of fields) if (!this.has(field)) return false;
+    return true;
+  }
+
   /** Lower half of a field, 0 where the guest did not fill it in. */
   lo(field: GhcbField): number {
-    return this.has(field) ? this.#view.getUint32(GHCB[field], true) : 0;
+    return this.has(field) ? this.#words[GHCB[field] >>> 2]! : 0;
   }
 
   hi(field: GhcbField): number {
-    return this.has(field) ? this.#view.getUint32(GHCB[field] + 4, true) : 0;
+    return this.has(field) ? this.#words[(GHCB[field] >>> 2) + 1]! : 0;
   }
 
   /** A field as a number: exact below 2^53. */
@@ -75,15 +71,16 @@ export class GhcbPage {
 
   /** The byte CPL, which shares its 8 bytes with reserved ones. */
   get cpl(): number {
-    return this.has('CPL') ? this.#view.getUint8(GHCB.CPL) : 0;
+    return this.has('CPL') ? this.#bytes[GHCB.CPL]! : 0;
   }
 
   /** Puts a field into the reply. */
   set(field: GhcbField, lo: number, hi = 0): void {
-    this.#view.setUint32(GHCB[field], lo, true);
-    this.#view.setUint32(GHCB[field] + 4, hi, true);
+    const at = GHCB[field] >>> 2;
+    this.#words[at] = lo;
+    this.#words[at + 1] = hi;
     const bit = validBit(field);
-    this.#replied[bit >>> 3]! |= 1 << (bit & 7);
+    this.#replied[bit >>> 5]! |= 1 << (bit & 31);
   }
 
   /** The event was handled; what SW_EXITINFO2 tells is the event's affair. */
@@ -110,14 +107,14 @@ export class GhcbPage {
 
   /** Ends the exchange: the guest sees the reply. */
   close(memory: GuestMemory): void {
-    for (const { field, bytes } of this.#answers) {
-      if (isSet(this.#replied, validBit(field))) memory.tryWrite(this.gpa + GHCB[field], bytes);
+    for (const { at, bit, bytes } of this.#answers) {
+      if (isSet(this.#replied, bit)) memory.tryWrite(this.gpa + at, bytes);
     }
     memory.tryWrite(this.gpa + GHCB.SW_EXITINFO1, this.#infos);
-    memory.tryWrite(this.gpa + GHCB.VALID_BITMAP, this.#replied);
+    memory.tryWrite(this.gpa + GHCB.VALID_BITMAP, this.#bitmap);
   }
 }
 
-function isSet(bitmap: Uint8Array, bit: number): boolean {
-  return (bitmap[bit >>> 3]! & (1 << (bit & 7))) !== 0;
+function isSet(bitmap: Uint32Array, bit: number): boolean {
+  return (bitmap[bit >>> 5]! & (1 << (bit & 31))) !== 0;
 }

@@ -47,17 +47,16 @@ function answerEvent(exchange: Exchange): Next {
   const { ghcb, settings, statistics } = exchange;
   const { profile } = settings;
   if (ghcb.usage !== 0) return refuse(exchange, GHCB_ERROR.INVALID_USAGE);
-  if (!ALWAYS.every((field) => ghcb.has(field))) return refuse(exchange, GHCB_ERROR.MISSING_INPUT);
+  if (!ghcb.hasAll(ALWAYS)) return refuse(exchange, GHCB_ERROR.MISSING_INPUT);
   const code = ghcb.number('SW_EXITCODE');
   statistics.events.count(code);
   tellEvent(exchange, code);
   const event = profile.events.has(code) ? GHCB_EVENTS.get(code) : undefined;
   if (event === undefined || event.since > profile.protocol.max) return unknown(exchange, code);
-  const has = (field: GhcbEvent['required'][number]) => ghcb.has(field);
-  if (!event.required.every(has) || event.requiredAlso?.(exchange).every(has) === false) {
-    return refuse(exchange, GHCB_ERROR.MISSING_INPUT);
-  }
-  return event.answer(exchange);
+  const complete =
+    ghcb.hasAll(event.required) &&
+    (event.requiredAlso === undefined || ghcb.hasAll(event.requiredAlso(exchange)));
+  return complete ? event.answer(exchange) : refuse(exchange, GHCB_ERROR.MISSING_INPUT);
 }
 
 function unknown(exchange: Exchange, code: number): Next {

@@ -14,6 +14,13 @@ const VC_VECTOR = 29;
 export function prepareEvents(vcpu: HostVcpu): void {
   const { vmcb } = vcpu;
   redeliver(vcpu);
+  const waits = vcpu.pending !== 'none' && offer(vcpu);
+  if (waits !== vmcb.interruptWindow) vmcb.interruptWindow = waits;
+}
+
+/** Makes what waits the event, if it may come; whether an interrupt still waits. */
+function offer(vcpu: HostVcpu): boolean {
+  const { vmcb } = vcpu;
   if (vmcb.event === null && vcpu.pending === 'nmi' && !vmcb.shadow) {
     vcpu.acknowledge();
     vmcb.event = { vector: NMI_VECTOR, type: EVENT_TYPE.NMI, errorCode: null };
@@ -23,8 +30,7 @@ export function prepareEvents(vcpu: HostVcpu): void {
   if (vmcb.event === null && vcpu.pending === 'interrupt' && vmcb.interruptible) {
     vmcb.event = { vector: vcpu.acknowledge(), type: EVENT_TYPE.INTERRUPT, errorCode: null };
   }
-  const waits = vcpu.pending === 'interrupt';
-  if (waits !== vmcb.interruptWindow) vmcb.interruptWindow = waits;
+  return vcpu.pending === 'interrupt';
 }
 
 /** An exit in the middle of a delivery: it begins anew. #VC comes by itself again. */

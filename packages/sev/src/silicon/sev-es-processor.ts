@@ -108,6 +108,12 @@ export interface SevEsProcessorOptions extends SevProcessorOptions {
 
 type VcVerdict = Extract<InterceptVerdict, { kind: 'exception' }>;
 
+/** #VC with one exit code. */
+interface Raised {
+  readonly verdict: VcVerdict;
+  count: number;
+}
+
 export class SevEsProcessor implements CpuExtension {
   readonly name = 'sev-es';
   readonly msrs = [MSR_SEV_STATUS, MSR_GHCB];
@@ -117,10 +123,8 @@ export class SevEsProcessor implements CpuExtension {
   readonly interruptArrivals = true;
   readonly tableBits: readonly number[];
   readonly cipher: MemoryController;
-  /** #VC exceptions so far, by exit code. */
-  readonly exceptions = new Map<number, number>();
   readonly #sev: SevProcessor;
-  readonly #verdicts = new Map<number, VcVerdict>();
+  readonly #raised = new Map<number, Raised>();
   readonly #vcpus: EsVcpu[] = [];
   #cpus = 0;
   #system!: SystemMemory;
@@ -133,6 +137,11 @@ export class SevEsProcessor implements CpuExtension {
     this.#sev = new SevProcessor(controller, options);
     this.cipher = controller;
     this.tableBits = this.#sev.tableBits;
+  }
+
+  /** #VC exceptions so far, by exit code. */
+  get exceptions(): ReadonlyMap<number, number> {
+    return new Map([...this.#raised].map(([code, { count }]) => [code, count]));
   }
 
   // --- As SEV ---------------------------------------------------------------------------------
@@ -245,15 +254,15 @@ export class SevEsProcessor implements CpuExtension {
   }
 
   #exception(vcpu: number, code: number): VcVerdict {
-    this.exceptions.set(code, (this.exceptions.get(code) ?? 0) + 1);
-    this.#tell('exception', vcpu, code, VC_VECTOR);
-    let verdict = this.#verdicts.get(code);
-    if (verdict === undefined) {
+    let raised = this.#raised.get(code);
+    if (raised === undefined) {
       const exception = { vector: VC_VECTOR, errorCode: code };
-      verdict = { kind: 'exception', exception };
-      this.#verdicts.set(code, verdict);
+      raised = { verdict: { kind: 'exception', exception }, count: 0 };
+      this.#raised.set(code, raised);
     }
-    return verdict;
+    raised.count++;
+    this.#tell('exception', vcpu, code, VC_VECTOR);
+    return raised.verdict;
   }
 
   #tell(kind: WorldSwitch['kind'], vcpu: number, code: number, vector?: number): void {
