@@ -4,9 +4,19 @@
  * copy; the reply is written field by field when it ends.
  */
 import type { GuestMemory } from '@cloister/core';
-import { GHCB, GHCB_SIZE, type GhcbError, type GhcbField, REPLY, validBit } from '../abi/ghcb.js';
+import {
+  GHCB,
+  GHCB_SAVE_SIZE,
+  GHCB_SIZE,
+  type GhcbError,
+  type GhcbField,
+  REPLY,
+  validBit,
+} from '../abi/ghcb.js';
 import { EVENT_TYPE, encodeEvent } from '../abi/vmcb.js';
 
+/** From PROTOCOL_VERSION to the end. */
+const TAIL = GHCB.PROTOCOL_VERSION;
 const BITMAP_WORDS = 4;
 
 /** Registers that a reply may hold. */
@@ -17,6 +27,8 @@ export class GhcbPage {
   gpa = 0;
   readonly #bytes = new Uint8Array(GHCB_SIZE);
   readonly #words = new Uint32Array(this.#bytes.buffer);
+  readonly #save = this.#bytes.subarray(0, GHCB_SAVE_SIZE);
+  readonly #tail = this.#bytes.subarray(TAIL);
   /** The bitmap of the request, and that of the reply, which takes its place in the copy. */
   readonly #requested = new Uint32Array(BITMAP_WORDS);
   readonly #replied = new Uint32Array(this.#bytes.buffer, GHCB.VALID_BITMAP, BITMAP_WORDS);
@@ -30,7 +42,7 @@ export class GhcbPage {
 
   /** Begins an exchange; false where `gpa` has no memory. */
   open(memory: GuestMemory, gpa: number): boolean {
-    if (!memory.tryRead(gpa, this.#bytes)) return false;
+    if (!memory.tryRead(gpa, this.#save) || !memory.tryRead(gpa + TAIL, this.#tail)) return false;
     this.gpa = gpa;
     this.#requested.set(this.#replied);
     this.#replied.fill(0);
