@@ -98,8 +98,8 @@ export class ExtensionCpu implements ExtensionVcpu {
   /** The detail of a new event: the length of the instruction, and nothing else yet. */
   beginDetail(): InterceptDetail {
     const { detail } = this;
-    const { record } = this.cpu;
-    detail.length = (record.lo(L.NEXT_RIP) - record.lo(L.RIP)) & 0xff;
+    const { words } = this.cpu;
+    detail.length = (words[L.NEXT_RIP >> 2] - words[L.RIP >> 2]) & 0xff;
     detail.direction = 'read';
     detail.number = detail.lo = detail.hi = detail.size = 0;
     detail.string = detail.repeated = false;

@@ -49,12 +49,12 @@ const timeStamp: Prepare = (cpu) => {
 /** IN: ARG0 the port, ARG1 the size; OUT also has the value in ARG2. */
 function port(direction: 'read' | 'write'): Prepare {
   return (cpu, detail) => {
-    const { record } = cpu;
+    const { words } = cpu;
     detail.direction = direction;
-    detail.number = record.lo(L.ARG0) & 0xffff;
-    detail.size = record.lo(L.ARG1);
+    detail.number = words[L.ARG0 >> 2] & 0xffff;
+    detail.size = words[L.ARG1 >> 2];
     const mask = detail.size === 4 ? -1 : (1 << (detail.size * 8)) - 1;
-    detail.lo = ((direction === 'write' ? record.lo(L.ARG2) : -1) & mask) >>> 0;
+    detail.lo = ((direction === 'write' ? words[L.ARG2 >> 2] : -1) & mask) >>> 0;
     requirePorts(cpu, detail.number, detail.size);
     return true;
   };
@@ -85,11 +85,11 @@ function isZero({ record }: Processor, register: number, size: number): boolean 
 function msrAccess(direction: 'read' | 'write'): Prepare {
   return (cpu, detail) => {
     cpu.requireCpl0();
-    const { record } = cpu;
+    const { words } = cpu;
     detail.direction = direction;
-    detail.number = record.u32(RCX);
-    detail.lo = direction === 'write' ? record.u32(RAX) : 0;
-    detail.hi = direction === 'write' ? record.u32(RDX) : 0;
+    detail.number = words[RCX >> 2] >>> 0;
+    detail.lo = direction === 'write' ? words[RAX >> 2] >>> 0 : 0;
+    detail.hi = direction === 'write' ? words[RDX >> 2] >>> 0 : 0;
     return true;
   };
 }

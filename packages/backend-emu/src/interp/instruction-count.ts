@@ -23,6 +23,8 @@ export class InstructionCount {
   #deadline = 0;
   /** Instructions up to the deadline that BUDGET does not have yet: it is given them in parts. */
   #reserve = 0;
+  /** What COUNT_END says. */
+  #end = -1;
   /** Instructions executed when the next sample is due: runs shorter than the interval add up. */
   #sampleAt = 0;
   readonly #words: Int32Array;
@@ -70,6 +72,8 @@ export class InstructionCount {
     this.#deadline += slice - this.left;
     words[BUDGET] = slice;
     this.#reserve = 0;
+    // The record may be another than in the last run.
+    this.#end = -1;
     this.divide();
     words[CUR_OP] = 0;
     this.running = true;
@@ -80,12 +84,13 @@ export class InstructionCount {
     const { sampler } = this;
     const words = this.#words;
     if (sampler !== undefined && sampler.interval !== 0) {
-      const whole = this.left;
-      const toSample = Math.max(0, this.#sampleAt - (this.#deadline - whole));
-      words[BUDGET] = Math.min(whole, toSample);
-      this.#reserve = whole - words[BUDGET];
+      const whole = words[BUDGET] + this.#reserve;
+      const toSample = this.#sampleAt - (this.#deadline - whole);
+      const now = toSample <= 0 ? Math.min(whole, 0) : toSample < whole ? toSample : whole;
+      words[BUDGET] = now;
+      this.#reserve = whole - now;
     }
-    this.#noteEnd();
+    if (this.#deadline - this.#reserve !== this.#end) this.#noteEnd();
   }
 
   /** Gives BUDGET what there is up to the deadline; `divide` must follow. */
@@ -126,7 +131,8 @@ export class InstructionCount {
 
   /** After the deadline or the reserve has changed: what emitted code counts by. */
   #noteEnd(): void {
-    this.#setPair(COUNT_END, this.#deadline - this.#reserve);
+    this.#end = this.#deadline - this.#reserve;
+    this.#setPair(COUNT_END, this.#end);
   }
 
   #setPair(field: number, value: number): void {

@@ -22,12 +22,12 @@ export function deliverLong(
   ripLo: number,
   ripHi: number,
 ): void {
-  const { record, memory, descriptor } = cpu;
+  const { record, words, memory, descriptor } = cpu;
   const gateError = vector * 8 + 2 + cpu.ext;
   const offset = vector * 16;
-  if (offset + 15 > record.u32(L.IDTR + 8)) cpu.gp(gateError);
-  const idtLo = (record.lo(L.IDTR) + offset) | 0;
-  const idtHi = record.hi(L.IDTR) + (idtLo >>> 0 < offset ? 1 : 0);
+  if (offset + 15 > words[(L.IDTR + 8) >> 2] >>> 0) cpu.gp(gateError);
+  const idtLo = (words[L.IDTR >> 2] + offset) | 0;
+  const idtHi = words[(L.IDTR + 4) >> 2] + (idtLo >>> 0 < offset ? 1 : 0);
   const gate0 = memory.read64(idtLo, idtHi, IMPLICIT);
   const gate1 = memory.high;
   const upperLo = (idtLo + 8) | 0;
@@ -51,8 +51,8 @@ export function deliverLong(
 
   const newCpl = (csHi & D.DESC_CONFORMING) !== 0 ? cpl : D.dplOf(csHi);
   const ist = gate1 & 7;
-  let rspLo = record.lo(RSP);
-  let rspHi = record.hi(RSP);
+  let rspLo = words[RSP >> 2];
+  let rspHi = words[(RSP >> 2) + 1];
   if (ist !== 0) {
     rspLo = readTssPointer(cpu, 0x1c + ist * 8);
     rspHi = memory.high;
@@ -89,7 +89,7 @@ function pushFrame(
   ripLo: number,
   ripHi: number,
 ): void {
-  const { record, stack, mmu } = cpu;
+  const { record, words, stack, mmu } = cpu;
   const size = error === -1 ? 40 : 48;
   const lo = (topLo - size) | 0;
   const hi = lo >>> 0 > topLo >>> 0 ? (topHi - 1) | 0 : topHi;
@@ -113,8 +113,8 @@ function pushFrame(
       view.setInt32(at + 12, 0, true);
       view.setInt32(at + 16, flags, true);
       view.setInt32(at + 20, 0, true);
-      view.setInt32(at + 24, record.lo(RSP), true);
-      view.setInt32(at + 28, record.hi(RSP), true);
+      view.setInt32(at + 24, words[RSP >> 2], true);
+      view.setInt32(at + 28, words[(RSP >> 2) + 1], true);
       view.setInt32(at + 32, ss, true);
       view.setInt32(at + 36, 0, true);
       mmu.physical.noteWrite(host, size);

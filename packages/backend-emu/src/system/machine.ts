@@ -94,10 +94,10 @@ export function rdmsr(cpu: Processor): Outcome {
 /** WRMSR: ECX, EDX:EAX. */
 export function wrmsr(cpu: Processor): Outcome {
   cpu.requireCpl0();
-  const { record, msrValue } = cpu;
-  msrValue.lo = record.u32(RAX);
-  msrValue.hi = record.u32(RDX);
-  if (!writeMsr(cpu, record.u32(RCX), msrValue, isExit(cpu, 'msr'))) cpu.gp();
+  const { words, msrValue } = cpu;
+  msrValue.lo = words[RAX >> 2] >>> 0;
+  msrValue.hi = words[RDX >> 2] >>> 0;
+  if (!writeMsr(cpu, words[RCX >> 2] >>> 0, msrValue, isExit(cpu, 'msr'))) cpu.gp();
   cpu.completed();
   return cpu.resume();
 }

@@ -153,7 +153,7 @@ export class Vmcb {
 
   /** A 64-bit field as a number: exact below 2^53, as addresses are. */
   getAddress(offset: number): number {
-    return this.get(offset) + this.get(offset + 4) * 2 ** 32;
+    return this.#words[offset >>> 2]! + this.#words[(offset >>> 2) + 1]! * 2 ** 32;
   }
 
   setAddress(offset: number, value: number): void {
@@ -162,7 +162,7 @@ export class Vmcb {
 
   /** The lower 32 bits of EXITCODE. */
   get exitCode(): number {
-    return this.get(VMCB.EXITCODE);
+    return this.#words[VMCB.EXITCODE / 4]!;
   }
 
   /** As #VMEXIT leaves it. */
@@ -188,7 +188,7 @@ export class Vmcb {
 
   /** The event that the next VMRUN delivers; the processor clears it. */
   get event(): InjectedEvent | null {
-    return decodeEvent(this.get(VMCB.EVENTINJ), this.get(VMCB.EVENTINJ + 4));
+    return this.#eventAt(VMCB.EVENTINJ);
   }
 
   set event(event: InjectedEvent | null) {
@@ -198,7 +198,12 @@ export class Vmcb {
 
   /** The event whose delivery the exit interrupted. */
   get interruptedEvent(): InjectedEvent | null {
-    return decodeEvent(this.get(VMCB.EXITINTINFO), this.get(VMCB.EXITINTINFO + 4));
+    return this.#eventAt(VMCB.EXITINTINFO);
+  }
+
+  #eventAt(offset: number): InjectedEvent | null {
+    const lo = this.#words[offset >>> 2]!;
+    return (lo & VALID) === 0 ? null : decodeEvent(lo, this.#words[(offset >>> 2) + 1]!);
   }
 
   /** Whether the event of exit code `code` is intercepted; the codes above BFh always are. */

@@ -36,7 +36,8 @@ export class GhcbPage {
   readonly #infos = this.#bytes.subarray(GHCB.SW_EXITINFO1, GHCB.SW_EXITINFO1 + 16);
   readonly #answers = ANSWERS.map((field) => ({
     at: GHCB[field],
-    bit: validBit(field),
+    word: validBit(field) >>> 5,
+    bit: 1 << (validBit(field) & 31),
     bytes: this.#bytes.subarray(GHCB[field], GHCB[field] + 8),
   }));
 
@@ -59,11 +60,12 @@ export class GhcbPage {
 
   /** Whether the guest says that it filled in `field`. */
   has(field: GhcbField): boolean {
-    return isSet(this.#requested, validBit(field));
+    const bit = GHCB[field] >>> 3;
+    return (this.#requested[bit >>> 5]! & (1 << (bit & 31))) !== 0;
   }
 
   hasAll(fields: readonly GhcbField[]): boolean {
-    for (const field of fields) if (!this.has(field)) return false;
+    for (let i = 0; i < fields.length; i++) if (!this.has(fields[i]!)) return false;
     return true;
   }
 
@@ -78,7 +80,9 @@ export class GhcbPage {
 
   /** A field as a number: exact below 2^53. */
   number(field: GhcbField): number {
-    return this.lo(field) + this.hi(field) * 2 ** 32;
+    if (!this.has(field)) return 0;
+    const at = GHCB[field] >>> 2;
+    return this.#words[at]! + this.#words[at + 1]! * 2 ** 32;
   }
 
   /** The byte CPL, which shares its 8 bytes with reserved ones. */
@@ -91,7 +95,7 @@ export class GhcbPage {
     const at = GHCB[field] >>> 2;
     this.#words[at] = lo;
     this.#words[at + 1] = hi;
-    const bit = validBit(field);
+    const bit = at >>> 1;
     this.#replied[bit >>> 5]! |= 1 << (bit & 31);
   }
 
@@ -119,14 +123,11 @@ export class GhcbPage {
 
   /** Ends the exchange: the guest sees the reply. */
   close(memory: GuestMemory): void {
-    for (const { at, bit, bytes } of this.#answers) {
-      if (isSet(this.#replied, bit)) memory.tryWrite(this.gpa + at, bytes);
+    for (let i = 0; i < ANSWERS.length; i++) {
+      const { at, word, bit, bytes } = this.#answers[i]!;
+      if ((this.#replied[word]! & bit) !== 0) memory.tryWrite(this.gpa + at, bytes);
     }
     memory.tryWrite(this.gpa + GHCB.SW_EXITINFO1, this.#infos);
     memory.tryWrite(this.gpa + GHCB.VALID_BITMAP, this.#bitmap);
   }
-}
-
-function isSet(bitmap: Uint32Array, bit: number): boolean {
-  return (bitmap[bit >>> 5]! & (1 << (bit & 31))) !== 0;
 }

@@ -207,7 +207,8 @@ export class SevEsProcessor implements CpuExtension {
   // --- Exits ----------------------------------------------------------------------------------
 
   intercept(name: InterceptName, vcpu: ExtensionVcpu, detail: InterceptDetail): InterceptVerdict {
-    const { vmcb } = this.#of(vcpu);
+    const code = NON_AUTOMATIC[name];
+    if (code !== undefined && code !== EXIT.MSR) return this.#exception(vcpu.index, code);
     switch (name) {
       case 'hlt':
         vcpu.complete();
@@ -215,14 +216,15 @@ export class SevEsProcessor implements CpuExtension {
       case 'shutdown':
         return this.#leaveBy(vcpu, EXIT.SHUTDOWN);
       case 'cr-write-after': {
-        const code = WRITE_TRAPS[detail.number]!;
-        const trapped = vmcb.intercepts(code);
-        return trapped ? this.#leaveBy(vcpu, code, detail.lo, detail.hi) : PROCEED;
+        const trap = WRITE_TRAPS[detail.number]!;
+        const trapped = this.#of(vcpu).vmcb.intercepts(trap);
+        return trapped ? this.#leaveBy(vcpu, trap, detail.lo, detail.hi) : PROCEED;
       }
       case 'dr': {
         const first = detail.direction === 'read' ? EXIT.READ_DR0 : EXIT.WRITE_DR0;
-        const code = first + detail.number;
-        return vmcb.intercepts(code) ? this.#exception(vcpu.index, code) : PROCEED;
+        const access = first + detail.number;
+        const trapped = this.#of(vcpu).vmcb.intercepts(access);
+        return trapped ? this.#exception(vcpu.index, access) : PROCEED;
       }
       case 'msr': {
         const { direction, number } = detail;
@@ -230,7 +232,7 @@ export class SevEsProcessor implements CpuExtension {
         return stopped ? this.#exception(vcpu.index, EXIT.MSR) : PROCEED;
       }
       default:
-        return this.#exception(vcpu.index, NON_AUTOMATIC[name]!);
+        return PROCEED;
     }
   }
 
@@ -425,6 +427,12 @@ export class SevEsProcessor implements CpuExtension {
   }
 
   #of(vcpu: ExtensionVcpu): EsVcpu {
+    const known = this.#vcpus[vcpu.index];
+    if (known?.initialized === true && known.processor === vcpu) return known;
+    return this.#meet(vcpu);
+  }
+
+  #meet(vcpu: ExtensionVcpu): EsVcpu {
     const own = this.#vcpu(vcpu.index);
     if (own.processor === undefined) {
       own.processor = vcpu;
