@@ -79,22 +79,27 @@ class GuardedObservable<T> extends Observable<T> {
 /** A subject whose observers are guarded. */
 export class GuardedStream<T> {
   private readonly subject = new Subject<T>();
-
-  /** Whether anybody listens: what is expensive to make is made only then. */
-  get observed(): boolean {
-    return this.subject.observed;
-  }
+  /** Whether anybody listens: what is expensive to make is made only then. Asked at every exit. */
+  observed = false;
 
   next(value: T): void {
-    if (this.subject.observed) this.subject.next(value);
+    if (this.observed) this.subject.next(value);
   }
 
   complete(): void {
     this.subject.complete();
+    this.observed = false;
   }
 
   /** The stream for others; `report` takes what their subscribers throw. */
   observable(report: FaultReport): Observable<T> {
-    return new GuardedObservable<T>(report, (subscriber) => this.subject.subscribe(subscriber));
+    return new GuardedObservable<T>(report, (subscriber) => {
+      const subscription = this.subject.subscribe(subscriber);
+      this.observed = this.subject.observed;
+      return () => {
+        subscription.unsubscribe();
+        this.observed = this.subject.observed;
+      };
+    });
   }
 }

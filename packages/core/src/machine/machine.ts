@@ -83,10 +83,16 @@ export class Machine {
   private endDue: Omit<VmEnd, 'instructions'> | null = null;
   /** Whether the backend counts instructions; otherwise slices are in nanoseconds. */
   private readonly counts: boolean;
+  private readonly counters: ExitCounters;
+  private readonly router: Router;
+  private readonly exits: EventHub['exits'];
   /** Host milliseconds spent executing. */
   busyMs = 0;
 
   constructor(private readonly parts: MachineParts) {
+    this.counters = parts.counters;
+    this.router = parts.router;
+    this.exits = parts.events.exits;
     this.counts = parts.vm.instructions() >= 0;
     this.interruptible = parts.vm.vcpus.map((_, index) => index === 0);
     this.quantumLeft = this.fullQuantum();
@@ -372,14 +378,18 @@ export class Machine {
     clock.skipTo(Math.min(this.wakeAt, from + elapsed));
   }
 
+  /** Runs at every exit, mostly of `io` and `mmio`: looks at no more than it needs. */
   private readonly sink: ExitSink = (exit: VmExit) => {
-    const { counters, router, events, unclaimed } = this.parts;
-    counters.count(exit);
+    this.counters.count(exit);
+    if (exit.kind !== 'io' && exit.kind !== 'mmio') this.note(exit);
+    if (!this.router.route(exit)) this.parts.unclaimed.take(exit);
+    if (this.exits.observed) this.exits.next(copyExit(exit));
+  };
+
+  private note(exit: VmExit): void {
     if (exit.kind === 'hlt') this.interruptible[exit.vcpu] = exit.interruptible;
     else if (exit.kind === 'error') this.errorMessage = `${exit.code}: ${exit.message}`;
-    if (!router.route(exit)) unclaimed.take(exit);
-    if (events.exits.observed) events.exits.next(copyExit(exit));
-  };
+  }
 
   /** In a replay: the end, once the place is reached where the recorded run ended. */
   private replayOver(): Omit<VmEnd, 'instructions'> | null {

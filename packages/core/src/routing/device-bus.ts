@@ -83,13 +83,22 @@ export class DeviceBus {
 
   /** Performs a port access; false when no byte of it is claimed. */
   accessIo(exit: IoExit): boolean {
-    const { port, size, count, data } = exit;
-    const read = exit.direction === 'in';
+    const { port, size } = exit;
     const claim = this.atPort(port);
-    if (claim !== null && port + size <= claim.end) {
-      for (let at = 0; at < size * count; at += size) this.piece(claim, port, size, data, at, read);
-      return true;
-    }
+    if (claim === null || port + size > claim.end) return this.splitIo(exit);
+    if (exit.count === 1) this.piece(claim, port, size, exit.data, 0, exit.direction === 'in');
+    else this.string(claim, exit);
+    return true;
+  }
+
+  /** String items, each at the same port. */
+  private string(claim: Claim, { port, size, count, data, direction }: IoExit): void {
+    const read = direction === 'in';
+    for (let at = 0; at < size * count; at += size) this.piece(claim, port, size, data, at, read);
+  }
+
+  private splitIo({ port, size, count, data, direction }: IoExit): boolean {
+    const read = direction === 'in';
     let claimed = false;
     for (let at = 0; at < size * count; at += size) {
       if (this.split('io', port, size, data, at, read)) claimed = true;

@@ -9,6 +9,8 @@ import type {
   AnyExitHandler,
   Device,
   ExitRouter,
+  IoExit,
+  MmioExit,
   VmExit,
   VmExitKind,
 } from '../interfaces/index.js';
@@ -62,6 +64,9 @@ export class Router implements ExitRouter {
   private readonly maps = new Map<VmExitKind, RangeMap<Entry>>();
   private readonly ioMap: RangeMap<Entry>;
   private readonly mmioMap: RangeMap<Entry>;
+  /** Whether the bus alone answers accesses. */
+  private onlyIoDevices = true;
+  private onlyMmioDevices = true;
 
   constructor(private readonly reports: RouterReports) {
     this.bus = new DeviceBus((claim, error) => this.deviceFault(claim, error));
@@ -89,6 +94,8 @@ export class Router implements ExitRouter {
     }
     const handle = handler.handle.bind(handler) as Entry['handle'];
     map.add({ base, end, priority, value: { name, plugin, handle } });
+    this.onlyIoDevices = this.ioMap.items.length === 0;
+    this.onlyMmioDevices = this.mmioMap.items.length === 0;
   }
 
   /** Puts a device on the bus. */
@@ -104,25 +111,35 @@ export class Router implements ExitRouter {
   }
 
   route(exit: VmExit): boolean {
+    if (exit.kind === 'io') {
+      return this.onlyIoDevices ? this.bus.accessIo(exit) : this.routeIo(exit);
+    }
+    if (exit.kind === 'mmio') {
+      return this.onlyMmioDevices ? this.bus.accessMmio(exit) : this.routeMmio(exit);
+    }
+    return this.routeOther(exit);
+  }
+
+  private routeIo(exit: IoExit): boolean {
+    const chain = this.ioMap.find(exit.port);
+    return (
+      (chain.above.length > 0 && this.ask(chain.above, exit)) ||
+      this.bus.accessIo(exit) ||
+      (chain.below.length > 0 && this.ask(chain.below, exit))
+    );
+  }
+
+  private routeMmio(exit: MmioExit): boolean {
+    const chain = this.mmioMap.find(exit.gpa);
+    return (
+      (chain.above.length > 0 && this.ask(chain.above, exit)) ||
+      this.bus.accessMmio(exit) ||
+      (chain.below.length > 0 && this.ask(chain.below, exit))
+    );
+  }
+
+  private routeOther(exit: Exclude<VmExit, IoExit | MmioExit>): boolean {
     switch (exit.kind) {
-      case 'io': {
-        if (this.ioMap.items.length === 0) return this.bus.accessIo(exit);
-        const chain = this.ioMap.find(exit.port);
-        return (
-          (chain.above.length > 0 && this.ask(chain.above, exit)) ||
-          this.bus.accessIo(exit) ||
-          (chain.below.length > 0 && this.ask(chain.below, exit))
-        );
-      }
-      case 'mmio': {
-        if (this.mmioMap.items.length === 0) return this.bus.accessMmio(exit);
-        const chain = this.mmioMap.find(exit.gpa);
-        return (
-          (chain.above.length > 0 && this.ask(chain.above, exit)) ||
-          this.bus.accessMmio(exit) ||
-          (chain.below.length > 0 && this.ask(chain.below, exit))
-        );
-      }
       case 'msr':
         return this.askAll(this.maps.get('msr')?.find(exit.index), exit);
       case 'hypercall':
