@@ -20,6 +20,10 @@ const GONE_MS = 1000;
 const LOST_MS = 10_000;
 const SPIN = [0xeb, 0xfe];
 const HALT = [0xfa, 0xf4];
+/** out 0x80, al; jmp back */
+const EXITS = [0xe6, 0x80, 0xeb, 0xfc];
+/** mov cx, 100; out 0x80, al; loop; mov cx, 3000; loop; jmp back */
+const BURSTS = [0xb9, 100, 0, 0xe6, 0x80, 0xe2, 0xfc, 0xb9, 0xb8, 0x0b, 0xe2, 0xfe, 0xeb, 0xf2];
 
 interface Ended {
   readonly status: number | null;
@@ -115,12 +119,17 @@ async function kicked(code: readonly number[], fail = false) {
 
 describe.skipIf(!probe.available)(`kicks from another thread ${probe.reason ?? ''}`, () => {
   test.each([
-    ['spins', SPIN, 20_000],
-    ['is halted', HALT, 2000],
-  ])('a guest that %s: none is lost', async (_what, code, count) => {
+    ['spins', SPIN, 20_000, 0],
+    ['is halted', HALT, 2000, 0],
+    // Long enough from one to the next that exits are found to be frequent.
+    ['makes exits all the time', EXITS, 1000, 4],
+    ['makes bursts of exits', BURSTS, 1000, 8],
+  ])('a guest that %s: none is lost', async (_what, code, count, apart) => {
     const vcpu = await kicked(code);
     const times: number[] = [];
+    const nothing = new Int32Array(new SharedArrayBuffer(4));
     for (let i = 0; i < count; i++) {
+      if (apart > 0) Atomics.wait(nothing, 0, 0, ((i * 0.618) % 1) * apart);
       const us = vcpu.kick();
       expect(us, `kick ${i}`).not.toBeNull();
       times.push(us!);

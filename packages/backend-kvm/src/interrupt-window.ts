@@ -21,6 +21,11 @@ export class InterruptWindow {
     private readonly interrupts: KvmInterrupts,
   ) {}
 
+  /** Whether `inject` has something to do. */
+  get needed(): boolean {
+    return this.asked || this.interrupts.wanted;
+  }
+
   /** Before KVM_RUN: injects the PIC's interrupt, or asks to be told when that can be. */
   inject(): void {
     const { interrupts, page, sys } = this;

@@ -65,6 +65,8 @@ export class KvmInterrupts implements InterruptPort {
   readonly irqchip: InterruptPort['irqchip'];
   /** The i8259 pair's INTR line. */
   external = false;
+  /** Called when `wanted` becomes true, in the thread of the VM. */
+  onWanted = (): void => {};
   private source: ExternalInterruptSource | null = null;
   private readonly eoiListeners: ((vector: number) => void)[] = [];
   /** Level-triggered messages by GSI, oldest first. */
@@ -105,7 +107,9 @@ export class KvmInterrupts implements InterruptPort {
 
   setExternal(level: boolean): void {
     this.external = level;
-    if (level) this.changed();
+    if (!level) return;
+    this.changed();
+    this.onWanted();
   }
 
   onEoi(listener: (vector: number) => void): void {

@@ -6,15 +6,29 @@ import type { ThreadSignals } from './thread-signals.js';
 const MS = 1e6;
 const GLANCE = 32;
 
-function deadline() {
+/** `opens`: whether signals may be let through everywhere. */
+function deadline(opens = false) {
   const clock = { ns: 0, now: () => clock.ns };
   const armed: number[] = [];
+  const state = { open: false, repeat: 0, waiting: false };
   const signals = {
-    holder: null,
-    arm: (ns: number) => void armed.push(ns),
+    holder: null as unknown,
+    opens,
+    open: () => {
+      state.open = true;
+    },
+    close: () => {
+      state.open = false;
+    },
+    arm: (ns: number, repeat: number) => {
+      armed.push(ns);
+      state.repeat = repeat;
+    },
     disarm: () => void armed.push(0),
+    drain: () => state.waiting,
   };
-  const made = new RunDeadline(clock, signals as unknown as ThreadSignals);
+  const another = () => new RunDeadline(clock, signals as unknown as ThreadSignals, 7);
+  const made = another();
   /** Exits, each of which took `ns`, until one is where the run is to end; their number. */
   const exits = (count: number, ns: number) => {
     for (let done = 1; done <= count; done++) {
@@ -24,7 +38,7 @@ function deadline() {
     }
     return null;
   };
-  return { made, clock, armed, exits };
+  return { made, another, clock, armed, state, exits };
 }
 
 test('without exits the timer looks at growing intervals and ends at the deadline', () => {
@@ -73,4 +87,55 @@ test('what this thread asks for is found at the next exit', () => {
   made.shorten(0);
   expect(made.exited()).toBe(true);
   expect(made.stopping).toBe(true);
+});
+
+test('while exits are frequent signals are let through, and the timer repeats', () => {
+  const { made, clock, armed, state, exits } = deadline(true);
+  made.start(10 * MS);
+  expect(state).toMatchObject({ open: false, repeat: 0 });
+  exits(GLANCE, 8000);
+  expect(state).toMatchObject({ open: true, repeat: 0.25 * MS });
+  // An interruption between exits is no reason to look.
+  exits(5, 8000);
+  expect(made.interrupted()).toBe(false);
+  expect(state.open).toBe(true);
+  // The next one without an exit since is, whichever signal it was.
+  clock.ns += 0.25 * MS;
+  expect(made.interrupted()).toBe(true);
+  expect(state.open).toBe(false);
+  expect(made.passed(() => false)).toBe(false);
+  expect(state.repeat).toBe(0);
+  // From now on the timer's signals wait.
+  expect(made.interrupted()).toBe(false);
+  state.waiting = true;
+  expect(made.interrupted()).toBe(true);
+  exits(GLANCE, 8000);
+  expect(state.open).toBe(true);
+  made.end();
+  expect(state.open).toBe(false);
+  expect(armed.at(-1)).toBe(0);
+});
+
+test('rare exits let none through, nor does a thread that cannot', () => {
+  const rare = deadline(true);
+  rare.made.start(1000 * MS);
+  rare.exits(5 * GLANCE, 0.5 * MS);
+  expect(rare.state.open).toBe(false);
+  const unable = deadline(false);
+  unable.made.start(1000 * MS);
+  unable.exits(5 * GLANCE, 8000);
+  expect(unable.state).toMatchObject({ open: false, repeat: 0 });
+});
+
+test('a run in a handler finds signals waiting, and the outer goes on behind it', () => {
+  const { made, another, state, exits } = deadline(true);
+  made.start(10 * MS);
+  exits(GLANCE, 8000);
+  const inner = another();
+  inner.start(1 * MS);
+  expect(state).toMatchObject({ open: false, repeat: 0 });
+  inner.end();
+  expect(state).toMatchObject({ open: false, repeat: 0 });
+  exits(GLANCE, 8000);
+  expect(state).toMatchObject({ open: true, repeat: 0.25 * MS });
 });

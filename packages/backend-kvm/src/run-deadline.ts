@@ -5,6 +5,7 @@
  *
  * Neither does one that makes exits all the time: it is awake, and its exits are where a run can
  * end without a signal. While they come, the timer is put off; it fires only after they stopped.
+ * Meanwhile signals are let through everywhere (`ThreadSignals.open`).
  */
 import type { Clock } from '@cloister/core';
 import type { DeadlineHolder, ThreadSignals } from './thread-signals.js';
@@ -19,6 +20,8 @@ const GLANCE_EXITS = 32;
 const FREQUENT_NS = 4_000_000;
 /** While they are, the timer is this far away, and set again when half of it is over. */
 const PUT_OFF_NS = 2_000_000;
+/** It fires so often from then on, while signals may come between two entries and be lost. */
+const REPEAT_NS = 250_000;
 
 export class RunDeadline implements DeadlineHolder {
   /** Whether the run is to end at the next chance. */
@@ -35,16 +38,23 @@ export class RunDeadline implements DeadlineHolder {
   private glanced = 0;
   /** Of the run in a handler of which this one is. */
   private outer: DeadlineHolder | null = null;
+  /** Whether signals are let through everywhere. */
+  private open = false;
+  /** Meanwhile: `unseen` at the last interruption. */
+  private seenLeft = -1;
 
   constructor(
     private readonly clock: Pick<Clock, 'now'>,
     private readonly signals: ThreadSignals,
+    /** The vCPU whose runs these are; null where signals must not be lost between them. */
+    private readonly fd: number | null,
   ) {}
 
   /** A run of `slice` nanoseconds begins. */
   start(slice: number): void {
     this.stopping = false;
     this.outer = this.signals.holder;
+    this.outer?.close();
     this.signals.holder = this;
     const now = this.clock.now();
     this.at = now + slice;
@@ -56,10 +66,31 @@ export class RunDeadline implements DeadlineHolder {
   /** The run is over. */
   end(): void {
     const { signals, outer } = this;
+    this.close();
     signals.disarm();
     signals.holder = outer;
     this.outer = null;
     outer?.again();
+  }
+
+  /** Has signals wait until KVM_RUN again. */
+  close(): void {
+    if (!this.open) return;
+    this.open = false;
+    this.signals.close(this.fd!);
+  }
+
+  /** A signal ended KVM_RUN: whether to take it for the timer's. */
+  interrupted(): boolean {
+    if (!this.open) return this.signals.drain();
+    // None waits that would tell. While exits come that is no matter; the timer fires again.
+    if (this.unseen !== this.seenLeft) {
+      this.seenLeft = this.unseen;
+      return false;
+    }
+    this.close();
+    this.signals.drain();
+    return true;
   }
 
   /** The guest halted: it may do so soon again. */
@@ -109,10 +140,17 @@ export class RunDeadline implements DeadlineHolder {
     const now = this.clock.now();
     this.unseen = GLANCE_EXITS;
     if (now >= this.at) this.stopping = true;
-    else if (now - this.glanced <= FREQUENT_NS && this.firesAt - now < PUT_OFF_NS / 2) {
-      this.set(now, PUT_OFF_NS, this.at - now);
-    }
+    else if (now - this.glanced <= FREQUENT_NS) this.putOff(now);
     this.glanced = now;
+  }
+
+  private putOff(now: number): void {
+    if (!this.open && this.fd !== null && this.signals.opens) {
+      this.open = true;
+      this.seenLeft = -1;
+      this.signals.open(this.fd);
+    } else if (this.firesAt - now >= PUT_OFF_NS / 2) return;
+    this.set(now, PUT_OFF_NS, this.at - now);
   }
 
   /** `left` nanoseconds before the deadline: sets the timer to it, or to a look before it. */
@@ -123,6 +161,6 @@ export class RunDeadline implements DeadlineHolder {
   private set(now: number, ns: number, left: number): void {
     this.firesAt = now + ns;
     this.left = left - ns;
-    this.signals.arm(ns);
+    this.signals.arm(ns, this.open ? REPEAT_NS : 0);
   }
 }

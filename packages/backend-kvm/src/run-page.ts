@@ -78,13 +78,20 @@ const EVENTS: Readonly<Record<number, SystemEventExit['event']>> = {
 
 const REASONS = new Map(Object.entries(EXIT).map(([name, number]) => [number as number, name]));
 
+/** What nobody answers reads as ones. */
+function ones(data: Uint8Array): void {
+  for (let at = 0; at < data.length; at++) data[at] = 0xff;
+}
+
 export class RunPage {
   private readonly bytes: Uint8Array;
   private readonly words: Uint32Array;
-  /** Views of the usual sizes over MMIO's data and over the usual place of I/O's. */
-  private readonly mmioData: readonly Uint8Array[];
-  private readonly ioData: (Uint8Array | undefined)[] = [];
+  /** The last exits' data: mostly the next one's lie there as well. */
+  private ioData: Uint8Array;
   private ioOffset = -1;
+  private ioLength = 0;
+  private mmioData: Uint8Array;
+  private mmioLength = 0;
   private readonly io: IoExit;
   private readonly mmio: MmioExit;
   private readonly msr: MsrExit;
@@ -98,11 +105,10 @@ export class RunPage {
     const { buffer, byteOffset, length } = memory;
     this.bytes = memory;
     this.words = new Uint32Array(buffer, byteOffset, length >> 2);
-    this.mmioData = Array.from({ length: 9 }, (_, size) =>
-      memory.subarray(MMIO_DATA, MMIO_DATA + size),
-    );
     const base = { vcpu, instructions: -1 } as const;
-    const data = this.mmioData[0]!;
+    const data = memory.subarray(MMIO_DATA, MMIO_DATA);
+    this.ioData = data;
+    this.mmioData = data;
     this.base = base;
     this.io = { ...base, kind: 'io', direction: 'in', port: 0, size: 1, count: 1, data };
     this.mmio = { ...base, kind: 'mmio', direction: 'read', gpa: 0, size: 1, data };
@@ -153,36 +159,39 @@ export class RunPage {
     const head = words[IO_HEAD]!;
     const size = (head >>> 8) & 0xff;
     const count = words[IO_COUNT]!;
-    const data = this.ioBytes(words[IO_OFFSET]!, size * count);
+    const offset = words[IO_OFFSET]!;
+    if (offset !== this.ioOffset || size * count !== this.ioLength) {
+      this.ioOffset = offset;
+      this.ioLength = size * count;
+      this.ioData = this.bytes.subarray(offset, offset + size * count);
+    }
     io.size = size;
     io.port = head >>> 16;
     io.count = count;
-    io.data = data;
+    io.data = this.ioData;
     if ((head & 0xff) === IO_OUT) io.direction = 'out';
     else {
       io.direction = 'in';
-      data.fill(0xff);
+      ones(this.ioData);
     }
     sink(io);
   }
 
-  private ioBytes(offset: number, length: number): Uint8Array {
-    if (offset !== this.ioOffset) {
-      this.ioOffset = offset;
-      this.ioData.length = 0;
-    }
-    if (length > 4) return this.bytes.subarray(offset, offset + length);
-    return (this.ioData[length] ??= this.bytes.subarray(offset, offset + length));
-  }
-
   deliverMmio(sink: ExitSink): void {
     const { mmio, words } = this;
-    const write = this.bytes[MMIO_WRITE] !== 0;
-    mmio.direction = write ? 'write' : 'read';
+    const size = Math.min(8, words[MMIO_LENGTH]!);
+    if (size !== this.mmioLength) {
+      this.mmioLength = size;
+      this.mmioData = this.bytes.subarray(MMIO_DATA, MMIO_DATA + size);
+    }
     mmio.gpa = words[MMIO_ADDRESS]! + words[MMIO_ADDRESS + 1]! * TWO_32;
-    mmio.size = Math.min(8, words[MMIO_LENGTH]!);
-    mmio.data = this.mmioData[mmio.size]!;
-    if (!write) mmio.data.fill(0xff);
+    mmio.size = size;
+    mmio.data = this.mmioData;
+    if (this.bytes[MMIO_WRITE] !== 0) mmio.direction = 'write';
+    else {
+      mmio.direction = 'read';
+      ones(this.mmioData);
+    }
     sink(mmio);
   }
 

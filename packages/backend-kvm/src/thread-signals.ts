@@ -1,8 +1,13 @@
 /**
  * Leaving KVM_RUN on request: one real-time signal, blocked in this thread except inside KVM_RUN,
  * so that one that comes before the entry is not lost. A timer sends it to the thread itself for
- * deadlines, tgkill from other threads for kicks. No handler ever runs: the signal is ignored
- * wherever it is not blocked, so that a kick that comes too late for its thread hurts nobody.
+ * deadlines, tgkill from other threads for kicks. Its handler does nothing, so that a kick that
+ * comes too late for its thread hurts nobody.
+ *
+ * To change the mask twice costs a fiftieth of an exit. Where exits are frequent the signal may be
+ * let through everywhere instead (`open`): one that comes between two entries is lost then, so
+ * whoever opens looks at requests at exits, and has the timer repeat its signal until it has met
+ * KVM_RUN.
  *
  * Source: Documentation/virt/kvm/api.rst (KVM_SET_SIGNAL_MASK), timer_create(2), sigwaitinfo(2).
  */
@@ -13,6 +18,7 @@ import {
   SI_TIMER,
   SIG_BLOCK,
   SIG_IGN,
+  SIG_UNBLOCK,
   SIGACTION,
   SIGEV_THREAD_ID,
   SIGEVENT,
@@ -21,6 +27,7 @@ import {
 } from './abi/linux.js';
 import { StructView } from './abi/struct.js';
 import { SIGNAL_MASK } from './abi/structs.js';
+import { handleByNothing } from './empty-handler.js';
 import { deleteStaleTimers } from './stale-timers.js';
 import { checked, ioctl, type Sys } from './sys/sys.js';
 
@@ -36,11 +43,8 @@ function signalSet(): BigUint64Array {
 
 const bytesOf = (words: BigUint64Array): Uint8Array => new Uint8Array(words.buffer);
 
-/** Once in a process: it takes away signals that wait, also those of other threads. */
+/** Where no handler can be. Takes away signals that wait, also those of other threads. */
 function ignoreOutside(sys: Sys): void {
-  const action = new StructView(SIGACTION);
-  sys.syscall(NR.rt_sigaction, KICK_SIGNAL, 0, action.bytes, SIGSET_BYTES);
-  if (action.get64('sa_handler') === BigInt(SIG_IGN)) return;
   const ignore = new StructView(SIGACTION).set('sa_handler', SIG_IGN);
   const result = sys.syscall(NR.rt_sigaction, KICK_SIGNAL, ignore.bytes, 0, SIGSET_BYTES);
   checked('cannot ignore the signal of kicks', result);
@@ -50,6 +54,8 @@ function ignoreOutside(sys: Sys): void {
 export interface DeadlineHolder {
   /** Sets the timer again, which another run had meanwhile. */
   again(): void;
+  /** Has signals wait until KVM_RUN again, as another run expects it. */
+  close(): void;
 }
 
 /** What a thread shares among the VMs that it runs. */
@@ -60,6 +66,8 @@ export class ThreadSignals {
   readonly pid: number;
   /** The run under way: the innermost, where an exit handler runs another VM. */
   holder: DeadlineHolder | null = null;
+  /** Whether `open` may be called. */
+  readonly opens: boolean;
   private readonly timer: number;
   /** The mask inside KVM_RUN: the thread's own, with the signal let through. */
   private readonly mask: Uint8Array;
@@ -72,11 +80,11 @@ export class ThreadSignals {
   private constructor(private readonly sys: Sys) {
     this.pid = checked('getpid', sys.syscall(NR.getpid));
     this.tid = checked('gettid', sys.syscall(NR.gettid));
-    ignoreOutside(sys);
+    this.opens = handleByNothing(sys, KICK_SIGNAL);
+    if (!this.opens) ignoreOutside(sys);
     deleteStaleTimers(sys, KICK_SIGNAL);
     const old = new BigUint64Array(1);
-    const block = sys.syscall(NR.rt_sigprocmask, SIG_BLOCK, this.set, bytesOf(old), SIGSET_BYTES);
-    checked('cannot block the signal of kicks', block);
+    checked('cannot block the signal of kicks', this.change(SIG_BLOCK, bytesOf(old)));
     const inside = BigUint64Array.of(old[0]! & ~signalSet()[0]!);
     this.mask = new Uint8Array(SIGNAL_MASK.size + SIGSET_BYTES);
     new StructView(SIGNAL_MASK, this.mask).set('len', SIGSET_BYTES);
@@ -114,9 +122,28 @@ export class ThreadSignals {
     ioctl(this.sys, vcpuFd, 'SET_SIGNAL_MASK', this.mask);
   }
 
-  /** Sends the signal after `ns` nanoseconds from now; replaces an earlier deadline. */
-  arm(ns: number): void {
-    this.setTimer(0, Math.max(1, Math.round(ns)));
+  /** Lets the signal through everywhere, and has the runs of a vCPU change no mask. */
+  open(vcpuFd: number): void {
+    ioctl(this.sys, vcpuFd, 'SET_SIGNAL_MASK');
+    this.change(SIG_UNBLOCK);
+  }
+
+  /** As before `open`. */
+  close(vcpuFd: number): void {
+    this.change(SIG_BLOCK);
+    this.admit(vcpuFd);
+  }
+
+  private change(how: number, old: Uint8Array | 0 = 0): number {
+    return this.sys.syscall(NR.rt_sigprocmask, how, this.set, old, SIGSET_BYTES);
+  }
+
+  /**
+   * Sends the signal after `ns` nanoseconds from now, and again every `repeat` (0: never). Replaces
+   * an earlier deadline.
+   */
+  arm(ns: number, repeat = 0): void {
+    this.setTimer(repeat, Math.max(1, Math.round(ns)));
   }
 
   /** Sends the signal every `ns` nanoseconds, if the one before was taken. */

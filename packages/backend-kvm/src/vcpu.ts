@@ -56,10 +56,11 @@ export class KvmVcpu implements Vcpu {
     this.thread = thread;
     const { sys, readMemory } = ports;
     this.calls = readMemory === null ? null : new HypercallLoop(sys, fd, readMemory);
-    this.deadline = new RunDeadline(ports.clock, ports.signals);
+    this.deadline = new RunDeadline(ports.clock, ports.signals, group === null ? fd : null);
     this.entry = new VcpuEntry(index, fd, runSize, ports, (action) =>
       group === null ? action() : group.still(action),
     );
+    if (index === 0) ports.interrupts.onWanted = () => this.deadline.attend();
     this.follower = thread === null ? null : new VcpuFollower(this.entry, thread);
   }
 
@@ -155,6 +156,7 @@ export class KvmVcpu implements Vcpu {
   }
 
   readState(): VcpuState {
+    this.deadline.attend();
     return this.still(() => this.entry.registers.read(this.entry.inside));
   }
 
@@ -223,19 +225,19 @@ export class KvmVcpu implements Vcpu {
         // A handler of another's exit may have asked for the end.
         if (deadline.stopping || !group.enter()) continue;
       }
-      let result = entry.enter();
+      const alone = group === null && entry.plain;
+      const before = entry.count;
+      const result = alone ? entry.access(sink, deadline) : entry.enter();
       group?.leave();
       exited = result === 0;
-      if (exited) this.calls?.moved();
-      while (result === 0) {
+      // Each entry but the last came to an exit.
+      if (exited || entry.count > before + 1) this.calls?.moved();
+      if (exited) {
+        if (alone && entry.answered) continue;
         const end = entry.exit(sink);
         if (end !== null) return end;
-        // Whoever else wants something sends a signal as well: no look at each exit.
-        if (deadline.exited() || group !== null) break;
-        result = entry.enter();
-      }
-      if (result !== 0) {
-        exited = false;
+        deadline.exited();
+      } else {
         const end = this.interrupted(result, sink);
         if (end !== null) return end;
       }
@@ -249,7 +251,7 @@ export class KvmVcpu implements Vcpu {
     if (result === -ERRNO.EINTR) {
       this.interruptionsHere++;
       // Without a deadline or request it was some other signal: go on.
-      if (this.ports.signals.drain() && this.over()) return this.stop('slice', sink);
+      if (this.deadline.interrupted() && this.over()) return this.stop('slice', sink);
       return null;
     }
     if (result !== -ERRNO.EAGAIN) return entry.failed(result, sink);
@@ -275,6 +277,7 @@ export class KvmVcpu implements Vcpu {
    */
   private stop(end: 'slice' | 'kicked', sink: ExitSink, awake = false): RunEnd {
     const { sleep, page } = this.entry;
+    this.deadline.close();
     const completed = this.entry.complete(sink);
     if (completed !== null) return completed;
     if (end === 'kicked') return end;

@@ -15,6 +15,7 @@ export const NR = {
   poll: 7,
   lseek: 8,
   mmap: 9,
+  mprotect: 10,
   munmap: 11,
   rt_sigaction: 13,
   rt_sigprocmask: 14,
@@ -49,13 +50,17 @@ export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
+export const PROT_EXEC = 4;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
 export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 export const SIG_BLOCK = 0;
+export const SIG_UNBLOCK = 1;
 export const SIG_IGN = 1;
+export const SA_RESTORER = 0x04000000;
+export const SA_RESTART = 0x10000000;
 export const CLOCK_MONOTONIC = 1;
 export const SIGEV_THREAD_ID = 4;
 /** `si_code` of a POSIX timer's signal; tgkill's is -6. */
