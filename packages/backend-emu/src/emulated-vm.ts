@@ -230,7 +230,7 @@ export class EmulatedVm implements BackendVm {
       vcpu.interpreter.executed = saved.executed[index];
     });
     for (const each of extensions) each.restore!(saved.extensions![each.name]!);
-    this.#parts.flush();
+    this.#physical.flushAll();
   }
 
   async dispose(): Promise<void> {}

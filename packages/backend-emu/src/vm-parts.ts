@@ -91,8 +91,10 @@ export class VmParts {
     const extra = options.extensions.reduce((sum, each) => sum + pagesOf(each), 0);
     const size = roundUp(options.memorySize, 4096) + extra * 4096;
     const tables = cpuBytes + opCacheSize;
-    const ramBase = tables + frameTableBytes(LOW_PAGES, size / 4096);
-    const most = LARGEST - tables - frameTableBytes(LOW_PAGES, LARGEST / 4096);
+    this.extensions = new ExtensionSet(options.extensions);
+    const verdicts = this.extensions.verdictsLast;
+    const ramBase = tables + frameTableBytes(LOW_PAGES, size / 4096, verdicts);
+    const most = LARGEST - tables - frameTableBytes(LOW_PAGES, LARGEST / 4096, verdicts);
     if (size > most) {
       throw new VmmError('invalid-config', `the guest cannot have ${size} bytes of memory`, {
         remedy: `the emulated processor provides at most ${Math.floor(most / (1 << 20))}M`,
@@ -101,9 +103,8 @@ export class VmParts {
     }
     this.wasmMemory = allocate(ramBase + size);
     const { buffer } = this.wasmMemory;
-    this.physical = new PhysicalMemory({ buffer, ramBase, size, tables });
-    this.reach = reachIn(this.wasmMemory);
-    this.extensions = new ExtensionSet(options.extensions);
+    this.physical = new PhysicalMemory({ buffer, ramBase, size, tables, verdicts });
+    this.reach = reachIn(this.wasmMemory, verdicts);
     this.functions = interceptedFunctions(this.extensions.intercepts);
     this.physical.keys.cipher = this.extensions.cipher;
     for (const extension of options.extensions) {

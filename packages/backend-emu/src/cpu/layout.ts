@@ -209,6 +209,11 @@ export const WALK_MAP_PAGES = 0x724;
 export const WALK_FLAGS = 0x728;
 export const WALK_LINES = 0x72c;
 export const WALK_RAM = 0x730;
+/** With an extension whose verdicts last: its bit of table entries, i64, and its tables. u32. */
+export const WALK_MARK = 0x738;
+export const WALK_VERDICTS = 0x740;
+export const WALK_KEY_TAGS = 0x744;
+export const WALK_CACHED = 0x748;
 
 /** How many translations were entered since the start. u32. */
 export const TLB_FILLS = 0x734;

@@ -19,7 +19,7 @@ import { LOW_PAGES, RAM_BASE, RAM_SIZE, TestProcessor } from './test-processor.j
 const OPS = RAM_BASE + RAM_SIZE;
 const OPS_SIZE = 0x40000;
 const TABLES = OPS + OPS_SIZE;
-const END = TABLES + frameTableBytes(LOW_PAGES, RAM_SIZE / 4096);
+const END = TABLES + frameTableBytes(LOW_PAGES, RAM_SIZE / 4096, true);
 
 /**
  * How time goes on: not at all; with the instructions, as emitted code knows or as only the clock
@@ -64,7 +64,7 @@ export class TestComputer extends TestProcessor {
       access: cpu.memory,
       opCache,
       ...(goesOn === 'counted' && { clock: this.clock }),
-      reach: reachIn(memory),
+      reach: reachIn(memory, set.verdictsLast),
       callSystem: (number) => cpu.callSystem(functions[number]),
       ...translated,
     });

@@ -5,6 +5,7 @@
 import type { Clock, CpuExtension, VmExit } from '@cloister/core';
 import { selectCpu } from '@cloister/core/cpu';
 import { ApicBus } from '../apic/bus.js';
+import { ExtensionSet } from '../extension/extension-set.js';
 import { PhysicalMemory } from '../mmu/physical.js';
 import { VcpuServices } from '../msr/vcpu-services.js';
 import { KvmClockGroup } from '../paravirt/kvm-clock.js';
@@ -71,6 +72,7 @@ export class TestProcessor {
     this.physical = new PhysicalMemory({
       ...{ buffer, ramBase: RAM_BASE, size: RAM_SIZE, lowPages: LOW_PAGES },
       ...(tables === undefined ? {} : { tables }),
+      verdicts: true,
     });
     this.physical.addSlot({
       id: 0,
@@ -101,6 +103,7 @@ export class TestProcessor {
       physical: this.physical,
       cpu: selection,
       physicalBits: 46,
+      tableBitsHi: new ExtensionSet(extensions).tableBitsHi,
       random: { u32, fill: () => {} },
       intercept: new Set(),
       instructions: () => time.now,

@@ -259,7 +259,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   }
 
   flushTlb(): void {
-    this.cpu.mmu.tlb.flushAll();
+    this.cpu.mmu.flushVerdicts();
   }
 
   setIntercepts(names: ReadonlySet<InterceptName>): void {

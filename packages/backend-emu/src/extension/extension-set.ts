@@ -21,6 +21,8 @@ const CONTEXTS_MAX = 16;
 export class ExtensionSet {
   /** Whose `fill` decides about pages. */
   readonly policy: CpuExtension | null;
+  /** Its verdicts may be remembered: they last, and there is one bit at most to name pages by. */
+  readonly verdictsLast: boolean;
   readonly cipher: FrameCipher | null;
   /** Who switches worlds. */
   readonly world: CpuExtension | null;
@@ -54,6 +56,8 @@ export class ExtensionSet {
     this.tableBitsHi = all
       .flatMap((each) => [...(each.tableBits ?? [])])
       .reduce((mask, bit) => mask | maskOf(bit), 0);
+    const oneBit = (this.tableBitsHi & (this.tableBitsHi - 1)) === 0;
+    this.verdictsLast = this.policy?.lastingVerdicts === true && oneBit;
   }
 
   /** A decoder of the model's instructions, by `has`, and the extensions'. */

@@ -11,6 +11,10 @@
  * A write to a page with predecoded code gets no write tag, but a host address where it touches no
  * line with code. With `bytes` 0, what is asked for is the tag: there is no address without it.
  *
+ * Under an extension whose verdicts on pages last there is a walk of its own. It takes a page, or
+ * a table, if the remembered verdict (`verdicts.ts`) permits the access and the frame is kept under
+ * the verdict's key now; what is not remembered, or kept otherwise, is refused.
+ *
  * One function serves all vCPUs of a memory. Source: as of `walk.ts`.
  */
 import * as L from '../cpu/layout.js';
@@ -18,8 +22,23 @@ import { ArithmeticEmitter } from '../isa/arithmetic-emitter.js';
 import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
 import { type FunctionBody, ModuleBuilder } from '../wasm/module.js';
 import { LINE_SIZE } from './frame-tables.js';
-import { FRAME_CODE, FRAME_DIRTY, FRAME_TAGGED, READ_ONLY } from './physical.js';
+import {
+  FRAME_ALIASED,
+  FRAME_CACHED,
+  FRAME_CODE,
+  FRAME_DIRTY,
+  FRAME_TAGGED,
+  READ_ONLY,
+} from './physical.js';
 import { ELSEWHERE, LAST_INDEX, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE } from './tlb.js';
+import {
+  TABLE,
+  VERDICT_BITS,
+  VERDICT_KEYED,
+  VERDICT_RIGHTS,
+  VERDICT_SHIFT,
+  VERDICT_TAG,
+} from './verdicts.js';
 import { PTE_A, PTE_D, PTE_G, PTE_P, PTE_PS, PTE_U, PTE_W, WRITE } from './walk.js';
 
 export const REACH_TYPE = {
@@ -50,6 +69,8 @@ interface Frame {
   readonly number: Value;
   readonly readOnly: Value;
   readonly host: Value;
+  /** What an extension permits; null without one. */
+  readonly permitted: Value | null;
 }
 
 class FastWalk extends ArithmeticEmitter {
@@ -72,7 +93,11 @@ class FastWalk extends ArithmeticEmitter {
   readonly #last = this.code.fixedLocal('i32');
   readonly #rights = this.code.fixedLocal('i32');
 
-  constructor(code: CodeEmitter) {
+  constructor(
+    code: CodeEmitter,
+    /** An extension decides on pages. */
+    private readonly judged: boolean,
+  ) {
     super(code, code.param(0));
   }
 
@@ -122,9 +147,15 @@ class FastWalk extends ArithmeticEmitter {
     this.set(this.#common, this.i64(-1));
   }
 
-  /** The frame of the page at `gpa`. */
-  #frameOf(gpa: Value): Frame {
-    const page = this.shrU(gpa, this.i64(PAGE_SHIFT));
+  /** Number of the page that is named `gpa`. */
+  #pageOf(gpa: Value): Value {
+    const address = this.judged ? this.andNot(gpa, this.state64(L.WALK_MARK)) : gpa;
+    return this.shrU(address, this.i64(PAGE_SHIFT));
+  }
+
+  /** The frame of the page that is named `gpa`, for an access (or TABLE). */
+  #frameOf(gpa: Value, access: Value): Frame {
+    const page = this.#pageOf(gpa);
     this.#refuse(this.geU(page, this.stateAs('i64.load32_u', L.WALK_MAP_PAGES)));
     const place = this.add(this.state32(L.WALK_MAP), this.shl(this.wrap(page), this.i32(2)));
     const mapped = this.code.load('i32.load', place);
@@ -132,13 +163,32 @@ class FastWalk extends ArithmeticEmitter {
     const known = this.sub(mapped, this.i32(1));
     const number = this.shrU(known, this.i32(1));
     const host = this.add(this.state32(L.WALK_RAM), this.shl(number, this.i32(PAGE_SHIFT)));
-    return { number, readOnly: this.and(known, this.i32(READ_ONLY)), host };
+    if (!this.judged) {
+      return { number, readOnly: this.and(known, this.i32(READ_ONLY)), host, permitted: null };
+    }
+    const permitted = this.#verdictOn(gpa, page, number, access);
+    return { number, readOnly: this.eqz(this.#bit(permitted, RIGHT_WRITE)), host, permitted };
+  }
+
+  /** What the verdict on an access permits; refuses it if the frame is not kept as it says. */
+  #verdictOn(gpa: Value, page: Value, frame: Value, access: Value): Value {
+    const marked = this.ne(this.and(gpa, this.state64(L.WALK_MARK)), this.i64(0));
+    const index = this.or(this.shl(this.wrap(page), this.i32(1)), marked);
+    const place = this.add(this.state32(L.WALK_VERDICTS), this.shl(index, this.i32(2)));
+    const word = this.code.load('i32.load', place);
+    const shift = this.shl(access, this.i32(Math.log2(VERDICT_BITS)));
+    const verdict = this.shrU(word, this.add(shift, this.i32(VERDICT_SHIFT)));
+    const keyed = this.#bit(verdict, VERDICT_KEYED);
+    const tag = this.select(keyed, this.and(word, this.i32(VERDICT_TAG)), this.i32(0));
+    const tags = this.add(this.state32(L.WALK_KEY_TAGS), this.shl(frame, this.i32(1)));
+    this.#refuse(this.ne(this.code.load('i32.load16_u', tags), tag));
+    return this.and(verdict, this.i32(VERDICT_RIGHTS));
   }
 
   /** Looks into the table of a level; `leaf` is for large pages. */
   #step(level: number, leaf: Label): void {
     const { code } = this;
-    const table = this.#frameOf(this.#gpa);
+    const table = this.#frameOf(this.#gpa, this.i32(TABLE));
     this.#refuse(table.readOnly);
     const at = this.#path[level - 1];
     const index = this.shrU(this.#address, this.i64(PAGE_SHIFT + 9 * (level - 1) - 3));
@@ -235,9 +285,10 @@ class FastWalk extends ArithmeticEmitter {
   /** Enters the page in the TLB, and gives the host address. */
   #enter(): void {
     const { code } = this;
-    const page = this.shrU(this.#gpa, this.i64(PAGE_SHIFT));
+    const page = this.#pageOf(this.#gpa);
     this.#refuse(this.eq(page, this.stateAs('i64.load32_u', L.WALK_APIC)));
-    const frame = this.#frameOf(this.#gpa);
+    const frame = this.#frameOf(this.#gpa, this.#access);
+    if (frame.permitted !== null) this.#permit(frame.permitted);
     this.#refuse(this.and(frame.readOnly, this.#isWrite));
     const { place, value: flags } = this.#flagsOf(frame.number);
     const holdsCode = this.#isSet(flags, FRAME_CODE);
@@ -259,8 +310,30 @@ class FastWalk extends ArithmeticEmitter {
         ),
       () => this.set(this.#rights, this.andNot(this.#rights, this.i32(RIGHT_WRITE))),
     );
+    if (this.judged) this.#noteCached(frame.number);
     this.#fill(frame.host);
     code.return(this.add(frame.host, this.and(this.#low, this.i32(PAGE_OFFSET))));
+  }
+
+  /** Leaves of the rights what an extension permits. */
+  #permit(permitted: Value): void {
+    this.#refuse(this.eqz(this.and(permitted, this.shl(this.i32(1), this.#access))));
+    this.set(this.#rights, this.and(this.#rights, permitted));
+    // Without its write tag a page that can only be written would be an entry for nothing.
+    this.#refuse(this.eq(this.#rights, this.i32(RIGHT_WRITE)));
+  }
+
+  /** `PhysicalMemory.noteCached`. */
+  #noteCached(frame: Value): void {
+    const { code } = this;
+    const { place, value: flags } = this.#flagsOf(frame);
+    const page = this.andNot(this.#low, this.i32(PAGE_OFFSET));
+    const at = this.add(this.state32(L.WALK_CACHED), this.shl(frame, this.i32(2)));
+    const other = this.ne(code.load('i32.load', at), page);
+    const known = this.#isSet(flags, FRAME_CACHED);
+    const aliased = this.select(this.and(known, other), this.i32(FRAME_ALIASED), this.i32(0));
+    this.if(this.eqz(known), () => code.store('i32.store', at, page));
+    code.store('i32.store8', place, this.or(this.or(flags, aliased), this.i32(FRAME_CACHED)));
   }
 
   /** Whether the access touches a line of `frame` that holds code. */
@@ -322,19 +395,23 @@ class FastWalk extends ArithmeticEmitter {
   }
 }
 
-let compiled: WebAssembly.Module | undefined;
+/** Without an extension's verdicts, and with them. */
+const compiled: (WebAssembly.Module | undefined)[] = [];
 
-function walkModule(): WebAssembly.Module {
-  if (compiled !== undefined) return compiled;
+function walkModule(judged: boolean): WebAssembly.Module {
+  const known = compiled[Number(judged)];
+  if (known !== undefined) return known;
   const builder = new ModuleBuilder({ minimum: 1, shared: false });
   const index = builder.declare('reach', REACH_TYPE);
   builder.exportFunction('reach', index);
-  builder.setBody(index, new FastWalk(new CodeEmitter(REACH_TYPE.params)).body());
-  compiled = new WebAssembly.Module(builder.build() as BufferSource);
-  return compiled;
+  builder.setBody(index, new FastWalk(new CodeEmitter(REACH_TYPE.params), judged).body());
+  const module = new WebAssembly.Module(builder.build() as BufferSource);
+  compiled[Number(judged)] = module;
+  return module;
 }
 
-/** The function for the vCPUs of a memory. */
-export function reachIn(memory: WebAssembly.Memory): Reach {
-  return new WebAssembly.Instance(walkModule(), { env: { memory } }).exports.reach as Reach;
+/** The function for the vCPUs of a memory; `judged`: under an extension whose verdicts last. */
+export function reachIn(memory: WebAssembly.Memory, judged = false): Reach {
+  const { exports } = new WebAssembly.Instance(walkModule(judged), { env: { memory } });
+  return exports.reach as Reach;
 }

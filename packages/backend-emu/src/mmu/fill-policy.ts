@@ -2,10 +2,23 @@
  * An extension's say in where pages lie: the request and the verdict of `CpuExtension.fill`, for
  * one vCPU, without an allocation for each.
  */
-import type { CpuExtension, ExtensionException, ExtensionVcpu, FillRequest } from '@cloister/core';
+import type {
+  CpuExtension,
+  ExtensionException,
+  ExtensionVcpu,
+  FillRequest,
+  FillVerdict,
+} from '@cloister/core';
+import type { PhysicalMemory } from './physical.js';
+import { TABLE } from './verdicts.js';
 
 /** What `ask` answers where an exception is due in place of the access. */
 export const POLICY_EXCEPTION = -3;
+
+const ACCESS_NAMES = ['read', 'write', 'execute', 'walk'] as const;
+const PAGE_SIZE = 4096;
+/** No key has it, nor any above. */
+const TAGS_END = 0xffff;
 
 type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 
@@ -18,9 +31,14 @@ export class FillPolicy {
   private readonly fill: NonNullable<CpuExtension['fill']>;
   private readonly request: Writable<FillRequest>;
 
+  /** `markHi` is the bit of table entries, in bits 51:32, that the extension may have. */
   constructor(
     extension: CpuExtension,
     private readonly vcpu: ExtensionVcpu,
+    private readonly physical: PhysicalMemory,
+    private readonly markHi: number,
+    /** Whether verdicts are remembered. */
+    private readonly lasting: boolean,
   ) {
     this.fill = extension.fill!.bind(extension);
     this.request = {
@@ -42,18 +60,15 @@ export class FillPolicy {
     this.request.linearHi = hi >>> 0;
   }
 
-  /** System-physical address of a page, -1 (no memory at `gpa`) or POLICY_EXCEPTION. */
-  ask(
-    gpaLo: number,
-    gpaHi: number,
-    access: FillRequest['access'],
-    user: boolean,
-    implicit: boolean,
-  ): number {
+  /**
+   * System-physical address of a page, -1 (no memory at `gpa`) or POLICY_EXCEPTION. `access` is READ,
+   * WRITE, EXECUTE or TABLE.
+   */
+  ask(gpaLo: number, gpaHi: number, access: number, user: boolean, implicit: boolean): number {
     const { request } = this;
     request.gpaLo = gpaLo >>> 0;
     request.gpaHi = gpaHi >>> 0;
-    request.access = access;
+    request.access = ACCESS_NAMES[access]!;
     request.user = user;
     request.implicit = implicit;
     request.context = this.vcpu.context;
@@ -63,6 +78,10 @@ export class FillPolicy {
         this.gpa = verdict.gpa;
         this.permissions = verdict.permissions;
         this.keyTag = verdict.keyTag;
+        // Where the guest cannot choose, nothing is walked that emitted code would.
+        if (this.lasting && implicit === (access === TABLE)) {
+          this.remember(gpaLo, gpaHi, access, verdict);
+        }
         return verdict.spa;
       case 'device':
         this.gpa = verdict.gpa;
@@ -71,5 +90,19 @@ export class FillPolicy {
         this.exception = verdict.exception;
         return POLICY_EXCEPTION;
     }
+  }
+
+  /** Emitted code looks up the frame itself: a verdict for another one is asked for each time. */
+  private remember(
+    gpaLo: number,
+    gpaHi: number,
+    access: number,
+    verdict: Extract<FillVerdict, { kind: 'page' }>,
+  ): void {
+    const { markHi, physical } = this;
+    const page = (gpaHi & ~markHi) * 0x100000 + (gpaLo >>> 12);
+    const { gpa, spa, keyTag } = verdict;
+    if (gpa !== page * PAGE_SIZE || spa !== physical.locate(gpa) || keyTag >= TAGS_END) return;
+    physical.verdicts.remember(page, (gpaHi & markHi) !== 0, access, verdict);
   }
 }

@@ -16,12 +16,10 @@ import { type FrameCipher, VmmError } from '@cloister/core';
 const PAGE_SIZE = 4096;
 /** Frames that are re-encoded together at most. */
 const GROUP = 16;
-/** The tag of a frame whose bytes are owed; no key has it. */
+/** The tag of a frame whose bytes are owed; no key has it. Emitted code finds no tag equal to it. */
 const OWED = 0xffff;
 
 export class FrameKeys {
-  /** By frame. All 0 without a cipher. */
-  readonly tags: Uint16Array;
   /** By frame: 1 while nobody has written it, so that it is zeros under tag 0. */
   readonly blank: Uint8Array;
   cipher: FrameCipher | null = null;
@@ -35,13 +33,13 @@ export class FrameKeys {
 
   /**
    * `bytes` are zeros. `drop` forgets what is derived from a frame's bytes: translations and
-   * decoded code.
+   * decoded code. `tags` are by frame, all 0 without a cipher.
    */
   constructor(
     private readonly bytes: Uint8Array,
     private readonly drop: (frame: number) => void,
+    readonly tags: Uint16Array = new Uint16Array(bytes.length / PAGE_SIZE),
   ) {
-    this.tags = new Uint16Array(bytes.length / PAGE_SIZE);
     this.blank = new Uint8Array(bytes.length / PAGE_SIZE).fill(1);
   }
 

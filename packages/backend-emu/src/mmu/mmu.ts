@@ -20,6 +20,7 @@ import {
   spaOf,
 } from './physical.js';
 import { OVERRIDE, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE, SUPERVISOR, Tlb, USER } from './tlb.js';
+import { TABLE } from './verdicts.js';
 import { PageWalker, type PagingFeatures, TABLE_REFUSED, WRITE } from './walk.js';
 
 /** What #AC asks of an access of so many bytes (as measured on an AMD processor). */
@@ -54,13 +55,15 @@ export class Mmu {
   overwriting = false;
   /** Decides about every page, where an extension does. */
   private policy: FillPolicy | null = null;
+  /** The policy is asked each time. */
+  private asked = false;
   /** Told of each exception of the policy's. */
   onException: (exception: ExtensionException) => void = () => {};
 
   constructor(
     private readonly record: CpuRecord,
     readonly physical: PhysicalMemory,
-    features: PagingFeatures,
+    private readonly features: PagingFeatures,
   ) {
     this.tlb = new Tlb(record);
     this.breakpoints = new Breakpoints(record);
@@ -83,19 +86,23 @@ export class Mmu {
   /** Tells emitted code what `PageWalker` does not know of. */
   private publish(): void {
     const { record, physical } = this;
-    const { map, flags, lines } = physical.tables;
+    const { map, flags, lines, verdicts, keyTags, cached } = physical.tables;
     record.setI32(L.WALK_MAP, map.byteOffset);
     record.setI32(L.WALK_MAP_PAGES, map.length);
     record.setI32(L.WALK_FLAGS, flags.byteOffset);
     record.setI32(L.WALK_LINES, lines.byteOffset);
     record.setI32(L.WALK_RAM, physical.ramBase);
+    record.setPair(L.WALK_MARK, 0, this.features.tableBitsHi ?? 0);
+    record.setI32(L.WALK_VERDICTS, verdicts.byteOffset);
+    record.setI32(L.WALK_KEY_TAGS, keyTags.byteOffset);
+    record.setI32(L.WALK_CACHED, cached.byteOffset);
     record.setI32(L.WALK_APIC, this.hiddenPage);
     this.allowFastWalk();
   }
 
   /** Lets emitted code walk the tables, unless somebody has to be asked about each page. */
   private allowFastWalk(): void {
-    const watched = this.policy !== null || this.breakpoints.data;
+    const watched = this.asked || this.breakpoints.data;
     const refused = watched || !this.physical.tables.inMemory;
     this.record.setI32(L.WALK_REFUSED, refused ? 1 : 0);
   }
@@ -109,17 +116,27 @@ export class Mmu {
 
   /** Connects the extension whose `fill` decides about every page. */
   setFillPolicy(extension: CpuExtension, vcpu: ExtensionVcpu): void {
-    const policy = new FillPolicy(extension, vcpu);
+    const { physical } = this;
+    const markHi = this.features.tableBitsHi ?? 0;
+    const lasting = extension.lastingVerdicts === true && physical.tables.verdicts.length > 0;
+    const policy = new FillPolicy(extension, vcpu, physical, markHi, lasting);
     this.policy = policy;
+    this.asked = !lasting;
     this.walker.locateTable = (gpaLo, gpaHi) => {
-      const spa = policy.ask(gpaLo, gpaHi, 'walk', false, true);
+      const spa = policy.ask(gpaLo, gpaHi, TABLE, false, true);
       if (spa === POLICY_EXCEPTION) return TABLE_REFUSED;
       if (spa < 0) return spa;
-      this.physical.keys.require(spa / 4096, policy.keyTag);
+      physical.keys.require(spa / 4096, policy.keyTag);
       this.walker.tableReadOnly = (policy.permissions & RIGHT_WRITE) === 0;
       return spa;
     };
     this.allowFastWalk();
+    this.tlb.flushAll();
+  }
+
+  /** What the extension said of pages holds no more. */
+  flushVerdicts(): void {
+    this.physical.verdicts.forget();
     this.tlb.flushAll();
   }
 
@@ -216,7 +233,7 @@ export class Mmu {
       readOnly = isReadOnly(entry);
     } else {
       const { pageLo, pageHi } = walker;
-      spa = policy.ask(pageLo, pageHi, ACCESS_NAMES[access], table === USER, walker.choosesNoKey);
+      spa = policy.ask(pageLo, pageHi, access, table === USER, walker.choosesNoKey);
       if (spa === POLICY_EXCEPTION) return this.refused();
       page = policy.gpa / 4096;
       if (spa < 0 || page === this.apicPage) return this.mmio(page, lo);
@@ -235,7 +252,7 @@ export class Mmu {
     blank ||= physical.keys.blank[frame] === 1;
     if (blank && access === WRITE) this.record.words[FOUND_BLANK] = 1;
     const flags = physical.flags[frame];
-    let { rights } = walker;
+    let rights = walker.rights & allowed;
     const mayTag =
       walker.dirty &&
       !readOnly &&
@@ -246,7 +263,6 @@ export class Mmu {
       physical.markDirty(frame);
       physical.flags[frame] |= FRAME_TAGGED;
     }
-    rights &= allowed;
     if (this.breakpoints.data) rights &= ~this.watchedRights(lo, hi);
     if (rights !== 0) {
       const { global, pageShift } = walker;
@@ -286,5 +302,3 @@ export class Mmu {
     return this.fault(exception.vector & 31, exception.errorCode ?? -1);
   }
 }
-
-const ACCESS_NAMES = ['read', 'write', 'execute'] as const;

@@ -12,6 +12,7 @@
 import { type MemoryBacking, type MemorySlot, VmmError } from '@cloister/core';
 import { FrameKeys } from './frame-keys.js';
 import { type FrameTables, frameTables, LINE_SIZE, LOW_PAGES } from './frame-tables.js';
+import { Verdicts } from './verdicts.js';
 
 export const PAGE_SIZE = 4096;
 
@@ -24,7 +25,7 @@ export const FRAME_TAGGED = 4;
 /** Some TLB may hold a translation to the frame; kept only where an extension decides on pages. */
 export const FRAME_CACHED = 8;
 /** Translations from several virtual pages may lead to the frame. */
-const FRAME_ALIASED = 16;
+export const FRAME_ALIASED = 16;
 
 /** Table entries: (frame << 1 | read-only) + 1, so that 0 means nothing. */
 export const READ_ONLY = 1;
@@ -39,6 +40,8 @@ export interface PhysicalOptions {
   readonly tables?: number;
   /** Pages of theirs; others are looked up in a map that emitted code has not got. */
   readonly lowPages?: number;
+  /** With a table of verdicts that last; without if absent. */
+  readonly verdicts?: boolean;
 }
 
 /** The system-physical address in a raw entry that is not 0. */
@@ -82,6 +85,7 @@ export class PhysicalMemory implements MemoryBacking {
   readonly tables: FrameTables;
   readonly flags: Uint8Array;
   readonly keys: FrameKeys;
+  readonly verdicts: Verdicts;
   /** Set by the owner of the op cache: code of `frame` was overwritten. */
   onCodeWrite: (frame: number, offset: number, length: number) => void = () => {};
   /** `frame` got FRAME_DIRTY. */
@@ -90,8 +94,6 @@ export class PhysicalMemory implements MemoryBacking {
   private readonly lowPages: number;
   private readonly high = new Map<number, number>();
   private readonly used: Uint8Array;
-  /** By frame that is FRAME_CACHED. */
-  private readonly cachedPages: Int32Array;
   private readonly caches: TranslationCache[] = [];
   private readonly slots = new Map<number, { slot: MemorySlot; frame: number }>();
 
@@ -103,12 +105,14 @@ export class PhysicalMemory implements MemoryBacking {
     this.view = new DataView(options.buffer);
     this.bytes = new Uint8Array(options.buffer, options.ramBase, options.size);
     this.lowPages = options.lowPages ?? LOW_PAGES;
-    this.tables = frameTables(options.buffer, options.tables, this.lowPages, this.frames);
+    const { buffer, tables, verdicts } = options;
+    this.tables = frameTables(buffer, tables, this.lowPages, this.frames, verdicts);
+    this.verdicts = new Verdicts(this.tables.verdicts);
     this.low = this.tables.map;
     this.flags = this.tables.flags;
     this.used = new Uint8Array(this.frames);
-    this.cachedPages = new Int32Array(this.frames);
-    this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame));
+    const { keyTags } = this.tables;
+    this.keys = new FrameKeys(this.bytes, (frame) => this.dropFrame(frame), keyTags);
   }
 
   addCache(cache: TranslationCache): void {
@@ -210,8 +214,9 @@ export class PhysicalMemory implements MemoryBacking {
     return -1;
   }
 
-  /** Drops every translation. */
+  /** Drops every translation, and what is remembered of verdicts. */
   flushAll(): void {
+    this.verdicts.forget();
     for (const cache of this.caches) cache.flushAll();
   }
 
@@ -267,8 +272,9 @@ export class PhysicalMemory implements MemoryBacking {
   /** Notes that a TLB holds a translation from `page` (the low half of its address) to `frame`. */
   noteCached(frame: number, page: number): void {
     const flags = this.flags[frame];
-    if ((flags & FRAME_CACHED) === 0) this.cachedPages[frame] = page;
-    else if (this.cachedPages[frame] !== page) this.flags[frame] |= FRAME_ALIASED;
+    const { cached } = this.tables;
+    if ((flags & FRAME_CACHED) === 0) cached[frame] = page;
+    else if (cached[frame] !== page) this.flags[frame] |= FRAME_ALIASED;
     this.flags[frame] |= FRAME_CACHED;
   }
 
@@ -277,7 +283,7 @@ export class PhysicalMemory implements MemoryBacking {
     const flags = this.flags[frame];
     if ((flags & FRAME_CACHED) !== 0) {
       const host = this.ramBase + frame * PAGE_SIZE;
-      const page = (flags & FRAME_ALIASED) === 0 ? this.cachedPages[frame] : undefined;
+      const page = (flags & FRAME_ALIASED) === 0 ? this.tables.cached[frame] : undefined;
       for (const cache of this.caches) cache.dropFrame(host, page);
       this.flags[frame] = flags & ~(FRAME_TAGGED | FRAME_CACHED | FRAME_ALIASED);
     }

@@ -104,7 +104,10 @@ export interface ExtensionVcpu {
    * loads those of `context`. Below `CpuExtension.contexts`. Drops the translations.
    */
   switchContext(context: number): void;
-  /** Drops every cached translation of this vCPU. */
+  /**
+   * Drops every cached translation of this vCPU, and what is remembered of verdicts
+   * (`CpuExtension.lastingVerdicts`) of any.
+   */
   flushTlb(): void;
   /** Sets the events that are intercepted: some of `CpuExtension.intercepts`. */
   setIntercepts(names: ReadonlySet<InterceptName>): void;

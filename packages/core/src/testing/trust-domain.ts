@@ -57,6 +57,7 @@ export interface TrustDomainOptions {
 export class TrustDomain implements CpuExtension {
   readonly name = 'trust-domain';
   readonly tableBits = [SHARED_BIT];
+  readonly lastingVerdicts = true;
   readonly registersHidden = true;
   readonly instructions = ['TDCALL'];
   readonly intercepts: readonly InterceptName[] = ['cpuid', 'hlt', 'io', 'msr', 'vmmcall'];

@@ -122,6 +122,7 @@ export class SevEsProcessor implements CpuExtension {
   readonly registersHidden = true;
   readonly interruptArrivals = true;
   readonly tableBits: readonly number[];
+  readonly lastingVerdicts = true;
   readonly cipher: MemoryController;
   readonly #sev: SevProcessor;
   readonly #raised = new Map<number, Raised>();

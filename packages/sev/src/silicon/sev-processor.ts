@@ -59,6 +59,8 @@ export class SevProcessor implements CpuExtension {
   readonly name = 'sev';
   readonly msrs = [MSR_SEV_STATUS];
   readonly tableBits: readonly number[];
+  /** The guest's ASID stays what it is. */
+  readonly lastingVerdicts = true;
   readonly cipher: MemoryController;
   readonly #cBitHi: number;
   readonly #page: Page = { kind: 'page', gpa: 0, spa: 0, permissions: 0, keyTag: 0 };

@@ -1,0 +1,69 @@
+/**
+ * What an extension said of pages (`CpuExtension.fill`), where that lasts: for the page walk in
+ * emitted code (`fast-walk.ts`), which asks nobody.
+ *
+ * Two words a guest-physical page, the second for accesses that name it with the extension's bit of
+ * table entries. Of each kind of access a word holds what the verdict permits and whether the frame
+ * is seen under the word's key tag or as it stands. What is not known is refused there, and asked in
+ * TypeScript.
+ *
+ * It is forgotten whenever the extension flushes or the map changes: an extension that checks a
+ * table of its own (as an RMP), which the host or the guest changes, flushes with each change.
+ */
+import type { FillVerdict } from '@cloister/core';
+
+/** A kind of access beside READ, WRITE and EXECUTE of `walk.ts`: to a page table. */
+export const TABLE = 3;
+
+/** Bits of a word: key tag; then for each access the rights, 0 if not known, and `VERDICT_KEYED`. */
+export const VERDICT_TAG = 0xffff;
+export const VERDICT_SHIFT = 16;
+export const VERDICT_BITS = 4;
+export const VERDICT_RIGHTS = 7;
+export const VERDICT_KEYED = 8;
+
+/** All accesses' `VERDICT_KEYED`. */
+const ALL_KEYED = 0x88880000 | 0;
+/** Words that are forgotten together. */
+const BLOCK = 1024;
+
+/** Bytes that the words of so many pages take. */
+export function verdictBytes(pages: number): number {
+  return pages * 8;
+}
+
+export class Verdicts {
+  /** Blocks with anything in them. */
+  private readonly used = new Set<number>();
+
+  /** No words: nothing is remembered. */
+  constructor(private readonly words: Int32Array) {}
+
+  /** Notes the verdict on an access (READ, WRITE, EXECUTE, TABLE) to `page`, `marked` or not. */
+  remember(
+    page: number,
+    marked: boolean,
+    access: number,
+    { permissions, keyTag }: Extract<FillVerdict, { kind: 'page' }>,
+  ): void {
+    const { words } = this;
+    const index = page * 2 + (marked ? 1 : 0);
+    if (index >= words.length) return;
+    const shift = VERDICT_SHIFT + access * VERDICT_BITS;
+    let word = words[index];
+    let field = permissions & VERDICT_RIGHTS;
+    if (keyTag !== 0) {
+      // One word, one key: what is known under another is known no more.
+      if ((word & ALL_KEYED) !== 0 && (word & VERDICT_TAG) !== keyTag) word = 0;
+      word = (word & ~VERDICT_TAG) | keyTag;
+      field |= VERDICT_KEYED;
+    }
+    words[index] = (word & ~(15 << shift)) | (field << shift);
+    this.used.add(Math.floor(index / BLOCK));
+  }
+
+  forget(): void {
+    for (const block of this.used) this.words.fill(0, block * BLOCK, (block + 1) * BLOCK);
+    this.used.clear();
+  }
+}
