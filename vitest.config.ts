@@ -26,7 +26,7 @@ const LONG = [
   'packages/backend-emu/src/interp/beside-code.test.ts',
   'packages/backend-emu/src/isa/{fast-calls,interrupt-return,interrupt-return-run}.test.ts',
   'packages/backend-emu/src/jit/{control-flow,exact,pages}.test.ts',
-  'packages/backend-emu/src/mmu/{fast-walk,paging}.test.ts',
+  'packages/backend-emu/src/mmu/{fast-walk,judged-walk,paging}.test.ts',
   'packages/backend-emu/src/system/fuzz.test.ts',
   'packages/backend-kvm/src/{corpus,fuzz}.test.ts',
   'packages/sev/src/launch/*-guests.test.ts',

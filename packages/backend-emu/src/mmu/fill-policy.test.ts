@@ -300,6 +300,39 @@ describe('memory under keys', () => {
     expect(executed()).toBe(200_000);
   });
 
+  it('is not asked at misses of a running guest where its verdicts last', () => {
+    const askedBy = (lastingVerdicts: boolean) => {
+      let asked = 0;
+      let decide: NonNullable<CpuExtension['fill']>;
+      const extension: CpuExtension = {
+        ...{ name: 'test', cipher, tableBits: [KEY_BIT], lastingVerdicts },
+        fill: (request, vcpu) => {
+          asked++;
+          return decide(request, vcpu);
+        },
+      };
+      const t = new TestComputer('', undefined, [extension]);
+      machine(() => extension, t);
+      decide = policy(t).fill!;
+      t.physical.written(0, RAM_SIZE);
+      // mov rax, cr3; mov cr3, rax; mov ecx, [private]; mov [shared], ecx; jmp back
+      t.load(AT.code, '0f 20 d8  0f 22 d8  8b 0c 25 00 00 06 00  89 0c 25 00 30 06 00  eb ea');
+      // The code's page is global: it stays.
+      t.setU64(t.pte(AT.code), t.u64(t.pte(AT.code)) | 0x100n);
+      t.record.setPair(L.CR4, t.record.lo(L.CR4) | 0x80, 0);
+      t.cpu.mmu.reconfigure();
+      t.run(50);
+      const before = [asked, t.cpu.mmu.tlb.fills] as const;
+      t.run(5000);
+      return { asked: asked - before[0], fills: t.cpu.mmu.tlb.fills - before[1] };
+    };
+    const [without, lasting] = [askedBy(false), askedBy(true)];
+    expect(lasting.fills).toBe(without.fills);
+    expect(lasting.fills).toBe(2000);
+    expect(without.asked).toBe(5 * 2000);
+    expect(lasting.asked).toBe(0);
+  });
+
   it('SEV-09: string I/O reads ciphertext in private pages and plaintext in shared ones', () => {
     const t = machine();
     const { memory, record } = t.cpu;

@@ -22,10 +22,11 @@ export const VERDICT_BITS = 4;
 export const VERDICT_RIGHTS = 7;
 export const VERDICT_KEYED = 8;
 
-/** All accesses' `VERDICT_KEYED`. */
-const ALL_KEYED = 0x88880000 | 0;
+const FIELD = (1 << VERDICT_BITS) - 1;
 /** Words that are forgotten together. */
 const BLOCK = 1024;
+
+type PageVerdict = Extract<FillVerdict, { kind: 'page' }>;
 
 /** Bytes that the words of so many pages take. */
 export function verdictBytes(pages: number): number {
@@ -39,26 +40,30 @@ export class Verdicts {
   /** No words: nothing is remembered. */
   constructor(private readonly words: Int32Array) {}
 
-  /** Notes the verdict on an access (READ, WRITE, EXECUTE, TABLE) to `page`, `marked` or not. */
-  remember(
-    page: number,
-    marked: boolean,
-    access: number,
-    { permissions, keyTag }: Extract<FillVerdict, { kind: 'page' }>,
-  ): void {
+  /**
+   * Notes the verdict on an access (READ, WRITE, EXECUTE, TABLE) to `page`, `marked` or not; also
+   * for the other accesses that it permits, as an entry of the TLB serves those, too.
+   */
+  remember(page: number, marked: boolean, access: number, verdict: PageVerdict): void {
     const { words } = this;
     const index = page * 2 + (marked ? 1 : 0);
     if (index >= words.length) return;
-    const shift = VERDICT_SHIFT + access * VERDICT_BITS;
-    let word = words[index];
-    let field = permissions & VERDICT_RIGHTS;
-    if (keyTag !== 0) {
+    const { permissions, keyTag } = verdict;
+    const rights = permissions & VERDICT_RIGHTS;
+    const field = keyTag === 0 ? rights : rights | VERDICT_KEYED;
+    const known = words[index];
+    let word = known;
+    if (keyTag !== 0 && (known & VERDICT_TAG) !== keyTag) {
       // One word, one key: what is known under another is known no more.
-      if ((word & ALL_KEYED) !== 0 && (word & VERDICT_TAG) !== keyTag) word = 0;
-      word = (word & ~VERDICT_TAG) | keyTag;
-      field |= VERDICT_KEYED;
+      word = (known & VERDICT_TAG) === 0 ? known | keyTag : keyTag;
     }
-    words[index] = (word & ~(15 << shift)) | (field << shift);
+    if (word === known && fieldOf(word, access) === field) return;
+    word = withField(word, access, field);
+    for (let other = 0; access !== TABLE && other < TABLE; other++) {
+      const served = (rights & (1 << other)) !== 0 && fieldOf(word, other) === 0;
+      if (served) word = withField(word, other, field);
+    }
+    words[index] = word;
     this.used.add(Math.floor(index / BLOCK));
   }
 
@@ -66,4 +71,13 @@ export class Verdicts {
     for (const block of this.used) this.words.fill(0, block * BLOCK, (block + 1) * BLOCK);
     this.used.clear();
   }
+}
+
+function fieldOf(word: number, access: number): number {
+  return (word >>> (VERDICT_SHIFT + access * VERDICT_BITS)) & FIELD;
+}
+
+function withField(word: number, access: number, field: number): number {
+  const shift = VERDICT_SHIFT + access * VERDICT_BITS;
+  return (word & ~(FIELD << shift)) | (field << shift);
 }
