@@ -1,5 +1,5 @@
 /**
- * The page walk in emitted code under an extension whose verdicts last, against the one in
+ * SEV-01, SEV-02, the processor's part: the page walk in emitted code under an extension whose verdicts last, against the one in
  * TypeScript, which asks the extension each time: frames under keys that change, rights withheld,
  * verdicts that change with a flush, pages remapped.
  */
