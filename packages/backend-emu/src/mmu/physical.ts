@@ -159,6 +159,7 @@ export class PhysicalMemory implements MemoryBacking {
     for (let i = 0; i < count; i++) {
       this.setEntry(slot.gpa / PAGE_SIZE + i, 0);
       this.dropCode(frame + i, 0, PAGE_SIZE);
+      this.flags[frame + i] &= ~FRAME_DIRTY;
     }
     this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
     this.keys.tags.fill(0, frame, frame + count);

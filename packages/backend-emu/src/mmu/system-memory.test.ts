@@ -45,3 +45,18 @@ test('a page is stored late, but at once where the guest has a translation to it
   expect([memory.isDeferred(page), physical.bytes[page]]).toEqual([false, 5]);
   expect(() => memory.defer(size, 0, store)).toThrow(/no system memory/);
 });
+
+test('frames of a slot that went are blank until they are written again', () => {
+  const size = 4 * PAGE;
+  const physical = new PhysicalMemory({ buffer: new ArrayBuffer(size), ramBase: 0, size });
+  const slot = { id: 0, name: 'ram', gpa: 0, size, readOnly: false, encryptable: true };
+  for (let round = 0; round < 2; round++) {
+    physical.addSlot(slot);
+    expect([...physical.keys.blank]).toEqual([1, 1, 1, 1]);
+    physical.written(PAGE, PAGE);
+    expect([...physical.keys.blank]).toEqual([1, 0, 1, 1]);
+    expect([...physical.takeDirty()]).toEqual([1]);
+    physical.written(PAGE, PAGE);
+    physical.removeSlot(0);
+  }
+});
