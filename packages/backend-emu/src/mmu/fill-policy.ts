@@ -61,8 +61,8 @@ export class FillPolicy {
   }
 
   /**
-   * System-physical address of a page, -1 (no memory at `gpa`) or POLICY_EXCEPTION. `access` is READ,
-   * WRITE, EXECUTE or TABLE.
+   * System-physical address of a page, -1 (no memory at `gpa`) or POLICY_EXCEPTION. `access` is
+   * READ, WRITE, EXECUTE or TABLE.
    */
   ask(gpaLo: number, gpaHi: number, access: number, user: boolean, implicit: boolean): number {
     const { request } = this;

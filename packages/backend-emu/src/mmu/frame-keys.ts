@@ -16,7 +16,7 @@ import { type FrameCipher, VmmError } from '@cloister/core';
 const PAGE_SIZE = 4096;
 /** Frames that are re-encoded together at most. */
 const GROUP = 16;
-/** The tag of a frame whose bytes are owed; no key has it. Emitted code finds no tag equal to it. */
+/** The tag of a frame whose bytes are owed; no key has it, so that emitted code takes none. */
 const OWED = 0xffff;
 
 export class FrameKeys {

@@ -1,7 +1,7 @@
 /**
- * SEV-01, SEV-02, the processor's part: the page walk in emitted code under an extension whose verdicts last, against the one in
- * TypeScript, which asks the extension each time: frames under keys that change, rights withheld,
- * verdicts that change with a flush, pages remapped.
+ * SEV-01, SEV-02, the processor's part: the page walk in emitted code under an extension whose
+ * verdicts last, against the one in TypeScript, which asks the extension each time: frames under
+ * keys that change, rights withheld, verdicts that change with a flush, pages remapped.
  */
 import type { CpuExtension, ExtensionVcpu, FillRequest, FillVerdict } from '@cloister/core';
 import fc from 'fast-check';

@@ -4,8 +4,8 @@
  *
  * Two words a guest-physical page, the second for accesses that name it with the extension's bit of
  * table entries. Of each kind of access a word holds what the verdict permits and whether the frame
- * is seen under the word's key tag or as it stands. What is not known is refused there, and asked in
- * TypeScript.
+ * is seen under the word's key tag or as it stands. What is not known is refused there, and asked
+ * in TypeScript.
  *
  * It is forgotten whenever the extension flushes or the map changes: an extension that checks a
  * table of its own (as an RMP), which the host or the guest changes, flushes with each change.
@@ -15,7 +15,7 @@ import type { FillVerdict } from '@cloister/core';
 /** A kind of access beside READ, WRITE and EXECUTE of `walk.ts`: to a page table. */
 export const TABLE = 3;
 
-/** Bits of a word: key tag; then for each access the rights, 0 if not known, and `VERDICT_KEYED`. */
+/** Bits of a word: key tag; then for each access its rights, 0: not known, and VERDICT_KEYED. */
 export const VERDICT_TAG = 0xffff;
 export const VERDICT_SHIFT = 16;
 export const VERDICT_BITS = 4;

@@ -165,10 +165,10 @@ export interface CpuExtension {
    * and on `implicit`: neither on `user` and the linear address, nor on the vCPU and its context;
    * and what it permits beside the access in question, `fill` would permit alike.
    *
-   * `fill` is then not called at every TLB fill: what it said is remembered for all vCPUs, until any
-   * of them is flushed (`ExtensionVcpu.flushTlb`) or a slot or page is remapped. One that checks
-   * rights which may be taken away (an RMP) flushes each vCPU when they are. Other kinds of verdict
-   * are asked for each time, as are all where there are several `tableBits`.
+   * `fill` is then not called at every TLB fill: what it said is remembered for all vCPUs, until
+   * any of them is flushed (`ExtensionVcpu.flushTlb`) or a slot or page is remapped. One that
+   * checks rights which may be taken away (an RMP) flushes each vCPU when they are. Other kinds of
+   * verdict are asked for each time, as are all where there are several `tableBits`.
    */
   readonly lastingVerdicts?: boolean;
   /**
