@@ -57,7 +57,8 @@ export function emulatedBackend(options: EmulatedOptions = {}): CpuBackend {
       };
     },
     async createVm(vm: BackendVmOptions): Promise<BackendVm> {
-      if (options.tuneHost !== false) tuneHost();
+      const exits = vm.extensions.some(({ intercepts }) => intercepts !== undefined);
+      if (options.tuneHost !== false) tuneHost(exits);
       return new EmulatedVm(vm, cpu, undefined, jit);
     },
   };

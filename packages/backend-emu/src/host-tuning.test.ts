@@ -10,19 +10,21 @@ function node(version: string, flags: string[]): { process: unknown } {
 describe('tuneHost', () => {
   it('sets the flags on a tested version', () => {
     const flags: string[] = [];
-    expect(tuneHost(node('20.20.2', flags))).toBe(true);
-    expect(flags).toEqual([
+    expect(tuneHost(false, node('20.20.2', flags))).toBe(true);
+    const common = [
       '--no-turbo-use-mid-tier-regalloc-for-huge-functions',
       '--max-inlined-bytecode-size-cumulative=250',
-      '--interrupt-budget=540000',
-    ]);
+    ];
+    expect(flags.splice(0)).toEqual([...common, '--interrupt-budget=540000']);
+    tuneHost(true, node('20.20.2', flags));
+    expect(flags).toEqual([...common, '--interrupt-budget=67584']);
   });
 
   it('leaves other versions, old Nodes and browsers alone', () => {
     const flags: string[] = [];
-    expect(tuneHost(node('22.1.0', flags))).toBe(false);
-    expect(tuneHost({ process: { versions: { node: '20.11.0' } } })).toBe(false);
-    expect(tuneHost({})).toBe(false);
+    expect(tuneHost(false, node('22.1.0', flags))).toBe(false);
+    expect(tuneHost(false, { process: { versions: { node: '20.11.0' } } })).toBe(false);
+    expect(tuneHost(false, {})).toBe(false);
     expect(flags).toEqual([]);
   });
 });

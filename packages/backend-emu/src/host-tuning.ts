@@ -15,18 +15,27 @@ const FLAGS: readonly string[] = [
   // A boot runs much JavaScript for a short time: optimising it costs more than it saves, most of
   // all where one function is compiled as part of many others.
   '--max-inlined-bytecode-size-cumulative=250',
-  '--interrupt-budget=540000',
 ];
+/** How much of a function is executed before V8 thinks about optimising it. */
+const BUDGET = '--interrupt-budget=540000';
+/**
+ * V8's own: where an extension answers instructions of the guest, every access to a device is that
+ * many functions more.
+ */
+const BUDGET_FOR_EXITS = '--interrupt-budget=67584';
 
 interface NodeV8 {
   setFlagsFromString(flag: string): void;
 }
 
-/** Sets the flags where they are known; returns whether it did. Call before code is compiled. */
-export function tuneHost(scope: object = globalThis): boolean {
+/**
+ * Sets the flags where they are known; returns whether it did. Call before code is compiled.
+ * `exits`: an extension answers instructions of the guest.
+ */
+export function tuneHost(exits: boolean, scope: object = globalThis): boolean {
   if (!TESTED_NODE_MAJORS.includes(nodeMajor(scope))) return false;
   const v8 = nodeModule<NodeV8>('node:v8', scope);
   if (v8 === undefined) return false;
-  for (const flag of FLAGS) v8.setFlagsFromString(flag);
+  for (const flag of [...FLAGS, exits ? BUDGET_FOR_EXITS : BUDGET]) v8.setFlagsFromString(flag);
   return true;
 }
