@@ -43,6 +43,27 @@ test('what was found in one wait is no answer to the next', () => {
   expect(answer.next()).not.toBe(before);
 });
 
+test('whoever rang sees that it was heard, or that the wait is over', () => {
+  const { request, answer } = pair();
+  const rung = () => {
+    request.ask();
+    const asked = answer.next()!;
+    expect(answer.ring(asked)).toBe(true);
+    return asked;
+  };
+  const taken = rung();
+  expect(answer.heard(taken, 0)).toBe(false);
+  expect(request.take()).toBe(true);
+  expect(answer.heard(taken, 0)).toBe(true);
+  const dropped = rung();
+  expect(answer.heard(dropped, 0)).toBe(false);
+  request.drop();
+  expect(answer.heard(dropped, 0)).toBe(true);
+  const followed = rung();
+  request.ask();
+  expect(answer.heard(followed, 0)).toBe(true);
+});
+
 test('the end is not answered', () => {
   const { request, answer } = pair();
   request.ask();

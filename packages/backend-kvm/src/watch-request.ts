@@ -42,6 +42,7 @@ export class WatchRequest {
   drop(): void {
     this.current = NONE;
     Atomics.store(this.words, ASKED, NONE);
+    Atomics.store(this.words, RUNG, NONE);
   }
 
   /** The waiting thread is to end. */
@@ -55,6 +56,7 @@ export class WatchRequest {
     const rung = Atomics.load(this.words, RUNG);
     if (rung === NONE || rung !== this.current) return false;
     this.current = NONE;
+    Atomics.store(this.words, RUNG, NONE);
     return true;
   }
 
@@ -87,5 +89,11 @@ export class WatchAnswer {
     if (Atomics.compareExchange(this.words, ASKED, number, NONE) !== number) return false;
     Atomics.store(this.words, RUNG, number);
     return true;
+  }
+
+  /** Behind `ring`: waits `ms` milliseconds; whether it was heard, or is nobody's any more. */
+  heard(number: number, ms: number): boolean {
+    Atomics.wait(this.words, RUNG, number, ms);
+    return Atomics.load(this.words, RUNG) !== number || Atomics.load(this.words, ASKED) !== NONE;
   }
 }
