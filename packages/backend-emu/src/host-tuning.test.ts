@@ -17,7 +17,7 @@ describe('tuneHost', () => {
     ];
     expect(flags.splice(0)).toEqual([...common, '--interrupt-budget=540000']);
     tuneHost(true, node('20.20.2', flags));
-    expect(flags).toEqual([...common, '--interrupt-budget=67584']);
+    expect(flags).toEqual([...common, '--interrupt-budget=150000']);
   });
 
   it('leaves other versions, old Nodes and browsers alone', () => {

@@ -19,10 +19,10 @@ const FLAGS: readonly string[] = [
 /** How much of a function is executed before V8 thinks about optimising it. */
 const BUDGET = '--interrupt-budget=540000';
 /**
- * V8's own: where an extension answers instructions of the guest, every access to a device is that
- * many functions more.
+ * Twice V8's own: where an extension answers instructions of the guest, every access to a device is
+ * that many functions more.
  */
-const BUDGET_FOR_EXITS = '--interrupt-budget=67584';
+const BUDGET_FOR_EXITS = '--interrupt-budget=150000';
 
 interface NodeV8 {
   setFlagsFromString(flag: string): void;
