@@ -46,6 +46,7 @@ const besideCode = (name: string, include: string[], exclude: string[]) => ({
     include,
     exclude,
     environment: 'node' as const,
+    setupFiles: [src('sev/src/testing/pure-ports.ts')],
     // One module graph a worker: the processor's core is generated once, not once a file.
     isolate: false,
     // A test may be starved on a shared machine.

@@ -1,6 +1,11 @@
 /**
  * `@cloister/sev/attest`: decide whether to trust an attestation report.
  */
+import { offerHashes } from '../hash/port.js';
+import { pureHashes } from '../hash/pure-hash.js';
+
+offerHashes(pureHashes);
+
 export type { Hashes } from '../hash/port.js';
 export {
   type KeyHolder,

@@ -2,11 +2,11 @@
  * Ciphers of memory and of transport, synchronous: a page is re-encoded within a memory access, a
  * command ends before its mailbox answers.
  *
- * The pure implementation is in place from the start. The package's `node` entry points put
- * `node:crypto` there instead; nothing else may.
+ * None is in place from the start: which there is, its loading included, is for the package's entry
+ * points to say. They offer the pure one, and those for `node` put `node:crypto` there instead.
  */
+import { VmmError } from '@cloister/core';
 import type { PageCipher } from './page-cipher.js';
-import { pureCiphers } from './pure-cipher.js';
 
 export {
   AES_KEY_SIZE,
@@ -24,16 +24,22 @@ export interface Ciphers {
   aes128Ctr(key: Uint8Array, iv: Uint8Array, bytes: Uint8Array): Uint8Array;
 }
 
-let current: Ciphers = pureCiphers;
+let current: Ciphers | null = null;
 
 /** The implementation in use. */
 export function ciphers(): Ciphers {
-  return current;
+  if (current !== null) return current;
+  throw new VmmError('internal', 'no entry point of @cloister/sev has been loaded');
+}
+
+/** Puts an implementation in place unless there is one. */
+export function offerCiphers(next: Ciphers): void {
+  current ??= next;
 }
 
 /** Replaces the implementation; returns the one that was in use. */
 export function useCiphers(next: Ciphers): Ciphers {
-  const before = current;
+  const before = current ?? next;
   current = next;
   return before;
 }

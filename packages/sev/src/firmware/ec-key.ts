@@ -4,16 +4,15 @@
  *
  * Signatures are deterministic (RFC 6979), so that a seeded platform repeats itself.
  */
-import { p384 } from '@noble/curves/nist.js';
-import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { concat, reversed } from '../bytes.js';
 import { hashes } from '../hash/port.js';
+import { curves } from './curves.js';
 import type { Entropy } from './entropy.js';
 
 export interface EcKey {
   /** 48 bytes, big-endian. */
   readonly secret: Uint8Array;
-  /** 0x04, x, y. Computed when it is first asked for: that takes a while. */
+  /** 0x04, x, y. */
   readonly point: Uint8Array;
 }
 
@@ -32,15 +31,24 @@ export function generateKey(entropy: Entropy): EcKey {
 
 /** The key that belongs to 72 bytes of seed. */
 export function keyFromSeed(seed: Uint8Array): EcKey {
-  return keyFromSecret(p384.utils.randomSecretKey(seed));
+  return key(() => curves().p384.utils.randomSecretKey(seed));
 }
 
 export function keyFromSecret(secret: Uint8Array): EcKey {
+  return key(() => secret);
+}
+
+/** Most keys are made and never used: what they are is worked out when it is asked for. */
+function key(secretOf: () => Uint8Array): EcKey {
+  let secret: Uint8Array | undefined;
   let point: Uint8Array | undefined;
   return {
-    secret,
+    get secret() {
+      secret ??= secretOf();
+      return secret;
+    },
     get point() {
-      point ??= p384.getPublicKey(secret, false);
+      point ??= curves().p384.getPublicKey(this.secret, false);
       return point;
     },
   };
@@ -48,7 +56,7 @@ export function keyFromSecret(secret: Uint8Array): EcKey {
 
 /** R and S in 72 bytes each, over SHA-256 of `body`. */
 export function sign(key: EcKey, body: Uint8Array): Uint8Array {
-  const pair = p384.sign(hashes().sha256(body), key.secret, asIs);
+  const pair = curves().p384.sign(hashes().sha256(body), key.secret, asIs);
   return concat(
     reversed(pair.subarray(0, SIZE), FIELD_SIZE),
     reversed(pair.subarray(SIZE), FIELD_SIZE),
@@ -61,7 +69,7 @@ export function verify(point: Uint8Array, body: Uint8Array, signature: Uint8Arra
   if ([...r.subarray(SIZE), ...s.subarray(SIZE)].some((byte) => byte !== 0)) return false;
   const pair = concat(reversed(r.subarray(0, SIZE)), reversed(s.subarray(0, SIZE)));
   try {
-    return p384.verify(pair, hashes().sha256(body), point, asIs);
+    return curves().p384.verify(pair, hashes().sha256(body), point, asIs);
   } catch {
     return false;
   }
@@ -70,7 +78,9 @@ export function verify(point: Uint8Array, body: Uint8Array, signature: Uint8Arra
 /** ECDH: the x coordinate of the shared point, big-endian; null if `point` is not on the curve. */
 export function sharedX(key: EcKey, point: Uint8Array): Uint8Array | null {
   try {
-    return p384.getSharedSecret(key.secret, point, false).slice(1, 1 + SIZE);
+    return curves()
+      .p384.getSharedSecret(key.secret, point, false)
+      .slice(1, 1 + SIZE);
   } catch {
     return null;
   }
@@ -81,6 +91,7 @@ export function sharedX(key: EcKey, point: Uint8Array): Uint8Array | null {
  * 32 bytes each (55766, 5.15 "GET_ID").
  */
 export function chipPoint(uniqueKey: Uint8Array): Uint8Array {
+  const { secp256k1 } = curves();
   const secret = secp256k1.utils.randomSecretKey(concat(uniqueKey, new Uint8Array(16)));
   const point = secp256k1.getPublicKey(secret, false);
   return concat(reversed(point.subarray(1, 33)), reversed(point.subarray(33)));

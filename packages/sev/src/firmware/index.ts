@@ -1,6 +1,17 @@
 /**
  * `@cloister/sev/firmware`: an emulated secure processor and its memory.
  */
+import { offerCiphers } from '../cipher/port.js';
+import { pureCiphers } from '../cipher/pure-cipher.js';
+import { offerHashes } from '../hash/port.js';
+import { pureHashes } from '../hash/pure-hash.js';
+import { offerCurves } from './curves.js';
+import { nobleCurves } from './noble-curves.js';
+
+offerHashes(pureHashes);
+offerCiphers(pureCiphers);
+offerCurves(nobleCurves);
+
 export {
   CIPHER_PAGE_SIZE,
   type Ciphers,

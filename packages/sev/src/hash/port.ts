@@ -2,10 +2,10 @@
  * Hashes as this package uses them: synchronous, because a launch digest is a chain of a thousand
  * small hashes, which an asynchronous call for each would make ten times slower.
  *
- * The pure implementation is in place from the start. The package's `node` entry points put
- * `node:crypto` there instead; nothing else may.
+ * None is in place from the start: which there is, its loading included, is for the package's entry
+ * points to say. They offer the pure one, and those for `node` put `node:crypto` there instead.
  */
-import { pureHashes } from './pure-hash.js';
+import { VmmError } from '@cloister/core';
 
 /** A hash being fed; `digest` ends it. */
 export interface Hasher {
@@ -25,16 +25,22 @@ export interface Hashes {
   hmacSha256(key: Uint8Array, bytes: Uint8Array): Uint8Array;
 }
 
-let current: Hashes = pureHashes;
+let current: Hashes | null = null;
 
 /** The implementation in use. */
 export function hashes(): Hashes {
-  return current;
+  if (current !== null) return current;
+  throw new VmmError('internal', 'no entry point of @cloister/sev has been loaded');
+}
+
+/** Puts an implementation in place unless there is one. */
+export function offerHashes(next: Hashes): void {
+  current ??= next;
 }
 
 /** Replaces the implementation; returns the one that was in use. */
 export function useHashes(next: Hashes): Hashes {
-  const before = current;
+  const before = current ?? next;
   current = next;
   return before;
 }

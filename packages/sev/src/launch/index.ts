@@ -1,19 +1,15 @@
 /**
  * `@cloister/sev/launch`: protects VMs with SEV and SEV-ES.
  */
-export type { OwnerSession } from '../psp/driver.js';
-export { EmulatedPlatform, type PlatformOptions } from './emulated-platform.js';
-export { type Receiver, receiverOf } from './guest-stream.js';
-export { type KvmLaunch, launchOnKvm } from './kvm-launch.js';
-export { type OpenedSession, openOwnerSession } from './owner.js';
-export { decodePlatform, encodePlatform, type KeptPlatform } from './platform-file.js';
-export { sev } from './sev.js';
-export { type SevEsOptions, sevEs } from './sev-es.js';
-export {
-  type LaunchMeasurement,
-  type LaunchOptions,
-  type LaunchSecret,
-  type LaunchVmsa,
-  SevGuest,
-} from './sev-launch.js';
-export { DEFAULT_SEV_ES_POLICY, DEFAULT_SEV_POLICY, type SevOptions } from './sev-options.js';
+import { offerCiphers } from '../cipher/port.js';
+import { pureCiphers } from '../cipher/pure-cipher.js';
+import { offerCurves } from '../firmware/curves.js';
+import { nobleCurves } from '../firmware/noble-curves.js';
+import { offerHashes } from '../hash/port.js';
+import { pureHashes } from '../hash/pure-hash.js';
+
+offerHashes(pureHashes);
+offerCiphers(pureCiphers);
+offerCurves(nobleCurves);
+
+export * from './api.js';

@@ -1,6 +1,11 @@
 /**
  * `@cloister/sev/measure`: what a launch must measure.
  */
+import { offerHashes } from '../hash/port.js';
+import { pureHashes } from '../hash/pure-hash.js';
+
+offerHashes(pureHashes);
+
 export { fromHex, toHex } from '../bytes.js';
 export { type Hasher, type Hashes, hashes, useHashes } from '../hash/port.js';
 export { pureHashes } from '../hash/pure-hash.js';

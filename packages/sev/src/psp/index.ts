@@ -1,6 +1,16 @@
 /**
  * `@cloister/sev/psp`: the host's driver of the secure processor, over each way to reach it.
  */
+import { offerCiphers } from '../cipher/port.js';
+import { pureCiphers } from '../cipher/pure-cipher.js';
+import { offerCurves } from '../firmware/curves.js';
+import { nobleCurves } from '../firmware/noble-curves.js';
+import { offerHashes } from '../hash/port.js';
+import { pureHashes } from '../hash/pure-hash.js';
+
+offerHashes(pureHashes);
+offerCiphers(pureCiphers);
+offerCurves(nobleCurves);
 
 export { POLICY } from '../abi/policy.js';
 export { STATUS, type Status, type StatusName, statusName } from '../abi/status.js';
