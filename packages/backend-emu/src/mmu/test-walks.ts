@@ -157,7 +157,8 @@ function image({ record, physical }: Machine): string {
     [CPU + L.TLB_OVERRIDE, L.TLB_ENTRIES * L.TLB_ENTRY_SIZE],
     [CPU + L.TLB_NOTES, 2 * L.TLB_NOTES_SIZE],
   ];
-  return parts.map(([at, length]) => Buffer.from(buffer, at, length).toString('latin1')).join();
+  const text = new TextDecoder('latin1');
+  return parts.map(([at, length]) => text.decode(new Uint8Array(buffer, at, length))).join();
 }
 
 /** Where the reference finds an access, or the fault that it raises. */
