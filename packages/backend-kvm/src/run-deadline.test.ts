@@ -116,6 +116,44 @@ test('while exits are frequent signals are let through, and the timer repeats', 
   expect(armed.at(-1)).toBe(0);
 });
 
+test('slower exits behind frequent ones end at the deadline, not at the next glance', () => {
+  const { made, clock, state, exits } = deadline(true);
+  made.start(3 * MS);
+  exits(GLANCE, 8000);
+  expect(state.open).toBe(true);
+  while (clock.ns < 3 * MS) {
+    expect(made.interrupted()).toBe(false);
+    expect(exits(1, 0.2 * MS)).toBe(null);
+  }
+  expect(made.interrupted()).toBe(true);
+  expect(made.passed(() => false)).toBe(true);
+  expect(state.open).toBe(false);
+});
+
+test('signals wait again once exits are rare', () => {
+  const { made, clock, armed, state, exits } = deadline(true);
+  made.start(1000 * MS);
+  exits(GLANCE, 8000);
+  expect(state.open).toBe(true);
+  exits(GLANCE, 0.5 * MS);
+  expect(state).toMatchObject({ open: false, repeat: 0 });
+  expect(armed.at(-1)).toBeLessThanOrEqual(1000 * MS - clock.ns);
+  exits(GLANCE, 8000);
+  expect(state.open).toBe(true);
+});
+
+test('the timer that met nothing for a while is set to what is left', () => {
+  const { made, clock, armed, exits } = deadline(true);
+  made.start(10 * MS);
+  exits(GLANCE, 8000);
+  // It fires 2 ms later, but between two entries, or where exits came meanwhile.
+  expect(exits(20, 0.4 * MS)).toBe(null);
+  expect(made.interrupted()).toBe(false);
+  expect(made.interrupted()).toBe(true);
+  while (!made.passed(() => false)) clock.ns += armed.at(-1)!;
+  expect(clock.ns).toBeLessThanOrEqual(10 * MS);
+});
+
 test('rare exits let none through, nor does a thread that cannot', () => {
   const rare = deadline(true);
   rare.made.start(1000 * MS);

@@ -83,8 +83,10 @@ export class RunDeadline implements DeadlineHolder {
   /** A signal ended KVM_RUN: whether to take it for the timer's. */
   interrupted(): boolean {
     if (!this.open) return this.signals.drain();
-    // None waits that would tell. While exits come that is no matter; the timer fires again.
-    if (this.unseen !== this.seenLeft) {
+    // None waits that would tell, and the timer may have fired before and met nothing.
+    this.left = this.at - this.clock.now();
+    // While exits come that is no matter until the deadline; the timer fires again.
+    if (this.left > 0 && this.unseen !== this.seenLeft) {
       this.seenLeft = this.unseen;
       return false;
     }
@@ -141,6 +143,10 @@ export class RunDeadline implements DeadlineHolder {
     this.unseen = GLANCE_EXITS;
     if (now >= this.at) this.stopping = true;
     else if (now - this.glanced <= FREQUENT_NS) this.putOff(now);
+    else if (this.open) {
+      this.close();
+      this.arm(now, this.at - now);
+    }
     this.glanced = now;
   }
 
