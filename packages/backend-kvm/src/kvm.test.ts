@@ -261,6 +261,22 @@ describe.skipIf(reason !== null)(`on KVM ${reason ?? ''}`, () => {
     expect(runOnce(inner, 2e6).end).toBe('slice');
   });
 
+  test('a handler of a VM that makes exits all the time makes another one', async () => {
+    const outer = await vms.loaded([0xe6, 0x10, 0xeb, 0xfc]);
+    const made: Promise<unknown>[] = [];
+    for (let round = 0; round < 4; round++) {
+      let exits = 0;
+      outer.vcpus[0]!.run(2e9, () => {
+        if (++exits < 100) return;
+        // Until the timer of that run sends its signals.
+        for (const since = performance.now(); performance.now() < since + 2.5; );
+        made.push(vms.make());
+        outer.vcpus[0]!.shorten(0);
+      });
+    }
+    expect(await Promise.allSettled(made)).toMatchObject(Array(4).fill({ status: 'fulfilled' }));
+  });
+
   test('a vCPU whose descriptor became another file is an error', async () => {
     const vm = await vms.loaded([0xeb, 0xfe]);
     const nothing = openSync('/dev/null', 'r');

@@ -110,6 +110,11 @@ export class ThreadSignals {
     return signals;
   }
 
+  /** Has signals wait, whichever run is under way in the calling thread: for calls they end. */
+  static quiet(sys: Sys): void {
+    perSys.get(sys)?.holder?.close();
+  }
+
   release(): void {
     if (--this.users > 0) return;
     this.disarm();

@@ -92,6 +92,8 @@ export class KvmVm implements BackendVm {
     this.sys = sys;
     try {
       const vmType = options.vmType ?? VM_TYPE.DEFAULT_VM;
+      // In a handler of another VM's exit: CREATE_VM does not bear signals.
+      ThreadSignals.quiet(sys);
       this.fd = ioctl(sys, host.fd, 'CREATE_VM', vmType);
       this.undo.push(() => void sys.syscall(NR.close, this.fd));
       this.placeRealModePages();
