@@ -43,8 +43,14 @@ function signalSet(): BigUint64Array {
 
 const bytesOf = (words: BigUint64Array): Uint8Array => new Uint8Array(words.buffer);
 
-/** Where no handler can be. Takes away signals that wait, also those of other threads. */
+/**
+ * Where no handler can be. Once in a process: it takes away signals that wait, also those of other
+ * threads.
+ */
 function ignoreOutside(sys: Sys): void {
+  const action = new StructView(SIGACTION);
+  sys.syscall(NR.rt_sigaction, KICK_SIGNAL, 0, action.bytes, SIGSET_BYTES);
+  if (action.get64('sa_handler') === BigInt(SIG_IGN)) return;
   const ignore = new StructView(SIGACTION).set('sa_handler', SIG_IGN);
   const result = sys.syscall(NR.rt_sigaction, KICK_SIGNAL, ignore.bytes, 0, SIGSET_BYTES);
   checked('cannot ignore the signal of kicks', result);
