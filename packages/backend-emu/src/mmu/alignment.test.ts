@@ -43,6 +43,15 @@ describe('a misaligned access', () => {
     expect(t.rip).toBe(handler(AC));
   });
 
+  it('comes in zeros that are written over zeros which nobody has written before', () => {
+    const t = program('f3 48 ab 90'); // rep stosq
+    t.record.setPair(L.gprOffset(1), 16, 0);
+    t.record.setPair(L.gprOffset(7), 0x40001, 0);
+    t.run(16);
+    expect(t.rip).toBe(handler(AC));
+    expect(t.record.lo(L.gprOffset(1))).toBe(16);
+  });
+
   it.each([
     ['without CR0.AM', (t: TestComputer) => t.record.setI32(L.CR0, 0x80010033 | 0)],
     ['without RFLAGS.AC', (t: TestComputer) => t.cpu.setEflags(0, FLAG_AC)],

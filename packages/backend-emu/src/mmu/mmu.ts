@@ -250,7 +250,7 @@ export class Mmu {
     if (readOnly && access === WRITE) return this.mmio(page, lo);
     const frame = spa / 4096;
     blank ||= physical.keys.blank[frame] === 1;
-    if (blank && access === WRITE) this.record.words[FOUND_BLANK] = 1;
+    if (blank && access === WRITE && !this.judgesElements) this.record.words[FOUND_BLANK] = 1;
     const flags = physical.flags[frame];
     let rights = walker.rights & allowed;
     const mayTag =
@@ -270,6 +270,11 @@ export class Mmu {
       if (policy !== null) physical.noteCached(frame, lo & PAGE_MASK);
     }
     return at;
+  }
+
+  /** Whether each element that a string instruction writes may raise something of its own. */
+  private get judgesElements(): boolean {
+    return this.breakpoints.data || this.aligned;
   }
 
   /** What must not go by the TLB, since a breakpoint may lie there. */

@@ -189,6 +189,16 @@ describe('breakpoints on data', () => {
     expect(t.vcpu.executed).toBe(8);
   });
 
+  it('trap in zeros that are written over zeros which nobody has written before', () => {
+    const t = program('f3 aa 90'); // rep stosb
+    t.record.setPair(RCX, 16, 0);
+    t.record.setPair(RDI, DATA, 0);
+    arm(t, 0, DATA + 3, WRITE);
+    t.run(8);
+    expect([t.record.lo(RCX), causes(t), frame(t)[0]]).toEqual([12, B0, AT.code]);
+    expect(t.vcpu.executed).toBe(8);
+  });
+
   it('wait for the instruction after MOV SS (CVE-2018-8897 of the kernels that forgot)', () => {
     const t = program('8e 17 90 90'); // mov ss, [rdi]
     t.record.setPair(RDI, DATA, 0);
