@@ -131,6 +131,8 @@ test('a blank frame that is claimed is zeros under any key', () => {
   expect(keys.view(3, 1)).toEqual(new Uint8Array(PAGE));
   // It is no longer what the host gave.
   expect(keys.claim(3, 2)).toBe(false);
+  keys.owe(5, 0, () => keys.write(5 * PAGE, Uint8Array.of(7), 0));
+  expect(keys.claim(5, 1)).toBe(false);
 });
 
 test('a watch ends once, however many frames go over it', () => {

@@ -59,9 +59,10 @@ export class FrameKeys {
    * Whether it is zeros under `tag`, since it was blank.
    */
   claim(frame: number, tag: number): boolean {
-    const blank = this.blank[frame] === 1;
-    if (this.tags[frame] === tag) return blank;
+    if (this.tags[frame] === tag) return this.blank[frame] === 1;
+    // What is owed is written now, if it was not before.
     this.settle(frame);
+    const blank = this.blank[frame] === 1;
     this.drop(frame);
     this.blank[frame] = 0;
     this.tags[frame] = tag;
