@@ -121,6 +121,16 @@ describe('copies', () => {
     expect([...back]).toEqual([7, 7]);
   });
 
+  test('a span that fails half-way has been written, the rest has not', () => {
+    const { memory, touched } = whole(3);
+    const spoil = (span: Uint8Array, gpa: number) => {
+      span[0] = 7;
+      if (gpa === PAGE) throw new Error('the device fails');
+    };
+    expect(() => memory.withSpan(0, 3 * PAGE, 'write', spoil)).toThrow('the device fails');
+    expect(touched).toEqual([0, 1]);
+  });
+
   test('ranges are lent as they are, joined where frames follow each other', () => {
     const { memory, touched } = whole(4, new Set([3]));
     const lengths: number[] = [];

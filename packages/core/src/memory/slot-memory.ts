@@ -233,13 +233,18 @@ class PagedMemory implements SlotMemory {
     edit: (frame: Uint8Array, from: number) => void,
   ): void {
     const cipher = this.backing.ciphertext(offset);
-    if (cipher === null) {
-      edit(this.backing.bytes.subarray(offset, offset + PAGE_SIZE), inPage);
-    } else {
+    if (cipher !== null) {
       edit(cipher, inPage);
       this.backing.storeCiphertext(offset, cipher);
+      this.backing.written(offset + inPage, size);
+      return;
     }
-    this.backing.written(offset + inPage, size);
+    try {
+      edit(this.backing.bytes.subarray(offset, offset + PAGE_SIZE), inPage);
+    } finally {
+      // What failed half-way has written, too.
+      this.backing.written(offset + inPage, size);
+    }
   }
 
   private copyOut(gpa: number, target: Uint8Array): void {
