@@ -35,9 +35,10 @@ import {
   type WorldSwitchSink,
 } from '@cloister/core';
 import { MSR_GHCB } from '../abi/ghcb.js';
-import { EVENT_TYPE, EXIT, NP_CONTROL, VMCB } from '../abi/vmcb.js';
+import { EXIT, NP_CONTROL, VMCB } from '../abi/vmcb.js';
 import type { Hypervisor, Next } from '../hypervisor/hypervisor.js';
 import { exitName } from '../hypervisor/statistics.js';
+import { EVENT_TYPES, EVENTS, NON_AUTOMATIC, WRITE_TRAPS } from './es-exits.js';
 import { EsVcpu } from './es-vcpu.js';
 import { loadEsVcpu, readEsVcpu, saveEsVcpu } from './es-vcpu-record.js';
 import type { MemoryController } from './memory-controller.js';
@@ -54,49 +55,10 @@ export const VC_VECTOR = 29;
 const EAX_SEV_ES = 1 << 3;
 /** SEV_STATUS: SEV, SEV-ES. */
 const STATUS = 3;
-const MSR_EFER = 0xc0000080;
 const RECORD_TYPE = 'sev-es-processor';
 const LBR_VIRTUALIZATION = 1;
 const RESUME: InterceptVerdict = { kind: 'resume' };
 const PROCEED: InterceptVerdict = { kind: 'proceed' };
-
-/** Non-automatic exits by the event that makes them. */
-const NON_AUTOMATIC: Readonly<Partial<Record<InterceptName, number>>> = {
-  cpuid: EXIT.CPUID,
-  rdtsc: EXIT.RDTSC,
-  rdtscp: EXIT.RDTSCP,
-  rdpmc: EXIT.RDPMC,
-  io: EXIT.IOIO,
-  msr: EXIT.MSR,
-  wbinvd: EXIT.WBINVD,
-  invd: EXIT.INVD,
-  monitor: EXIT.MONITOR,
-  mwait: EXIT.MWAIT,
-  vmmcall: EXIT.VMMCALL,
-  xsetbv: EXIT.XSETBV,
-  iret: EXIT.IRET,
-};
-
-/** Every event that some exit code stands for. */
-const EVENTS: readonly InterceptName[] = [
-  ...(Object.keys(NON_AUTOMATIC) as InterceptName[]),
-  ...(['cr-write-after', 'dr', 'hlt', 'shutdown'] as const),
-];
-
-/** The exit code of a write trap, by the register of `InterceptDetail.number`. */
-const WRITE_TRAPS: Readonly<Record<number, number>> = {
-  0: EXIT.CR0_WRITE_TRAP,
-  4: EXIT.CR4_WRITE_TRAP,
-  8: EXIT.CR8_WRITE_TRAP,
-  [MSR_EFER]: EXIT.EFER_WRITE_TRAP,
-};
-
-const EVENT_TYPES = {
-  [EVENT_TYPE.INTERRUPT]: 'interrupt',
-  [EVENT_TYPE.NMI]: 'nmi',
-  [EVENT_TYPE.EXCEPTION]: 'exception',
-  [EVENT_TYPE.SOFTWARE]: 'software',
-} as const;
 
 export interface SevEsProcessorOptions extends SevProcessorOptions {
   readonly hypervisor: Hypervisor;
