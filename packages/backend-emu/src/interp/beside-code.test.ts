@@ -9,6 +9,7 @@ import * as L from '../cpu/layout.js';
 import type { JitMode } from '../jit/mode.js';
 import { LINE_SIZE } from '../mmu/frame-tables.js';
 import { FRAME_DIRTY, PAGE_SIZE } from '../mmu/physical.js';
+import { dice } from '../mmu/test-walks.js';
 import { type TestMachine, testMachine } from './test-machine.js';
 
 const FULL = process.env['CLOISTER_FULL'] === '1';
@@ -61,13 +62,7 @@ const COPIES: readonly [number, (from: number, to: number) => number[]][] = [
 
 /** Functions with data between them, and behind them a loop over calls, sums and copies. */
 function assemble(seed: number): Program {
-  let x = seed | 1;
-  const next = (below: number): number => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % below;
-  };
+  const { next } = dice(seed);
   const code: number[] = Array.from({ length: PAGE_SIZE - 64 * next(16) - next(40) }, () => 0);
   /** Places of bytes that are not the same in all versions. */
   const free: number[] = [];
