@@ -39,21 +39,33 @@ const BLOCK_RECORDS = BLOCK_LIMIT + 3;
 const MODES = 128;
 const PAGE_OFFSET = PAGE_SIZE - 1;
 
-export interface Block {
-  /** Where it begins: what it is found by, and the mode's map. */
-  readonly key: number;
-  readonly mode: number;
-  readonly found: Map<number, Block>;
-  /** Address of the first record and their count. */
-  readonly record: number;
-  readonly count: number;
-  /** Byte range in the page; a crossing instruction also has one in the next. */
-  readonly start: number;
-  readonly end: number;
+/** A class, not literals: what V8 has compiled for one shape it compiles again for the next. */
+export class Block {
   /** Where it is entered: its first record, or its head. */
   target: number;
-  /** Branches that are linked to it, where code is translated. */
-  readonly linked: number[];
+
+  constructor(
+    /** Where it begins: what it is found by, and the mode's map. */
+    readonly key: number,
+    readonly mode: number,
+    readonly found: Map<number, Block>,
+    /** Address of the first record and their count. */
+    readonly record: number,
+    readonly count: number,
+    /** Byte range in the page; a crossing instruction also has one in the next. */
+    readonly start: number,
+    readonly end: number,
+    /** Branches that are linked to it, where code is translated. */
+    readonly linked: number[] = [],
+  ) {
+    this.target = record;
+  }
+
+  /** The same instruction, in the byte range that it has in its second page. */
+  inNextPage(): Block {
+    const { key, mode, found, record, count, end, linked } = this;
+    return new Block(key, mode, found, record, count, 0, end - PAGE_SIZE, linked);
+  }
 }
 
 /** What translates blocks. */
@@ -221,17 +233,8 @@ export class OpCache {
       if (this.#options.onDecoded !== undefined && info.operands.at(-1)?.kind === 'j') break;
     }
     this.#close(first, count, at - pageStart, mode);
-    const block: Block = {
-      key: host | 0,
-      mode,
-      found,
-      record: first,
-      count: count + 1,
-      start: host - pageStart,
-      end: at - pageStart,
-      target: first,
-      linked: [],
-    };
+    const [start, end] = [host - pageStart, at - pageStart];
+    const block = new Block(host | 0, mode, found, first, count + 1, start, end);
     if (hasHead) {
       const head = first - R.OP_SIZE;
       this.#bytes.copyWithin(head, first, first + R.OP_SIZE);
@@ -264,13 +267,10 @@ export class OpCache {
     this.#bytes[first + R.OP_REMAINING] = 1;
     this.#next = first + 3 * R.OP_SIZE;
     const start = host & PAGE_OFFSET;
-    const block: Block = {
-      ...{ key: host | 0, mode, found, record: first, count: 3, start, end, target: first },
-      linked: [],
-    };
+    const block = new Block(host | 0, mode, found, first, 3, start, end);
     this.#enter(block, pageStart);
     this.#crossings.set(first, block);
-    this.#register({ ...block, start: 0, end: end - PAGE_SIZE }, second);
+    this.#register(block.inNextPage(), second);
     return first;
   }
 
