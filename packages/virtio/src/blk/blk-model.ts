@@ -163,7 +163,7 @@ class BlkModel implements VirtioModel<State> {
 
   private startWaiting(): void {
     while (this.waiting.length > 0) {
-      const [request] = this.waiting as [R.BlkRequest];
+      const request = this.waiting[0]!;
       if (!this.requests.hasRoom(weightOf(request))) return;
       this.waiting.shift();
       if (!this.start(request)) return;
@@ -176,16 +176,16 @@ class BlkModel implements VirtioModel<State> {
     const status = this.startNow(queue, request);
     // Other requests have no use for what the driver gives; what is too long is refused below.
     const isTaken = status === null && WRITES.has(request.type) && request.length <= R.DATA_MAX;
-    const data = this.pool.take(isTaken ? request.length : 0);
-    if (!queue.read(request.chain, R.HEADER_SIZE, data)) {
+    const data = isTaken ? this.pool.take(request.length) : NOTHING;
+    if (isTaken && !queue.read(request.chain, R.HEADER_SIZE, data)) {
       this.port!.needsReset('the data of a block request is not in guest memory');
       return false;
     }
     const now = this.ports.clock.now();
     const wait = this.limiter.take(now, this.moved(request, data));
     const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
-    const result = status === null ? null : answer(status, 0);
-    this.requests.start({ request, data }, wait + latency, result);
+    const result = status === null ? null : HostResult.ofByte(status);
+    this.requests.start({ token: 0, request, data }, wait + latency, result);
     return true;
   }
 
@@ -228,7 +228,7 @@ class BlkModel implements VirtioModel<State> {
   /** The host's part: the result is a status and, for what reads, data. Depends on `entry` only. */
   private workOf({ request, data }: InFlight): Work {
     const { disk } = this.ports;
-    const status = (code: number) => answer(code, 0);
+    const status = HostResult.ofByte;
     return async () => {
       if (disk.readOnly && WRITES.has(request.type)) return status(R.S_IOERR);
       switch (request.type) {
@@ -283,9 +283,12 @@ class BlkModel implements VirtioModel<State> {
     const room = byteLength(chain.writable) - 1;
     // No result at all: the host's operation failed.
     const status = now ?? result[0] ?? R.S_IOERR;
-    const data = result.subarray(1, 1 + room);
-    const filled = now === R.S_OK ? room : data.length;
-    const written = queue.write(chain, 0, data) && queue.write(chain, room, Uint8Array.of(status));
+    const length = Math.min(room, Math.max(0, result.length - 1));
+    const filled = now === R.S_OK ? room : length;
+    STATUS[0] = status;
+    const written =
+      (length === 0 || queue.write(chain, 0, result.subarray(1, 1 + length))) &&
+      queue.write(chain, room, STATUS);
     if (!written) this.port!.needsReset('the buffer of a block request is not in guest memory');
     // 2.7.8.2: at least so many bytes from the start were written.
     queue.push(chain, filled === room ? room + 1 : filled);
@@ -325,6 +328,11 @@ class BlkModel implements VirtioModel<State> {
 
 /** Host memory that a request takes while it is under way. */
 const weightOf = ({ length }: R.BlkRequest) => Math.min(length, R.DATA_MAX);
+
+const NOTHING = new Uint8Array(0);
+
+/** The status that is written. */
+const STATUS = new Uint8Array(1);
 
 const WRITES: ReadonlySet<number> = new Set([R.T_OUT, R.T_DISCARD, R.T_WRITE_ZEROES]);
 

@@ -57,15 +57,19 @@ export interface Range {
   readonly length: number;
 }
 
+/** The header that is looked at. */
+const HEADER = new Uint8Array(HEADER_SIZE);
+const HEADER_VIEW = new DataView(HEADER.buffer);
+
 /** Reads the header. Null when the chain is no request: header or status are not there. */
 export function parseRequest(queue: Virtqueue, index: number, chain: Chain): BlkRequest | null {
-  const header = new Uint8Array(HEADER_SIZE);
-  if (byteLength(chain.writable) < 1 || !queue.read(chain, 0, header)) return null;
-  const view = new DataView(header.buffer);
+  const room = byteLength(chain.writable);
+  if (room < 1 || !queue.read(chain, 0, HEADER)) return null;
+  const view = HEADER_VIEW;
   const type = view.getUint32(0, true);
   const sector = view.getUint32(8, true) + view.getUint32(12, true) * 2 ** 32;
   const isOut = type === T_OUT || type === T_DISCARD || type === T_WRITE_ZEROES;
-  const length = isOut ? byteLength(chain.readable) - HEADER_SIZE : byteLength(chain.writable) - 1;
+  const length = isOut ? byteLength(chain.readable) - HEADER_SIZE : room - 1;
   // A sector number beyond any disk: kept where `checkData` refuses it.
   const offset = sector < 2 ** 43 ? sector * SECTOR : 2 ** 52;
   return { queue: index, chain, type, offset, length };

@@ -26,7 +26,10 @@ export class BufferPool {
   }
 
   /** Takes back what `take` gave and nobody uses any more; other buffers are left alone. */
-  give({ buffer }: Uint8Array): void {
+  give(bytes: Uint8Array): void {
+    // Short ones are not ours; asking one for its buffer makes V8 allocate that.
+    if (bytes.length < POOLED_MIN) return;
+    const { buffer } = bytes;
     if (!this.ours.delete(buffer) || this.kept + buffer.byteLength > KEPT_MAX) return;
     const size = buffer.byteLength;
     const list = this.free.get(size) ?? [];

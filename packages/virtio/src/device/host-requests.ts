@@ -60,12 +60,12 @@ export class HostRequests<T extends HostRequest> {
 
   /**
    * Begins a request whose answer is due `after` nanoseconds from now, as `HostWork.start`; with
-   * `result` the host has nothing to do for it.
+   * `result` the host has nothing to do for it. The request gets its token here.
    */
-  start(request: Omit<T, 'token'>, after: number, result: HostResult | null = null): void {
+  start(entry: T, after: number, result: HostResult | null = null): void {
     const token = this.nextToken;
     this.nextToken = (token + 1) >>> 0;
-    const entry = { ...request, token } as T;
+    entry.token = token;
     this.add(entry);
     if (result === null) this.work.start(token, after, this.options.work(entry));
     else this.work.startDone(token, after, result);

@@ -14,15 +14,32 @@ import type { BufferPool } from './buffer-pool.js';
 /** Results have room for their token in front, so that they are never copied. */
 const HEADROOM = 4;
 
+/**
+ * Results up to here are copied where a view would do: V8 keeps so short an array beside its
+ * object, but moves it to memory of the host's once there is a view of it.
+ */
+const SHORT = 32;
+
 /** The result of work: `data` is to be filled, and left alone once the work is done. */
 export class HostResult {
   readonly whole: Uint8Array;
-  readonly data: Uint8Array;
+  private view: Uint8Array | null = null;
 
   /** From `pool`, where there is one, it is not zeroed: `data` has to be filled as a whole. */
   constructor(length: number, pool?: BufferPool) {
     this.whole = pool?.take(HEADROOM + length) ?? new Uint8Array(HEADROOM + length);
-    this.data = this.whole.subarray(HEADROOM);
+  }
+
+  /** A result of one byte. */
+  static ofByte(byte: number): HostResult {
+    const result = new HostResult(1);
+    result.whole[HEADROOM] = byte;
+    return result;
+  }
+
+  get data(): Uint8Array {
+    this.view ??= this.whole.subarray(HEADROOM);
+    return this.view;
   }
 }
 
@@ -63,10 +80,16 @@ export const savedWorkField: state.Field<SavedWork> = state.record<SavedWork>({
   result: state.bytes(2 ** 32),
 });
 
-interface Entry extends SavedWork {
-  /** Whether its time has come. */
-  isDue: boolean;
-  timer: Timer | null;
+/** A class: literals that spread another object get a new hidden class from V8 time and again. */
+class Entry implements SavedWork {
+  timer: Timer | null = null;
+
+  constructor(
+    readonly token: number,
+    readonly due: number,
+    public phase: number,
+    public result: Uint8Array,
+  ) {}
 }
 
 const NOTHING = new Uint8Array(HEADROOM);
@@ -99,13 +122,13 @@ export class HostWork {
     const { clock } = this.options;
     const fixed = clock.mode === 'icount' || after > 0;
     const due = fixed ? clock.now() + after : -1;
-    this.enter({ token, due, phase: AT_HOST, result: NOTHING }, work);
+    this.enter(new Entry(token, due, AT_HOST, NOTHING), work);
   }
 
   /** Work that is done already: its result is delivered when that of work would be. */
   startDone(token: number, after: number, result: HostResult): void {
     const due = this.options.clock.now() + after;
-    this.enter({ token, due, phase: DONE, result: result.whole }, null);
+    this.enter(new Entry(token, due, DONE, result.whole), null);
   }
 
   /** Whether no work of before the last reset is under way. */
@@ -136,8 +159,9 @@ export class HostWork {
   /** Takes over saved work; `again` makes that anew which the host had not finished. */
   load(saved: readonly SavedWork[], again: (token: number) => Work): void {
     this.reset();
-    for (const each of saved) {
-      this.enter({ ...each }, each.phase === AT_HOST ? again(each.token) : null);
+    for (const { token, due, phase, result } of saved) {
+      const work = phase === AT_HOST ? again(token) : null;
+      this.enter(new Entry(token, due, phase, result), work);
     }
   }
 
@@ -146,9 +170,8 @@ export class HostWork {
     this.source.setLive(false);
   }
 
-  private enter(saved: SavedWork, work: Work | null): void {
+  private enter(entry: Entry, work: Work | null): void {
     const { clock, input } = this.options;
-    const entry: Entry = { ...saved, isDue: false, timer: null };
     this.entries.set(entry.token, entry);
     if (input.replaying || entry.phase === QUEUED) return;
     if (entry.due >= 0 || work === null) {
@@ -176,7 +199,6 @@ export class HostWork {
 
   private timeHasCome(entry: Entry): void {
     entry.timer = null;
-    entry.isDue = true;
     this.due.push(entry);
     this.settle();
   }
@@ -191,15 +213,17 @@ export class HostWork {
   /** Hands over what is due and done; in order, with the counted clock. */
   private settle(): void {
     const counted = this.options.clock.mode === 'icount';
-    const left: Entry[] = [];
-    let open = true;
-    for (const entry of this.due) {
-      if (open && entry.phase === DONE && this.push(entry)) continue;
-      left.push(entry);
-      if (counted) open = false;
+    if (this.due.length > 0) {
+      const left: Entry[] = [];
+      let open = true;
+      for (const entry of this.due) {
+        if (open && entry.phase === DONE && this.push(entry)) continue;
+        left.push(entry);
+        if (counted) open = false;
+      }
+      this.due = left;
     }
-    this.due = left;
-    this.source.stall(counted && left.length > 0);
+    this.source.stall(counted && this.due.length > 0);
     // A sleeping guest on the wall clock waits for the host; on the counted one for its timers.
     this.source.setLive(!counted && this.entries.size > 0);
   }
@@ -207,7 +231,7 @@ export class HostWork {
   private push(entry: Entry): boolean {
     // A result that was restored from a damaged record is none.
     const data = entry.result.length < HEADROOM ? NOTHING.slice() : entry.result;
-    new DataView(data.buffer, data.byteOffset).setUint32(0, entry.token, true);
+    for (let at = 0; at < HEADROOM; at++) data[at] = entry.token >>> (8 * at);
     if (!this.source.push(data, this.options.pool === undefined ? 'given' : 'lent')) return false;
     entry.phase = QUEUED;
     entry.result = NOTHING;
@@ -216,9 +240,10 @@ export class HostWork {
 
   private arrived(data: Uint8Array): void {
     if (data.length < HEADROOM) return;
-    const token = new DataView(data.buffer, data.byteOffset).getUint32(0, true);
+    const token = (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;
     if (!this.entries.delete(token)) return;
-    this.options.deliver(token, data.subarray(HEADROOM));
+    const isShort = data.length <= SHORT;
+    this.options.deliver(token, isShort ? data.slice(HEADROOM) : data.subarray(HEADROOM));
     this.options.pool?.give(data);
     this.settle();
   }

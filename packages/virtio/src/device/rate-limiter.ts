@@ -30,6 +30,11 @@ const BURST = 1e8;
 /** Nothing waits longer than this: a guest's driver would give it up. */
 const WAIT_MAX = 10 * SECOND;
 
+/** Nanoseconds that so much takes at the full rate. */
+function cost(amount: number, rate: number | undefined): number {
+  return rate === undefined ? 0 : Math.ceil((amount * SECOND) / rate);
+}
+
 export class RateLimiter {
   private used: RateState = { bytes: 0, operations: 0 };
   private readonly burst: number;
@@ -45,12 +50,11 @@ export class RateLimiter {
 
   /** Takes one operation of so many bytes at time `now`; returns nanoseconds to wait. */
   take(now: number, bytes: number): number {
+    const { used } = this;
     const { bytesPerSecond, operationsPerSecond } = this.limit;
-    const cost = (amount: number, rate: number | undefined) =>
-      rate === undefined ? 0 : Math.ceil((amount * SECOND) / rate);
-    this.used.bytes = this.after(this.used.bytes, now, cost(bytes, bytesPerSecond));
-    this.used.operations = this.after(this.used.operations, now, cost(1, operationsPerSecond));
-    const until = Math.max(this.used.bytes, this.used.operations);
+    used.bytes = this.after(used.bytes, now, cost(bytes, bytesPerSecond));
+    used.operations = this.after(used.operations, now, cost(1, operationsPerSecond));
+    const until = Math.max(used.bytes, used.operations);
     return Math.max(0, Math.min(WAIT_MAX, until - this.burst - now));
   }
 

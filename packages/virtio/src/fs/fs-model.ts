@@ -138,7 +138,8 @@ class FsModel implements VirtioModel<State> {
       return false;
     }
     const latency = this.ports.clock.mode === 'icount' ? this.latency : 0;
-    this.requests.start({ ...request, bytes }, latency);
+    const { queue, chain } = request;
+    this.requests.start({ token: 0, queue, chain, bytes }, latency);
     return true;
   }
 

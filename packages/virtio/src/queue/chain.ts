@@ -45,15 +45,17 @@ export const chainField: state.Field<Chain> = state.record<Chain>({
 
 /** Bytes in all segments. */
 export function byteLength(list: readonly Segment[]): number {
-  return list.reduce((sum, { length }) => sum + length, 0);
+  let sum = 0;
+  for (const { length } of list) sum += length;
+  return sum;
 }
 
-/** Calls `part` for the pieces of `[offset, offset + length)`; false if one of them fails. */
+/** Calls `visit` for the pieces of `[offset, offset + length)`; false if one of them fails. */
 function eachPart(
   list: readonly Segment[],
   offset: number,
   length: number,
-  part: (gpa: number, from: number, to: number) => boolean,
+  visit: (gpa: number, from: number, to: number) => boolean,
 ): boolean {
   let skip = offset;
   let done = 0;
@@ -64,11 +66,16 @@ function eachPart(
       continue;
     }
     const count = Math.min(size - skip, length - done);
-    if (!part(gpa + skip, done, done + count)) return false;
+    if (!visit(gpa + skip, done, done + count)) return false;
     done += count;
     skip = 0;
   }
   return done === length;
+}
+
+/** A part of `bytes`: those themselves, if it is all of them. */
+function part(bytes: Uint8Array, from: number, to: number): Uint8Array {
+  return from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
 }
 
 /** Fills `target` from `offset` of the segments on; false when they are too short or not memory. */
@@ -79,7 +86,7 @@ export function gather(
   target: Uint8Array,
 ): boolean {
   return eachPart(list, offset, target.length, (gpa, from, to) =>
-    dma.read(gpa, target.subarray(from, to)),
+    dma.read(gpa, part(target, from, to)),
   );
 }
 
@@ -91,7 +98,7 @@ export function scatter(
   source: Uint8Array,
 ): boolean {
   return eachPart(list, offset, source.length, (gpa, from, to) =>
-    dma.write(gpa, source.subarray(from, to)),
+    dma.write(gpa, part(source, from, to)),
   );
 }
 

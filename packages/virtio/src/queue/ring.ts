@@ -31,7 +31,13 @@ export abstract class Ring implements OpenQueue {
   private readonly bytes = new Uint8Array(DESC_SIZE);
   /** The bytes that were read last. */
   protected readonly view = new DataView(this.bytes.buffer);
-  private readonly pieces = [2, 4, 6, 8, 14, 16].map((size) => this.bytes.subarray(0, size));
+  /** The first bytes of `bytes`, by how many. */
+  private readonly pieces = Array.from({ length: DESC_SIZE + 1 }, (_, size) =>
+    this.bytes.subarray(0, size),
+  );
+  /** The indirect table that was read last; another of its length goes to the same place. */
+  private tableBytes = new Uint8Array(0);
+  private tableView = new DataView(this.tableBytes.buffer);
 
   constructor(
     protected readonly layout: QueueLayout,
@@ -94,7 +100,7 @@ export abstract class Ring implements OpenQueue {
 
   /** Reads `size` (2, 4, 14 or 16) bytes to the start of `view`. */
   protected fetch(gpa: number, size: number): boolean {
-    const target = this.pieces.find(({ length }) => length === size)!;
+    const target = this.pieces[size]!;
     this.budget--;
     if (this.ports.dma.read(gpa, target)) return true;
     this.fail('the ring is not in guest memory');
@@ -103,7 +109,7 @@ export abstract class Ring implements OpenQueue {
 
   /** Writes the first `size` (2, 4, 6, 8 or 16) bytes of `view`. */
   protected store(gpa: number, size: number): boolean {
-    const source = this.pieces.find(({ length }) => length === size)!;
+    const source = this.pieces[size]!;
     if (this.ports.dma.write(gpa, source)) return true;
     this.fail('the ring is not in guest memory');
     return false;
@@ -143,9 +149,12 @@ export abstract class Ring implements OpenQueue {
 
   /** Reads a whole table, which is in guest memory. */
   private table(gpa: number, length: number): DataView | null {
-    const bytes = new Uint8Array(length);
     this.budget -= length / DESC_SIZE;
-    return this.ports.dma.read(gpa, bytes) ? new DataView(bytes.buffer) : null;
+    if (this.tableBytes.length !== length) {
+      this.tableBytes = new Uint8Array(length);
+      this.tableView = new DataView(this.tableBytes.buffer);
+    }
+    return this.ports.dma.read(gpa, this.tableBytes) ? this.tableView : null;
   }
 
   private indirectProblem(gpa: number, length: number, count: number): string | null {
