@@ -135,38 +135,46 @@ class PagedMemory implements SlotMemory {
     access: 'read' | 'write',
     fn: (spans: readonly Uint8Array[]) => void,
   ): boolean {
-    const places: number[] = [];
-    for (const { gpa, length } of ranges) {
-      if (!this.covers(gpa, length, access) || !this.addPlain(gpa, length, places)) return false;
-    }
-    const { backing } = this;
-    const spans: Uint8Array[] = [];
-    for (let i = 0; i < places.length; i += 2) {
-      spans.push(backing.bytes.subarray(places[i], places[i]! + places[i + 1]!));
-    }
+    const spans = this.plainSpans(ranges, access);
+    if (spans === null) return false;
     try {
       fn(spans);
     } finally {
       // What failed half-way has written, too.
-      for (let i = 0; access === 'write' && i < places.length; i += 2) {
-        this.noteWritten(places[i]!, places[i + 1]!);
+      const { byteOffset } = this.backing.bytes;
+      for (let i = 0; access === 'write' && i < spans.length; i++) {
+        const span = spans[i]!;
+        this.noteWritten(span.byteOffset - byteOffset, span.length);
       }
     }
     return true;
   }
 
-  /** Adds offset and length of each run of plain frames; false where a frame is under a key. */
-  private addPlain(gpa: number, length: number, places: number[]): boolean {
-    for (let done = 0; done < length; ) {
-      const offset = this.offsetOf(gpa + done);
-      const run = this.plainRun(gpa + done, offset, length - done);
-      if (run === 0) return false;
-      const last = places.length - 2;
-      if (last >= 0 && places[last]! + places[last + 1]! === offset) places[last + 1]! += run;
-      else places.push(offset, run);
-      done += run;
+  /** Runs of plain frames; null where a byte is not backed or a frame is under a key. */
+  private plainSpans(
+    ranges: readonly GuestRange[],
+    access: 'read' | 'write',
+  ): readonly Uint8Array[] | null {
+    const { bytes } = this.backing;
+    const spans: Uint8Array[] = [];
+    let start = 0;
+    let end = 0;
+    for (const { gpa, length } of ranges) {
+      if (!this.covers(gpa, length, access)) return null;
+      for (let done = 0; done < length; ) {
+        const offset = this.offsetOf(gpa + done);
+        const run = this.plainRun(gpa + done, offset, length - done);
+        if (run === 0) return null;
+        if (offset !== end) {
+          if (end > start) spans.push(bytes.subarray(start, end));
+          start = offset;
+        }
+        end = offset + run;
+        done += run;
+      }
     }
-    return true;
+    if (end > start) spans.push(bytes.subarray(start, end));
+    return spans;
   }
 
   convert(gpa: number, length: number, to: 'private' | 'shared'): void {

@@ -7,10 +7,19 @@
  */
 import type { Timer } from '../interfaces/index.js';
 
-interface Entry {
-  readonly at: number;
-  readonly order: number;
-  callback: (() => void) | null;
+class Entry implements Timer {
+  constructor(
+    readonly at: number,
+    readonly order: number,
+    public callback: (() => void) | null,
+    private readonly owner: TimerHeap,
+  ) {}
+
+  cancel(): void {
+    if (this.callback === null) return;
+    this.callback = null;
+    this.owner.cancelled();
+  }
 }
 
 function before(a: Entry, b: Entry): boolean {
@@ -31,10 +40,10 @@ export class TimerHeap {
   }
 
   set(at: number, callback: () => void): Timer {
-    const entry: Entry = { at, order: this.nextOrder++, callback };
+    const entry = new Entry(at, this.nextOrder++, callback, this);
     this.heap.push(entry);
     this.siftUp(this.heap.length - 1);
-    return { cancel: () => this.cancel(entry) };
+    return entry;
   }
 
   /** Time of the earliest timer, Infinity without one. */
@@ -60,9 +69,8 @@ export class TimerHeap {
     this.stale = 0;
   }
 
-  private cancel(entry: Entry): void {
-    if (entry.callback === null) return;
-    entry.callback = null;
+  /** A timer was cancelled. */
+  cancelled(): void {
     this.stale++;
     if (this.heap.length >= REBUILD_MIN && this.stale * 2 > this.heap.length) this.rebuild();
   }

@@ -10,6 +10,7 @@ import {
   type SavedWork,
   type Work,
 } from './host-work.js';
+import { UnderWay } from './under-way.js';
 
 export interface HostRequest {
   token: number;
@@ -36,7 +37,7 @@ export interface SavedRequests<T> {
 
 export class HostRequests<T extends HostRequest> {
   private readonly work: HostWork;
-  private readonly inFlight = new Map<number, T>();
+  private readonly inFlight = new UnderWay<T>();
   private nextToken = 0;
   private bytes = 0;
 
@@ -82,7 +83,7 @@ export class HostRequests<T extends HostRequest> {
     return {
       nextToken: this.nextToken,
       // Data is copied when a state is saved, and only as much of its buffer as it is.
-      inFlight: [...this.inFlight.values()].map((entry) => ({ ...entry })),
+      inFlight: Array.from(this.inFlight, (entry) => ({ ...entry })),
       work: this.work.save(),
     };
   }
@@ -111,14 +112,13 @@ export class HostRequests<T extends HostRequest> {
   }
 
   private add(entry: T): void {
-    this.inFlight.set(entry.token, entry);
+    this.inFlight.add(entry);
     this.bytes += this.options.weight(entry);
   }
 
   private deliver(token: number, result: Uint8Array): void {
-    const entry = this.inFlight.get(token);
+    const entry = this.inFlight.take(token);
     if (entry === undefined) return;
-    this.inFlight.delete(token);
     this.bytes -= this.options.weight(entry);
     this.options.answered(entry, result);
   }

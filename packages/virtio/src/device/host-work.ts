@@ -10,6 +10,7 @@
 import type { Clock, InputPort, InputSource, Timer } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 import type { BufferPool } from './buffer-pool.js';
+import { UnderWay } from './under-way.js';
 
 /** Results have room for their token in front, so that they are never copied. */
 const HEADROOM = 4;
@@ -96,7 +97,7 @@ const NOTHING = new Uint8Array(HEADROOM);
 
 export class HostWork {
   private readonly source: InputSource;
-  private readonly entries = new Map<number, Entry>();
+  private readonly entries = new UnderWay<Entry>();
   /** Entries whose time has come, in that order. */
   private due: Entry[] = [];
   private readonly atHost = new Set<Promise<void>>();
@@ -143,7 +144,7 @@ export class HostWork {
 
   /** Forgets all work: no result of it is delivered. Later work begins after it. */
   reset(): void {
-    for (const { timer } of this.entries.values()) timer?.cancel();
+    for (const { timer } of this.entries) timer?.cancel();
     this.entries.clear();
     this.due = [];
     if (this.atHost.size > 0) this.before = Promise.all(this.atHost);
@@ -151,7 +152,7 @@ export class HostWork {
   }
 
   save(): SavedWork[] {
-    return [...this.entries.values()].map(({ token, due, phase, result }) => {
+    return Array.from(this.entries, ({ token, due, phase, result }) => {
       return { token, due, phase, result: result.slice() };
     });
   }
@@ -172,7 +173,7 @@ export class HostWork {
 
   private enter(entry: Entry, work: Work | null): void {
     const { clock, input } = this.options;
-    this.entries.set(entry.token, entry);
+    this.entries.add(entry);
     if (input.replaying || entry.phase === QUEUED) return;
     if (entry.due >= 0 || work === null) {
       // What was restored as done goes out at the next boundary.
@@ -241,7 +242,7 @@ export class HostWork {
   private arrived(data: Uint8Array): void {
     if (data.length < HEADROOM) return;
     const token = (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;
-    if (!this.entries.delete(token)) return;
+    if (this.entries.take(token) === undefined) return;
     const isShort = data.length <= SHORT;
     this.options.deliver(token, isShort ? data.slice(HEADROOM) : data.subarray(HEADROOM));
     this.options.pool?.give(data);

@@ -110,7 +110,7 @@ export class RandomAccessFile {
       if (count === 0) break;
       done += count;
     }
-    target.fill(0, done);
+    if (done < target.length) target.fill(0, done);
   }
 
   writeNow(offset: number, data: Uint8Array): void {
@@ -155,7 +155,8 @@ export class RandomAccessFile {
 /** What is left of buffers without their first `count` bytes. */
 function behind(buffers: readonly Uint8Array[], count: number): readonly Uint8Array[] {
   let done = count;
-  for (const [index, buffer] of buffers.entries()) {
+  for (let index = 0; index < buffers.length; index++) {
+    const buffer = buffers[index]!;
     if (done < buffer.length) return [buffer.subarray(done), ...buffers.slice(index + 1)];
     done -= buffer.length;
   }
@@ -202,8 +203,11 @@ export function fileDisk(path: string, options: FileDiskOptions = {}): Disk {
     readOnly,
     read: (offset, target) => file.read(offset, target),
     write: (offset, data) => file.write(offset, data),
-    readNow: (offset, targets) => file.readAllNow(offset, targets),
-    writeNow: (offset, sources) => file.writeAllNow(offset, sources),
+    // For a single buffer Node's own part of the call is the smaller one.
+    readNow: (offset, targets) =>
+      targets.length === 1 ? file.readNow(offset, targets[0]!) : file.readAllNow(offset, targets),
+    writeNow: (offset, sources) =>
+      sources.length === 1 ? file.writeNow(offset, sources[0]!) : file.writeAllNow(offset, sources),
     async writeZeroes(offset, length) {
       for (let done = 0; done < length; done += ZEROES.length) {
         await file.write(offset + done, ZEROES.subarray(0, length - done));

@@ -107,14 +107,15 @@ export function slice(list: readonly Segment[], offset: number, length: number):
   const found: Segment[] = [];
   let skip = offset;
   let left = length;
-  for (const { gpa, length: size } of list) {
+  for (const segment of list) {
+    const { gpa, length: size } = segment;
     if (left <= 0) break;
     if (skip >= size) {
       skip -= size;
       continue;
     }
     const count = Math.min(size - skip, left);
-    found.push({ gpa: gpa + skip, length: count });
+    found.push(count === size ? segment : { gpa: gpa + skip, length: count });
     left -= count;
     skip = 0;
   }
