@@ -42,6 +42,7 @@ export class EmulatedVcpu implements Vcpu {
     readonly interpreter: Interpreter,
   ) {
     this.index = processor.index;
+    processor.deliverUsual = interpreter.deliverUsual;
     processor.onStopRequest = () => interpreter.shorten(0);
     processor.debug.boundary = () => interpreter.executed + (interpreter.running ? 1 : 0);
   }

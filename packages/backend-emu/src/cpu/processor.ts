@@ -10,6 +10,7 @@ import type { CpuSelection } from '@cloister/core/cpu';
 import type { ApicCpu } from '../apic/ports.js';
 import { ExtensionCpu } from '../extension/extension-cpu.js';
 import { fpuTraps } from '../fpu/traps.js';
+import type { DeliverUsual } from '../interp/delivery.js';
 import { MemoryAccess } from '../mmu/access.js';
 import { Mmu } from '../mmu/mmu.js';
 import type { PhysicalMemory } from '../mmu/physical.js';
@@ -96,6 +97,8 @@ export class Processor implements ApicCpu, MsrCpu {
   onStopRequest: () => void = () => {};
   /** Called at the first entry to user mode, then forgotten. */
   onUserMode: (() => void) | null = null;
+  /** Delivers the usual events in emitted code, once that is there: see `interp/delivery.ts`. */
+  deliverUsual: DeliverUsual = () => 0;
   /** EXT bit of error codes: 1 while an event other than a software interrupt is delivered. */
   ext = 0;
   /** A non-maskable interrupt waits. */

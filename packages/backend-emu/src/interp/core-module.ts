@@ -15,6 +15,7 @@ import { REACH_TYPE, type Reach } from '../mmu/fast-walk.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
 import { addressBody, eflagsBody, findBody, setStatusBody, storeBody } from './core-functions.js';
+import { deliveryBody } from './delivery.js';
 import {
   CaseFlow,
   enterBlock,
@@ -88,6 +89,7 @@ class CoreModuleBuilder {
   readonly #reach: number;
   readonly #slow: Readonly<Record<'load' | 'store' | 'update', number>>;
   readonly #lookup: number;
+  readonly #deliver: number;
   readonly #deadline: number;
   readonly #crossing: number;
   readonly #handlerType: number;
@@ -134,6 +136,7 @@ class CoreModuleBuilder {
       eflags: module.declare('eflags', { params: [], results: ['i32'] }),
       setStatus: module.declare('setStatus', { params: i32(2), results: [] }),
     };
+    this.#deliver = module.declare('deliver', { params: i32(3), results: i32(1) });
     this.#regions = declareRegionChain(module);
   }
 
@@ -148,7 +151,9 @@ class CoreModuleBuilder {
     module.setBody(addressSlow, addressBody(this.#cpuBase, checkSegment));
     module.setBody(eflags, eflagsBody(this.#cpuBase));
     module.setBody(setStatus, setStatusBody(this.#cpuBase, eflags));
+    module.setBody(this.#deliver, deliveryBody(this.#cpuBase, this.#functions));
     module.exportFunction('eflags', eflags);
+    module.exportFunction('deliver', this.#deliver);
     module.exportTable('functions');
     for (const info of this.handlers.cold) this.#buildCold(info);
     this.#buildRun();

@@ -20,6 +20,7 @@ import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
 import { CodeFetch } from './code-fetch.js';
 import type { CoreImports } from './core-module.js';
+import type { DeliverUsual } from './delivery.js';
 import { RUN_FAULT, RUN_LEAVE, RUN_STOP } from './flows.js';
 import { formOfHandler, HANDLER_HEAD, HANDLER_REGION } from './handlers.js';
 import { InstructionCount } from './instruction-count.js';
@@ -91,6 +92,8 @@ export class Interpreter {
   #regionDeadlines = 0;
   /** Functions that records and heads name by number. */
   readonly functions: WebAssembly.Table;
+  /** See `delivery.ts`. */
+  readonly deliverUsual: DeliverUsual;
   readonly #run: () => number;
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
@@ -140,6 +143,7 @@ export class Interpreter {
     const env = { memory, cpuBase, ...imports };
     const instance = new WebAssembly.Instance(options.module, { env: { ...env } });
     this.#run = instance.exports.run as () => number;
+    this.deliverUsual = instance.exports.deliver as DeliverUsual;
     this.functions = instance.exports.functions as WebAssembly.Table;
   }
 

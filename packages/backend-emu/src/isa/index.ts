@@ -10,6 +10,7 @@ import './semantics/fs-gs-base.js';
 import './semantics/legacy.js';
 import './semantics/move.js';
 import './semantics/multiply.js';
+import './semantics/segment-limit.js';
 import './semantics/shift.js';
 import './semantics/sse.js';
 import './semantics/stack.js';

@@ -4,6 +4,7 @@
  *
  * Source: AMD APM vol. 2, 8.2 (vectors, error codes), 8.2.9 (double fault), 8.2.24 and table 8-6.
  */
+import { FLAG_RF } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
 import { VECTOR_DF, VECTOR_GP, VECTOR_NMI, VECTOR_PF } from '../cpu/registers.js';
@@ -29,6 +30,7 @@ export function deliver(
   ripLo: number,
   ripHi: number,
 ): Outcome {
+  if (event !== EVENT_SOFTWARE && deliversUsual(cpu, vector, error, event)) return delivered(cpu);
   let currentVector = vector;
   let currentError = error;
   let currentEvent = event;
@@ -38,8 +40,7 @@ export function deliver(
   let exception = event === EVENT_FAULT;
   for (let attempts = 1; ; attempts++) {
     if (tryDeliver(cpu, currentVector, currentError, currentEvent, lo, hi)) {
-      cpu.words[L.FAULT_VECTOR >> 2] = -1;
-      return cpu.resume();
+      return delivered(cpu);
     }
     const second = cpu.words[L.FAULT_VECTOR >> 2];
     // CR2 is that of the last page fault, whatever comes of it.
@@ -59,6 +60,20 @@ export function deliver(
     lo = cpu.record.lo(L.RIP);
     hi = cpu.record.hi(L.RIP);
   }
+}
+
+function delivered(cpu: Processor): Outcome {
+  cpu.words[L.FAULT_VECTOR >> 2] = -1;
+  return cpu.resume();
+}
+
+/** Has emitted code deliver an event whose frame shows RIP; false if it leaves that to others. */
+function deliversUsual(cpu: Processor, vector: number, error: number, event: number): boolean {
+  if (event === EVENT_EXTERNAL) {
+    return cpu.deliverUsual(vector, error, cpu.debug.resumeFlag) !== 0;
+  }
+  if (vector === VECTOR_PF) cpu.record.copyPair(L.CR2, L.FAULT_ADDRESS);
+  return cpu.deliverUsual(vector, error, FLAG_RF) !== 0;
 }
 
 /** One attempt; false if a fault is pending. */

@@ -5,9 +5,12 @@
  * Source: AMD APM vol. 2, 4.7 and 4.8.
  */
 import * as L from '../../cpu/layout.js';
-import type { Emitter, Label, Value } from '../emitter.js';
+import type { Label, Value } from '../../wasm/code.js';
+import type { ArithmeticEmitter } from '../arithmetic-emitter.js';
+import type { MemoryEmitter } from '../memory-emitter.js';
 
 /** Bits of the upper half. */
+export const TYPE_SHIFT = 8;
 export const ACCESSED = 1 << 8;
 export const WRITABLE = 1 << 9;
 export const CONFORMING = 1 << 10;
@@ -19,6 +22,8 @@ export const P = 1 << 15;
 export const LONG = 1 << 21;
 export const DB = 1 << 22;
 const G = 23;
+/** Attributes of SS without a descriptor at CPL 0; see `loadNullStack` of `system/segments.ts`. */
+const NULL_STACK = 0xc13;
 
 /** The two halves, i32. */
 export interface Descriptor {
@@ -27,7 +32,7 @@ export interface Descriptor {
 }
 
 /** Reads the descriptor of `selector` (i32); goes to `elsewhere` if it is not simply in the GDT. */
-export function readDescriptor(x: Emitter, selector: Value, elsewhere: Label): Descriptor {
+export function readDescriptor(x: MemoryEmitter, selector: Value, elsewhere: Label): Descriptor {
   const offset = x.and(selector, x.i32(0xfff8));
   x.code.brIf(x.or(x.and(selector, x.i32(4)), x.eqz(offset)), elsewhere);
   x.code.brIf(x.gtU(x.add(offset, x.i32(7)), x.state32(L.GDTR + 8)), elsewhere);
@@ -36,16 +41,33 @@ export function readDescriptor(x: Emitter, selector: Value, elsewhere: Label): D
   return { lo: x.code.load('i32.load', host), hi: x.code.load('i32.load', host, 4) };
 }
 
+/** Its limit in bytes, i32. */
+export function limitOf(x: ArithmeticEmitter, { lo, hi }: Descriptor): Value {
+  const limit = x.or(x.and(lo, x.i32(0xffff)), x.and(hi, x.i32(0xf0000)));
+  const inPages = x.or(x.shl(limit, x.i32(12)), x.i32(0xfff));
+  return x.select(x.and(x.shrU(hi, x.i32(G)), x.i32(1)), inPages, limit);
+}
+
 /** Loads the segment register at `segment` in the record. */
-export function cacheSegment(x: Emitter, segment: number, selector: Value, d: Descriptor): void {
+export function cacheSegment(
+  x: ArithmeticEmitter,
+  segment: number,
+  selector: Value,
+  d: Descriptor,
+): void {
   const { lo, hi } = d;
   const bits = (value: Value, mask: number): Value => x.and(value, x.i32(mask | 0));
   const low = x.or(x.shrU(lo, x.i32(16)), x.shl(bits(hi, 0xff), x.i32(16)));
   x.setState64(segment, x.widen(x.or(low, bits(hi, 0xff000000))));
-  const limit = x.or(bits(lo, 0xffff), bits(hi, 0xf0000));
-  const inPages = x.or(x.shl(limit, x.i32(12)), x.i32(0xfff));
-  const granular = bits(x.shrU(hi, x.i32(G)), 1);
-  x.setState32(segment + L.SEG_LIMIT, x.select(granular, inPages, limit));
+  x.setState32(segment + L.SEG_LIMIT, limitOf(x, d));
   const attributes = x.or(bits(x.shrU(hi, x.i32(8)), 0xff), bits(x.shrU(hi, x.i32(12)), 0xf00));
   x.setState32(segment + L.SEG_SELECTOR, x.or(selector, x.shl(attributes, x.i32(16))));
+}
+
+/** Loads SS as long mode has it at CPL 0 without a descriptor. */
+export function cacheNullStack(x: ArithmeticEmitter): void {
+  const segment = L.segmentOffset(L.SEG.ss);
+  x.setState64(segment, x.i64(0));
+  x.setState32(segment + L.SEG_LIMIT, x.i32(-1));
+  x.setState32(segment + L.SEG_SELECTOR, x.i32(NULL_STACK << 16));
 }

@@ -10,6 +10,7 @@ import { FLAG_AC, FLAG_RF, FLAG_TF, FLAG_VM, FLAGS_ALL, FLAGS_STATUS } from '../
 import * as L from '../../cpu/layout.js';
 import { MODE_64 } from '../../cpu/mode.js';
 import { EFER_SCE, VECTOR_GP, VECTOR_UD } from '../../cpu/registers.js';
+import type { ArithmeticEmitter } from '../arithmetic-emitter.js';
 import { define } from '../define.js';
 import type { Emitter, Value } from '../emitter.js';
 
@@ -37,7 +38,7 @@ function isPlain(x: Emitter, privilege: number): Value {
 }
 
 /** The privilege, and what is kept for each: TLB, jump cache and its generation. */
-export function enter(x: Emitter, privilege: number, cpl: number): void {
+export function enter(x: ArithmeticEmitter, privilege: number, cpl: number): void {
   const isUser = privilege === USER;
   x.setState32(L.CPL, x.i32(cpl));
   x.setState32(L.TLB, x.i32(isUser ? L.TLB_USER : L.TLB_SUPERVISOR));

@@ -20,8 +20,6 @@ const SS = L.segmentOffset(L.SEG.ss);
 const RSP = 4;
 /** The frame: RIP, CS, RFLAGS, RSP, SS, 8 bytes each. */
 const FRAME = { rip: 0, cs: 8, flags: 16, rsp: 24, ss: 32, size: 40 } as const;
-/** Attributes of SS without a descriptor at CPL 0; see `loadNullStack`. */
-const NULL_STACK = 0xc13;
 /** What may change at CPL 0, but for RF. */
 const FLAGS = F.FLAGS_ALL & ~(F.FLAG_RF | F.FLAG_VM);
 const KIND = D.S | D.CODE | D.P | D.DPL | D.ACCESSED;
@@ -67,11 +65,7 @@ function loadStack(x: Emitter, ss: Value, descriptor: D.Descriptor): void {
   x.if(
     ss,
     () => D.cacheSegment(x, SS, ss, descriptor),
-    () => {
-      x.setState64(SS, x.i64(0));
-      x.setState32(SS + L.SEG_LIMIT, x.i32(-1));
-      x.setState32(SS + L.SEG_SELECTOR, x.i32(NULL_STACK << 16));
-    },
+    () => D.cacheNullStack(x),
   );
 }
 

@@ -95,12 +95,10 @@ for (const name of ['SLDT', 'STR', 'SMSW']) {
   });
 }
 
-for (const name of ['LAR', 'LSL']) {
-  define(name, { access: 'rw' }, (x) => {
-    x.system(name.toLowerCase(), [x.operandU(1), x.i64(x.size >> 3)]);
-    x.if(x.flag('ZF'), () => x.setOperand(0, x.systemResult()));
-  });
-}
+define('LAR', { access: 'rw' }, (x) => {
+  x.system('lar', [x.operandU(1), x.i64(x.size >> 3)]);
+  x.if(x.flag('ZF'), () => x.setOperand(0, x.systemResult()));
+});
 
 /** MOV to and from control and debug registers: operands are (number, register) in either order. */
 for (const [mnemonic, name, number, register] of [
