@@ -6,10 +6,12 @@
  * says so. One loop with one br_table; cases for the hot forms, a table of functions for the rest.
  */
 import * as L from '../cpu/layout.js';
+import { MODE_64, MODE_SIZE_MASK } from '../cpu/mode.js';
 import type { FormInfo } from '../decode/variant.js';
 import { Emitter } from '../isa/emitter.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import { type CoreFunctions, type Flow, OUTCOME } from '../isa/flow.js';
+import { tlbOffset } from '../isa/memory-emitter.js';
 import * as R from '../isa/op-record.js';
 import { REACH_TYPE, type Reach } from '../mmu/fast-walk.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
@@ -376,12 +378,31 @@ class CoreModuleBuilder {
         this.#region(loop);
         return;
       default: {
+        this.#advanceIfMapped(loop);
         x.if(code.call(this.#crossing, 'i32', op), () => this.#advance(loop));
         code.set(loop.target, x.add(page, x.sub(next, length)));
         code.set(loop.refund, code.load('i32.load8_u', op, R.OP_REMAINING));
         code.br(loop.dispatch);
       }
     }
+  }
+
+  /**
+   * Goes on behind `op` if the TLB has the page that its instruction reaches into where it was.
+   * Only in 64-bit mode: elsewhere CS has a base, and addresses are cut.
+   */
+  #advanceIfMapped(loop: LoopContext): void {
+    const { code, cpu, op, tlb } = loop;
+    const x = new FlagEmitter(code, cpu);
+    const size = x.and(x.state32(L.MODE), x.i32(MODE_SIZE_MASK));
+    x.if(x.eq(size, x.i32(MODE_64)), () => {
+      const page = code.variable(x.add(x.state64(L.RIP_PAGE), x.i64(4096)));
+      const entry = code.variable(x.add(tlb, tlbOffset(x, page)));
+      const tag = code.load('i64.load', entry, L.TLB_TAG_EXECUTE);
+      const host = x.add(x.wrap(page), code.load('i32.load', entry, L.TLB_ADDEND));
+      const where = code.load('i32.load', op, R.OP_IMMEDIATE);
+      x.if(x.and(x.eq(tag, page), x.eq(host, where)), () => this.#advance(loop));
+    });
   }
 
   /** Executes regions from the block on whose head is `op`, and goes on where the last says. */

@@ -16,8 +16,8 @@ const startOf = (page: number): number => (page === 0 ? CODE : lastOf(page - 1) 
 const rel32 = (from: number, to: number): number[] =>
   [0, 8, 16, 24].map((shift) => ((to - from) >> shift) & 0xff);
 
-/** Blocks looked up by `rounds` through all pages. */
-function lookups(rounds: number, jit: JitMode): number {
+/** Blocks looked up and pages translated by TypeScript in `rounds` through all pages. */
+function asked(rounds: number, jit: JitMode) {
   const machine = testMachine(undefined, true, jit);
   for (let page = 0; page < PAGES - 1; page++) {
     const start = startOf(page);
@@ -30,13 +30,18 @@ function lookups(rounds: number, jit: JitMode): number {
   machine.record.setPair(L.gprOffset(1), rounds, 0);
   machine.record.setPair(L.RIP, CODE, 0);
   const block = vi.spyOn(machine.opCache, 'block');
+  const translate = vi.spyOn(machine.mmu, 'translate');
   expect(machine.interpreter.run(1_000_000)).toBe('fault');
   expect(machine.systemCalls).toEqual(['hlt']);
-  return block.mock.calls.length;
+  return { lookups: block.mock.calls.length, translations: translate.mock.calls.length };
 }
 
 describe('the jump cache', () => {
   it.each(['off', 'stress'] as const)('has ends and beginnings of pages at once, %s', (jit) => {
-    expect(lookups(200, jit)).toBe(lookups(4, jit));
+    expect(asked(200, jit).lookups).toBe(asked(4, jit).lookups);
+  });
+
+  it.each(['off', 'stress'] as const)('lets nobody translate what the TLB has, %s', (jit) => {
+    expect(asked(200, jit).translations).toBe(asked(4, jit).translations);
   });
 });

@@ -114,6 +114,29 @@ describe.each(['off', 'stress'] as const)('translation %s', (jit) => {
     expect(await report(code, jit)).toMatchObject(reported(0x10));
   });
 
+  it.each([
+    // The second call adds, the first only returns from the second page, which the TLB has then.
+    ['known', 2, 0x30000],
+    ['not known', -4, 0x60000],
+  ])('goes on in the new page behind the end of the old one, %s', async (_name, first, sum) => {
+    const [code1, code2] = [0x40001000, 0x40002000];
+    const mapping = (entry: number, value: number) => place(entry, word(value));
+    const code = [
+      ...[...mapping(0x201008, 0x210003), ...mapping(0x201010, 0x211003)],
+      // nop; add eax, 0x10000 or 0x20000, of which three bytes are in the first page; ret
+      ...place(0x210ffc, [0x90, 0x05, 0x00, 0x00]),
+      ...[...place(0x211000, [0x01, 0x00, 0xc3]), ...place(0x212000, [0x02, 0x00, 0xc3])],
+      ...[0x31, 0xc0, 0xb9, ...word(TOGGLED)], // xor eax, eax; mov ecx, TOGGLED
+      ...[0xbe, ...word(code1 + 0xffc), 0xba, ...word(code2), 0x8d, 0x7a, first & 0xff], // mov; mov; lea edi
+      ...[0xff, 0xd7, 0xff, 0xd6], // call rdi; call rsi
+      ...[0x81, 0x34, 0x25, 0x10, 0x10, 0x20, 0x00, 0x00, 0x30, 0x00, 0x00], // xor [0x201010], …
+      ...[0x0f, 0x01, 0x3a, 0xff, 0xc9, 0x75, 0xea], // invlpg [rdx]; dec ecx; jnz to the calls
+      ...[0x3d, ...word((TOGGLED / 2) * sum)], // cmp eax, what half of each adds
+      ...[0x0f, 0x94, 0xc3, 0xb0, 0x00], // sete bl; mov al, 0
+    ];
+    expect(await report(code, jit)).toMatchObject(reported(0x10));
+  });
+
   it('goes on executing the old page while the translation is kept', async () => {
     expect(await report([...CALL, ...KEEP, ...REMAP, ...CALL], jit)).toMatchObject(reported(0x11));
   });

@@ -9,6 +9,14 @@ import type { CodeEmitter, Label, Value } from '../wasm/code.js';
 import { FlagEmitter } from './flag-emitter.js';
 import type { CoreFunctions, Flow } from './flow.js';
 
+/** Offset in a TLB of the entry of `address`, by the same hash as `mmu/tlb.ts`. */
+export function tlbOffset(x: FlagEmitter, address: Value): Value {
+  const folded = x.wrap(x.xor(address, x.shrU(address, x.i64(10))));
+  const shift = Math.log2(L.TLB_ENTRY_SIZE);
+  const mask = x.i32((L.TLB_ENTRIES - 1) << shift);
+  return x.and(x.shrU(folded, x.i32(12 - shift)), mask);
+}
+
 export class MemoryEmitter extends FlagEmitter {
   constructor(
     code: CodeEmitter,
@@ -25,13 +33,9 @@ export class MemoryEmitter extends FlagEmitter {
     return this.add(this.cpu, this.state32(L.TLB));
   }
 
-  /** The TLB entry of `address`, by the same hash as `mmu/tlb.ts`. */
+  /** The TLB entry of `address`. */
   protected tlbEntry(address: Value, tlb?: Value): Value {
-    const folded = this.wrap(this.xor(address, this.shrU(address, this.i64(10))));
-    const shift = Math.log2(L.TLB_ENTRY_SIZE);
-    const mask = this.i32((L.TLB_ENTRIES - 1) << shift);
-    const offset = this.and(this.shrU(folded, this.i32(12 - shift)), mask);
-    return this.add(tlb ?? this.tlb(), offset);
+    return this.add(tlb ?? this.tlb(), tlbOffset(this, address));
   }
 
   /**

@@ -14,7 +14,7 @@ const ACCESSES = 400;
 
 export const PAGE = 4096;
 export const CPU = 0x1000;
-export const RAM = 0xd2000;
+export const RAM = CPU + 2 * L.CPU_STRIDE + PAGE;
 export const FRAMES = 64;
 const SIZE = FRAMES * PAGE;
 const LOW_PAGES = 256;
