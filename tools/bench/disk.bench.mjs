@@ -1,7 +1,8 @@
 // A virtio disk beside QEMU's: the same kernel, initial root file system and disk under
 // `cloister run --virtio pci` and `qemu-system-x86_64 -M q35 -accel tcg`, both with virtio-blk-pci.
-// A program in the guest reads and writes past the page cache, one request at a time. Measured is
-// the processor time of the whole process, between the lines before and after each part.
+// A program in the guest reads and writes past the page cache, one request at a time, in rounds.
+// Measured is the processor time of the whole process, between the lines before and after each part
+// of a round; throughput is that of the last rounds.
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
@@ -12,7 +13,7 @@ import { judged } from './goals.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
 import { cpuSeconds, unmeasurable } from './process-time.mjs';
 import { programGuest } from './program-guest.mjs';
-import { median } from './statistics.mjs';
+import { comparedRates, labelsOf, ROUNDS } from './rounds.mjs';
 
 export const name = 'disk';
 export const description = 'throughput of a virtio disk in a Debian guest, per CPU second';
@@ -37,7 +38,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in ${MODULES.join(' ')}; do modprobe $module; done
-/disk /dev/vda ${MIB} || echo FAILED
+/disk /dev/vda ${MIB} ${ROUNDS} || echo FAILED
 poweroff -f
 `;
 
@@ -67,17 +68,18 @@ async function measure(report, folder) {
     for (const { title, program, args, runs } of machines) {
       const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] });
       const seconds = () => cpuSeconds(child.pid);
-      runs.push(await secondsOfParts(title, child, Object.keys(PARTS), seconds));
+      runs.push(await secondsOfParts(title, child, labelsOf(Object.keys(PARTS)), seconds));
       report.progress(`${title} ${pair} of ${PAIRS}`);
     }
   }
+  const runs = machines.map((machine) => machine.runs);
   for (const [part, { amount, unit }] of Object.entries(PARTS)) {
-    const rates = machines.map(({ runs }) => amount / median(runs.map((each) => each[part])));
-    const [ours, theirs] = rates;
-    const compared = { 'x of tcg': ours / theirs, goal: judged('disk', ours / theirs) };
-    report.row({ part, unit, cloister: ours, 'qemu tcg': theirs, ...compared });
+    const rates = comparedRates(part, amount, runs);
+    report.row({ part, unit, ...rates, goal: judged('disk', rates['x of tcg']) });
   }
-  report.note(`kernel ${version}; rates per second of processor time of the whole process`);
+  report.note(
+    `kernel ${version}; rates per second of processor time of the whole process, settled`,
+  );
 }
 
 const cloisterArguments = ({ kernel, initrd, disk }) => [

@@ -1,7 +1,7 @@
 /* Reads and writes a disk past the guest's page cache, one request at a time. For each part a line
- * before and a line after it: the host takes the time between.
+ * before and a line after it, with the round's number: the host takes the time between.
  *
- *   disk DEVICE MIB
+ *   disk DEVICE MIB ROUNDS
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -19,10 +19,10 @@ static void fail(const char *what) {
 }
 
 /* `count` requests of `size` bytes, one behind another or all over the first `span` bytes. */
-static void run(const char *name, int disk, void *buffer, size_t size, long count, uint64_t span,
-                int write) {
+static void run(const char *name, int round, int disk, void *buffer, size_t size, long count,
+                uint64_t span, int write) {
   uint32_t state = 12345;
-  printf("BEGIN %s\n", name);
+  printf("BEGIN %s-%d\n", name, round);
   fflush(stdout);
   for (long i = 0; i < count; i++) {
     uint64_t place = (uint64_t)i;
@@ -35,21 +35,23 @@ static void run(const char *name, int disk, void *buffer, size_t size, long coun
     if (done != (ssize_t)size) fail(name);
   }
   if (write && fsync(disk) != 0) fail("fsync");
-  printf("END %s\n", name);
+  printf("END %s-%d\n", name, round);
   fflush(stdout);
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) return 2;
+  if (argc != 4) return 2;
   int disk = open(argv[1], O_RDWR | O_DIRECT);
   if (disk < 0) fail(argv[1]);
   uint64_t span = strtoul(argv[2], NULL, 10) << 20;
   void *buffer = NULL;
   if (posix_memalign(&buffer, 4096, LARGE) != 0) return 1;
   for (size_t i = 0; i < LARGE; i++) ((unsigned char *)buffer)[i] = i * 7;
-  run("seq-write", disk, buffer, LARGE, span / LARGE, span, 1);
-  run("seq-read", disk, buffer, LARGE, span / LARGE, span, 0);
-  run("rand-write", disk, buffer, SMALL, 2000, span, 1);
-  run("rand-read", disk, buffer, SMALL, 4000, span, 0);
+  for (int round = 0; round < atoi(argv[3]); round++) {
+    run("seq-write", round, disk, buffer, LARGE, span / LARGE, span, 1);
+    run("seq-read", round, disk, buffer, LARGE, span / LARGE, span, 0);
+    run("rand-write", round, disk, buffer, SMALL, 2000, span, 1);
+    run("rand-read", round, disk, buffer, SMALL, 4000, span, 0);
+  }
   return 0;
 }

@@ -1,8 +1,8 @@
 // A virtio network beside QEMU's: the same kernel and initial root file system under
 // `cloister run --virtio pci --net passt` and `qemu-system-x86_64 -M q35 -accel tcg` with
 // virtio-net-pci on a stream socket, which passt is at the other end of. A program in the guest
-// receives and sends over TCP. Measured is the processor time of machine and passt, between the
-// lines before and after each part.
+// receives and sends over TCP, in rounds. Measured is the processor time of machine and passt,
+// between the lines before and after each part of a round; throughput is that of the last rounds.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -16,7 +16,7 @@ import { judged } from './goals.mjs';
 import { secondsOfParts } from './guest-parts.mjs';
 import { cpuSeconds, unmeasurable } from './process-time.mjs';
 import { programGuest } from './program-guest.mjs';
-import { median } from './statistics.mjs';
+import { comparedRates, labelsOf, ROUNDS } from './rounds.mjs';
 
 export const name = 'net';
 export const description = 'throughput of a virtio network in a Debian guest, per CPU second';
@@ -49,7 +49,7 @@ ip link set lo up
 ip link set eth0 up
 busybox udhcpc -i eth0 -n -q -f -s /lease -t 10 -T 1
 . /run/lease
-/net $router $PORT ${MIB} || echo FAILED
+/net $router $PORT ${MIB} ${ROUNDS} || echo FAILED
 poweroff -f
 `;
 
@@ -94,16 +94,18 @@ async function measure(report, folder, port) {
   for (let pair = 1; pair <= PAIRS; pair++) {
     for (const { title, start, runs } of machines) {
       const { child, seconds } = await start();
-      runs.push(await secondsOfParts(title, child, PARTS, seconds));
+      runs.push(await secondsOfParts(title, child, labelsOf(PARTS), seconds));
       report.progress(`${title} ${pair} of ${PAIRS}`);
     }
   }
+  const runs = machines.map((machine) => machine.runs);
   for (const part of PARTS) {
-    const [ours, theirs] = machines.map(({ runs }) => MIB / median(runs.map((each) => each[part])));
-    const compared = { 'x of tcg': ours / theirs, goal: judged('net', ours / theirs) };
-    report.row({ part, unit: 'MiB/s', cloister: ours, 'qemu tcg': theirs, ...compared });
+    const rates = comparedRates(part, MIB, runs);
+    report.row({ part, unit: 'MiB/s', ...rates, goal: judged('net', rates['x of tcg']) });
   }
-  report.note(`kernel ${version}; rates per second of processor time of machine and passt`);
+  report.note(
+    `kernel ${version}; rates per second of processor time of machine and passt, settled`,
+  );
 }
 
 /** passt is its child. */
