@@ -1,5 +1,6 @@
 /* Receives and sends over one TCP connection each. For each part a line before and a line after it,
- * with the round's number: the host takes the time between. The server sends to who begins with 'r', and takes from others.
+ * with the round's number: the host takes the time between. The server sends to who begins with
+ * 'r', and takes from others.
  *
  *   net ADDRESS PORT MIB ROUNDS
  */

@@ -13,8 +13,8 @@ export const labelsOf = (parts) =>
   Array.from({ length: ROUNDS }, (_, round) => parts.map((part) => labelOf(part, round))).flat();
 
 /**
- * What to report of a part that moves `amount`, by the runs of two machines: seconds by label. Rates
- * in the last rounds, how they compare, then and in the first round, and the spread of ours.
+ * What to report of a part that moves `amount`, by the runs of two machines: seconds by label.
+ * Rates in the last rounds, how they compare, then and in the first round, and the spread of ours.
  */
 export function comparedRates(part, amount, [ours, theirs]) {
   const first = (runs) => median(runs.map((run) => run[labelOf(part, 0)]));
