@@ -116,6 +116,8 @@ export class OpCache {
   readonly #blocks = Array.from({ length: MODES }, () => new Map<number, Block>());
   readonly #frames = new Map<number, Block[]>();
   readonly #crossings = new Map<number, Block>();
+  /** Pages that have had a block as long as can be, by their first byte. */
+  readonly #straight = new Set<number>();
   /** Blocks with heads, by their first record. */
   readonly #heads = new Map<number, Block>();
   readonly #bytes: Uint8Array;
@@ -198,6 +200,7 @@ export class OpCache {
     this.#frames.clear();
     for (const found of this.#blocks) found.clear();
     this.#crossings.clear();
+    this.#straight.clear();
     this.#heads.clear();
     this.#options.translator?.reset();
     this.#next = this.#options.base;
@@ -216,8 +219,9 @@ export class OpCache {
     let at = host;
     let count = 0;
     const most = (mode & MODE_SINGLE) !== 0 ? 1 : BLOCK_LIMIT;
+    const maybeStraight = this.#straight.has(pageStart);
     while (count < most && at < pageEnd) {
-      if (count > 0 && isStraight(found.get(at | 0))) break;
+      if (maybeStraight && count > 0 && isStraight(found.get(at | 0))) break;
       if (this.#decoder.decode(this.#bytes, at, pageEnd, mode) !== DECODED) {
         if (count === 0) return this.#crossing(found, host, mode, nextPage);
         break;
@@ -235,6 +239,7 @@ export class OpCache {
     this.#close(first, count, at - pageStart, mode);
     const [start, end] = [host - pageStart, at - pageStart];
     const block = new Block(host | 0, mode, found, first, count + 1, start, end);
+    if (isStraight(block)) this.#straight.add(pageStart);
     if (hasHead) {
       const head = first - R.OP_SIZE;
       this.#bytes.copyWithin(head, first, first + R.OP_SIZE);
