@@ -10,10 +10,11 @@
 /** The device's end. Its calls may be made at any time between `open` and `close`. */
 export interface NetPort {
   /**
-   * Frames for the guest; the batch is given away. False when too many wait already: the backend
-   * keeps it, or drops it, and is told by `onRoom` when to go on.
+   * Frames for the guest; the batch is given away, or lent until `release` is called with it
+   * (never, if it is lost). False when too many wait already: the backend keeps it, or drops it,
+   * and is told by `onRoom` when to go on.
    */
-  receive(batch: Uint8Array): boolean;
+  receive(batch: Uint8Array, release?: (batch: Uint8Array) => void): boolean;
   onRoom(listener: () => void): void;
   /** So many bytes of batches that were sent are off the backend's hands. */
   sent(bytes: number): void;
@@ -34,7 +35,7 @@ export interface NetBackend {
   close(): void | Promise<void>;
 }
 
-/** Sees every frame as the guest does, at virtual time `at` (ns). */
+/** Sees every frame as the guest does, at virtual time `at` (ns); keeps none of its bytes. */
 export interface FrameSink {
   frame(frame: Uint8Array, at: number): void;
   close(): void;

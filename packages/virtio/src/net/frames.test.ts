@@ -46,6 +46,33 @@ it('a stream gives its frames, wherever it is cut', () => {
   );
 });
 
+it('a batch lasts until it is released, whatever comes after it and becomes of its piece', () => {
+  const size = fc.integer({ min: 10_000, max: 60_000 });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(size, fc.boolean()), { maxLength: 20 }), (list) => {
+      const assembler = new FrameAssembler();
+      const kept: { readonly batch: Uint8Array; readonly byte: number }[] = [];
+      list.forEach(([length, released], byte) => {
+        const piece = batchOf([new Uint8Array(length).fill(byte)]);
+        // Alone, and across two pieces.
+        const cut = byte % 2 === 0 ? piece.length : 5000;
+        const batches = assembler.push(piece.subarray(0, cut));
+        batches.push(...assembler.push(piece.subarray(cut)));
+        piece.fill(0xff);
+        for (const batch of batches) {
+          if (released) assembler.release(batch);
+          else kept.push({ batch, byte });
+        }
+      });
+      for (const { batch, byte } of kept) {
+        const [frame] = framesOf(batch);
+        expect(frame!.every((each) => each === byte)).toBe(true);
+      }
+    }),
+    { numRuns: 30 },
+  );
+});
+
 it('a stream out of step is noticed, and a damaged batch ends early', () => {
   const long = new Uint8Array(4);
   new DataView(long.buffer).setUint32(0, FRAME_MAX + 1);

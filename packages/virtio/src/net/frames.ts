@@ -3,6 +3,8 @@
  * put them on a stream socket. One batch is one input of a VM, one write to a socket.
  */
 
+import { BufferPool } from '../device/buffer-pool.js';
+
 /** Bytes of the length in front of a frame. */
 export const LENGTH_SIZE = 4;
 /** Destination, source, type (IEEE 802.3, 3.1.1). */
@@ -92,10 +94,12 @@ export function batchOf(frames: Iterable<Uint8Array>): Uint8Array {
 }
 
 /**
- * Cuts a stream of bytes, in whatever pieces it comes, into batches of whole frames. Only a frame
- * that lies across pieces is copied, once; other batches share memory with their piece.
+ * Cuts a stream of bytes, in whatever pieces it comes, into batches of whole frames. Each is copied
+ * once, to a buffer that can be used again: fresh ones have V8 collect its whole heap for a few
+ * hundred of them.
  */
 export class FrameAssembler {
+  private readonly pool = new BufferPool();
   private readonly head = new Uint8Array(LENGTH_SIZE);
   private headFilled = 0;
   /** The frame that is put together, its length in front. */
@@ -115,7 +119,7 @@ export class FrameAssembler {
         if (this.headFilled === LENGTH_SIZE) this.begin(this.head, batches);
       } else {
         const end = wholeFrames(piece, at);
-        if (end > at) batches.push(piece.subarray(at, end));
+        if (end > at) batches.push(this.copy(piece.subarray(at, end)));
         else this.begin(piece.subarray(at, at + LENGTH_SIZE), batches);
         at = end > at ? end : at + LENGTH_SIZE;
       }
@@ -123,8 +127,19 @@ export class FrameAssembler {
     return batches;
   }
 
+  /** Takes back a batch that nobody uses any more. */
+  release(batch: Uint8Array): void {
+    this.pool.give(batch);
+  }
+
+  private copy(frames: Uint8Array): Uint8Array {
+    const batch = this.pool.take(frames.length);
+    batch.set(frames);
+    return batch;
+  }
+
   private begin(head: Uint8Array, batches: Uint8Array[]): void {
-    const frame = new Uint8Array(LENGTH_SIZE + checkedLength(head, 0));
+    const frame = this.pool.take(LENGTH_SIZE + checkedLength(head, 0));
     this.frame = frame;
     this.filled = 0;
     this.headFilled = 0;

@@ -109,6 +109,26 @@ it('passes frames and link on while it is open', async () => {
   expect(made.input.liveness.get('net0')).toBe(false);
 });
 
+it('gives back what was lent once the device has nothing left of it', async () => {
+  const { line, port } = rig();
+  await line.open();
+  const back: number[] = [];
+  const lend = (byte: number) => {
+    port()!.receive(Uint8Array.of(byte), ([first]) => void back.push(first!));
+  };
+  lend(1);
+  expect(back).toEqual([1]);
+  // Frames of the next one wait for buffers of the driver's.
+  line.room(false);
+  lend(2);
+  expect(back).toEqual([1]);
+  line.room(true);
+  expect(back).toEqual([1, 2]);
+  line.room(true);
+  port()!.receive(Uint8Array.of(3));
+  expect(back).toEqual([1, 2]);
+});
+
 it('opens nothing in a replay', async () => {
   const { line, clock, told, port } = rig({ replaying: true });
   await line.open();

@@ -23,6 +23,8 @@ export interface HostLineOptions {
   setLink(up: boolean): void;
 }
 
+type Release = (batch: Uint8Array) => void;
+
 /** A batch at the backend: its bytes, and what the device reckons for it. */
 interface Outgoing {
   bytes: number;
@@ -39,13 +41,18 @@ export class HostLine {
   private isOpen = false;
   /** Whether the backend has a network. */
   private isUp = true;
+  /** Who wants which batch back. */
+  private readonly lent = new WeakMap<Uint8Array, Release>();
+  /** Whether the device has none of its frames left: not of `delivered` either. */
+  private hasRoom = true;
+  private delivered: Uint8Array | null = null;
 
   constructor(
     name: string,
     private readonly options: HostLineOptions,
   ) {
     const { input } = options;
-    this.frames = input.source(name, (data) => options.receive(data), RECEIVE_BOUND);
+    this.frames = input.source(name, (batch) => this.deliver(batch), RECEIVE_BOUND);
     this.sentSource = input.source(`${name}.sent`, (data) => {
       if (data.length === 4)
         options.sent(new DataView(data.buffer, data.byteOffset).getUint32(0, true));
@@ -59,7 +66,7 @@ export class HostLine {
     if (input.replaying) return;
     this.isOpen = true;
     const port: NetPort = {
-      receive: (batch) => !this.isOpen || this.frames.push(batch, 'given'),
+      receive: (batch, release) => !this.isOpen || this.take(batch, release),
       onRoom: (listener) => this.frames.onRoom(() => this.isOpen && listener()),
       sent: (bytes) => this.wentOn(bytes),
       setLink: (up) => this.setLink(up),
@@ -75,7 +82,30 @@ export class HostLine {
   }
 
   room(has: boolean): void {
+    this.hasRoom = has;
     this.frames.hold(!has);
+    if (has) this.giveBack();
+  }
+
+  private take(batch: Uint8Array, release?: Release): boolean {
+    if (release !== undefined) this.lent.set(batch, release);
+    return this.frames.push(batch, release === undefined ? 'given' : 'lent');
+  }
+
+  private deliver(batch: Uint8Array): void {
+    this.options.receive(batch);
+    this.delivered = batch;
+    if (this.hasRoom) this.giveBack();
+  }
+
+  /** The device is done with what was delivered last. */
+  private giveBack(): void {
+    const { delivered } = this;
+    this.delivered = null;
+    const release = delivered === null ? undefined : this.lent.get(delivered);
+    if (delivered === null || release === undefined) return;
+    this.lent.delete(delivered);
+    release(delivered);
   }
 
   /**

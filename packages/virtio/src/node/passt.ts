@@ -12,7 +12,6 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { chownSync, mkdtempSync, rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -62,9 +61,8 @@ class Passt implements NetBackend {
       if (isRoot) chownSync(folder, NOBODY, NOBODY);
       const path = join(folder, 'socket');
       const child = this.start(path, isRoot ? ['--runas', `${NOBODY}:${NOBODY}`] : []);
-      const socket = await this.connected(path);
+      this.stream = await this.connected(path, port);
       child.on('exit', () => port.setLink(false));
-      this.stream = new StreamBackend(socket, port);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -109,27 +107,18 @@ class Passt implements NetBackend {
     return child;
   }
 
-  /** The socket of a passt that serves; what it said where it ended before. */
-  private async connected(path: string): Promise<Socket> {
+  /** The stream of a passt that serves; what it said where it ended before. */
+  private async connected(path: string, port: NetPort): Promise<StreamBackend> {
     for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
       if (this.ended !== null) throw this.ended;
-      const socket = await connection(path);
-      if (socket !== null) return socket;
+      const stream = await StreamBackend.connect(path, port);
+      if (stream !== null) return stream;
       await delay(RETRY_MS);
     }
     throw new VmmError('unavailable', 'passt does not serve its socket', {
       remedy: 'see whether "passt --foreground" runs here',
     });
   }
-}
-
-/** A connection, or null while nobody serves it. */
-function connection(path: string): Promise<Socket | null> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('error', () => resolve(null));
-    socket.once('connect', () => resolve(socket));
-  });
 }
 
 function startError(program: string, cause: NodeJS.ErrnoException): VmmError {
