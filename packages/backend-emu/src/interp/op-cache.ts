@@ -20,6 +20,7 @@ import type { FormInfo } from '../decode/variant.js';
 import * as R from '../isa/op-record.js';
 import { PAGE_SIZE, type PhysicalMemory } from '../mmu/physical.js';
 import { BlockFusion } from './block-fusion.js';
+import { BlockHeads } from './block-heads.js';
 import {
   HANDLER_CROSS,
   HANDLER_FALL,
@@ -118,8 +119,7 @@ export class OpCache {
   readonly #crossings = new Map<number, Block>();
   /** Pages that have had a block as long as can be, by their first byte. */
   readonly #straight = new Set<number>();
-  /** Blocks with heads, by their first record. */
-  readonly #heads = new Map<number, Block>();
+  readonly #heads: BlockHeads;
   readonly #bytes: Uint8Array;
   readonly #halves: Uint16Array;
   readonly #words: Int32Array;
@@ -142,6 +142,7 @@ export class OpCache {
     this.#words = new Int32Array(memory.buffer);
     this.#fusion = new BlockFusion(options.handlers, memory, this.#halves, this.#words);
     this.#next = options.base;
+    this.#heads = new BlockHeads(options.base, options.size);
     options.physical.onCodeWrite = (frame, offset, length) =>
       this.#codeWritten(frame, offset, length);
   }
@@ -163,7 +164,7 @@ export class OpCache {
   /** The block at `host`, if it is known and has a head. */
   find(host: number, mode: number): Block | undefined {
     const block = this.#blocks[mode].get(host | 0);
-    return block !== undefined && this.#heads.has(block.record) ? block : undefined;
+    return block !== undefined && this.#heads.get(block.record) === block ? block : undefined;
   }
 
   /** The block whose first record or head is at `record`. */
@@ -244,7 +245,7 @@ export class OpCache {
       const head = first - R.OP_SIZE;
       this.#bytes.copyWithin(head, first, first + R.OP_SIZE);
       this.#halves[(head + R.OP_HANDLER) >> 1] = HANDLER_HEAD;
-      this.#heads.set(first, block);
+      this.#heads.add(block);
     }
     this.#fusion.fuse(first, count);
     this.#enter(block, pageStart);
