@@ -9,7 +9,7 @@
 import * as L from '../cpu/layout.js';
 import { MODE_REAL } from '../cpu/mode.js';
 import { OPCODE_MAPS } from '../isa/table/index.js';
-import { type Entry, isRow, type Row, row } from '../isa/table/row.js';
+import { type Entry, isRow, type Row, row, rowCount } from '../isa/table/row.js';
 import { implicitSegment, memoryOperand, offsetOperand } from './addressing.js';
 import { clearOperands, type Decoded, newDecoded, setDisplacement } from './decoded.js';
 import { InstructionBytes, MAX_LENGTH } from './instruction-bytes.js';
@@ -43,8 +43,8 @@ export type FeatureTest = (feature: string) => boolean;
 
 export class Decoder {
   readonly out: Decoded;
-  /** Whether rows are defined, by row and mode. */
-  readonly #validity: (boolean | undefined)[] = [];
+  /** Whether rows are defined, by row and mode; no gaps, for which V8 would take a dictionary. */
+  readonly #validity = new Array<boolean | undefined>(rowCount() * MODE_KINDS).fill(undefined);
   readonly #has: FeatureTest;
   readonly #bytes = new InstructionBytes();
   readonly #prefixes = new Prefixes();

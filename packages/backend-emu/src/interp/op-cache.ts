@@ -44,6 +44,10 @@ const PAGE_OFFSET = PAGE_SIZE - 1;
 export class Block {
   /** Where it is entered: its first record, or its head. */
   target: number;
+  /** It, or, where it is one's range in a second page, that one. */
+  readonly whole: Block;
+  /** Of the whole: no byte of it has been overwritten. */
+  alive = true;
 
   constructor(
     /** Where it begins: what it is found by, and the mode's map. */
@@ -58,14 +62,16 @@ export class Block {
     readonly end: number,
     /** Branches that are linked to it, where code is translated. */
     readonly linked: number[] = [],
+    whole?: Block,
   ) {
     this.target = record;
+    this.whole = whole ?? this;
   }
 
   /** The same instruction, in the byte range that it has in its second page. */
   inNextPage(): Block {
     const { key, mode, found, record, count, end, linked } = this;
-    return new Block(key, mode, found, record, count, 0, end - PAGE_SIZE, linked);
+    return new Block(key, mode, found, record, count, 0, end - PAGE_SIZE, linked, this);
   }
 }
 
@@ -370,7 +376,7 @@ export class OpCache {
     }
     // Most writes are to data beside the code.
     if (hits === 0) return;
-    const kept = list.filter((block) => this.#alive(block));
+    const kept = list.filter((block) => block.whole.alive);
     this.#physical.clearCode(frame);
     if (kept.length === 0) this.#frames.delete(frame);
     else this.#frames.set(frame, kept);
@@ -384,14 +390,11 @@ export class OpCache {
     if (block !== undefined) this.#kill(block);
   }
 
-  #alive(block: Block): boolean {
-    return block.found.get(block.key)?.record === block.record;
-  }
-
   #kill(block: Block): void {
     this.invalidated++;
     this.#crossings.delete(block.record);
-    if (this.#alive(block)) block.found.delete(block.key);
+    if (block.whole.alive) block.found.delete(block.key);
+    block.whole.alive = false;
     const hasHead = this.#heads.delete(block.record);
     if (hasHead) this.#options.translator?.killed(block);
     for (const op of block.linked) this.#words[(op + R.OP_LINK) >> 2] = R.LINK_UNRESOLVED;

@@ -70,6 +70,11 @@ export function row(text: string, flags = '', feature = ''): Row {
   };
 }
 
+/** How many rows there are: more than the number of any. */
+export function rowCount(): number {
+  return rows;
+}
+
 /** The same row in eight consecutive opcodes (register in the low three bits), and the like. */
 export function repeat(count: number, make: (index: number) => Entry): Entry[] {
   return Array.from({ length: count }, (_, index) => make(index));
