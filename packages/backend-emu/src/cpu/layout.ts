@@ -190,6 +190,13 @@ export const DEBUG_PENDING = 0x6a0;
  * which the host need not provide with memory for another zero. u32.
  */
 export const FOUND_BLANK = 0x6a4;
+/**
+ * What emitted code may do with MSRs by itself (`extension/msr-rights.ts`), no state of the vCPU;
+ * the number of the MSR that an extension has kept here, u32; and its value, i64.
+ */
+export const MSR_RIGHTS = 0x6a8;
+export const KEPT_MSR = 0x6ac;
+export const KEPT_MSR_VALUE = 0x6b0;
 
 /**
  * What the page walk in emitted code goes by (`mmu/fast-walk.ts`), no state of the vCPU: GPA of the

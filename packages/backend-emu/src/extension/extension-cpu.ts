@@ -25,6 +25,7 @@ import { Contexts } from './contexts.js';
 import { ExtensionEvents } from './events.js';
 import { type ExtensionSet, NO_EXTENSIONS } from './extension-set.js';
 import { HostServices } from './host-services.js';
+import { keptMsrOf, msrRights } from './msr-rights.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
 const NO_ERROR = -1;
@@ -41,6 +42,7 @@ export class ExtensionCpu implements ExtensionVcpu {
   readonly index: number;
   readonly host: ExtensionHost;
   readonly gpr: Uint32Array;
+  readonly keptMsr: Uint32Array;
   /** What waits, and what the vCPU does next. */
   readonly events: ExtensionEvents;
   set: ExtensionSet = NO_EXTENSIONS;
@@ -57,6 +59,7 @@ export class ExtensionCpu implements ExtensionVcpu {
     this.index = cpu.index;
     const { buffer, base } = cpu.record;
     this.gpr = new Uint32Array(buffer, base + L.GPR, 32);
+    this.keptMsr = new Uint32Array(buffer, base + L.KEPT_MSR_VALUE, 2);
     this.halves = new Uint16Array(buffer);
     this.events = new ExtensionEvents(cpu);
     this.host = new HostServices(cpu);
@@ -67,6 +70,11 @@ export class ExtensionCpu implements ExtensionVcpu {
   connect(set: ExtensionSet): void {
     this.set = set;
     this.events.connect(set.world, this);
+    const { words, intercept } = this.cpu;
+    const kept = keptMsrOf(set.all);
+    const exits = intercept.has('msr') && !set.registersHidden;
+    words[L.KEPT_MSR >> 2] = kept ?? 0;
+    words[L.MSR_RIGHTS >> 2] = msrRights(set.all, kept, exits);
   }
 
   /** What is intercepted lies where emitted code sees it. */
@@ -85,6 +93,7 @@ export class ExtensionCpu implements ExtensionVcpu {
     this.interceptedNames = null;
     this.iretUnblocksNmi = true;
     this.settled = false;
+    this.keptMsr.fill(0);
     this.contexts.reset();
     this.events.reset();
   }
@@ -341,6 +350,7 @@ export class ExtensionCpu implements ExtensionVcpu {
     return {
       intercepted: this.intercepted,
       iretUnblocksNmi: this.iretUnblocksNmi,
+      keptMsr: [...this.keptMsr],
       events: this.events.snapshot(),
       contexts: this.contexts.snapshot(),
     };
@@ -351,6 +361,8 @@ export class ExtensionCpu implements ExtensionVcpu {
     this.intercepted = Number(state['intercepted']) | 0;
     this.interceptedNames = null;
     this.iretUnblocksNmi = state['iretUnblocksNmi'] !== false;
+    const kept = state['keptMsr'];
+    this.keptMsr.set(Array.isArray(kept) && kept.length === 2 ? kept.map(Number) : [0, 0]);
     this.settled = false;
     this.events.restore(state['events']);
     this.contexts.restore(state['contexts'], this.set.contexts);

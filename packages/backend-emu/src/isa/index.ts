@@ -9,6 +9,7 @@ import './semantics/interrupt-return.js';
 import './semantics/fs-gs-base.js';
 import './semantics/legacy.js';
 import './semantics/move.js';
+import './semantics/msr.js';
 import './semantics/multiply.js';
 import './semantics/segment-limit.js';
 import './semantics/shift.js';

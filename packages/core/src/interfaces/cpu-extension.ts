@@ -146,6 +146,11 @@ export interface CpuExtension {
   readMsr?(index: number, value: MsrValue, vcpu: ExtensionVcpu): 'ok' | 'gp';
   writeMsr?(index: number, value: MsrValue, vcpu: ExtensionVcpu): 'ok' | 'gp';
   /**
+   * One of `msrs` that is 64 bits and no more: the processor keeps it (`ExtensionVcpu.keptMsr`),
+   * and where the guest's accesses are not intercepted nobody need be called for them.
+   */
+  readonly keptMsr?: number;
+  /**
    * Instructions that the processor gets, by their row in the instruction table: PVALIDATE, PSMASH,
    * RMPADJUST, RMPQUERY, RMPUPDATE, VMGEXIT (AMD APM vol. 3), SEAMCALL, TDCALL (Intel TDX module
    * specification). Without an extension that names them they are #UD; VMGEXIT is VMMCALL. A row is
@@ -181,6 +186,11 @@ export interface CpuExtension {
    * the instruction, and registers may be saved, changed and loaded (`ExtensionVcpu`).
    */
   intercept?(event: InterceptName, vcpu: ExtensionVcpu, detail: InterceptDetail): InterceptVerdict;
+  /**
+   * Whether `intercept` would let this RDMSR or WRMSR proceed, and has nothing else to do with it:
+   * then it need not be called. Asked when the VM is made.
+   */
+  passesMsr?(direction: 'read' | 'write', index: number): boolean;
 
   // The world switch. At most one extension of a VM has any of what follows.
 

@@ -71,6 +71,11 @@ export interface ExtensionVcpu {
    * Valid while registers are settled: in every hook but `fill`.
    */
   readonly gpr: Uint32Array;
+  /**
+   * The value of `CpuExtension.keptMsr`, live: lo and hi. Zero after RESET; whoever owns it loads
+   * and saves it.
+   */
+  readonly keptMsr: Uint32Array;
   readState(): VcpuState;
   writeState(state: VcpuState): void;
   /**

@@ -106,7 +106,15 @@ export class EsVcpu implements HostVcpu {
     const shadow = processor.interruptShadow ? INTERRUPT_STATE.SHADOW : 0;
     const open = processor.interruptFlag ? INTERRUPT_STATE.GUEST_IF : 0;
     vmcb.set(VMCB.INTERRUPT_SHADOW, shadow | open);
+    if (this.inside) vmcb.setPair(VMCB.GHCB_GPA, processor.keptMsr[0]!, processor.keptMsr[1]!);
     this.inside = false;
+  }
+
+  /** The guest is entered: the GHCB's MSR is the processor's until it is left. */
+  giveGhcb(): void {
+    const { processor, vmcb } = this;
+    processor.keptMsr[0] = vmcb.get(VMCB.GHCB_GPA);
+    processor.keptMsr[1] = vmcb.get(VMCB.GHCB_GPA + 4);
   }
 
   /** The guest is left: the processor keeps registers of a VMSA that is yet to be stored. */

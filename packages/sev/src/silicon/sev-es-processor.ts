@@ -79,6 +79,7 @@ interface Raised {
 export class SevEsProcessor implements CpuExtension {
   readonly name = 'sev-es';
   readonly msrs = [MSR_SEV_STATUS, MSR_GHCB];
+  readonly keptMsr = MSR_GHCB;
   readonly instructions = ['VMGEXIT'];
   readonly intercepts = EVENTS;
   readonly registersHidden = true;
@@ -135,15 +136,20 @@ export class SevEsProcessor implements CpuExtension {
       value.hi = 0;
       return 'ok';
     }
-    const { vmcb } = this.#of(vcpu);
-    value.lo = vmcb.get(VMCB.GHCB_GPA);
-    value.hi = vmcb.get(VMCB.GHCB_GPA + 4);
+    const { vmcb, inside } = this.#of(vcpu);
+    value.lo = inside ? vcpu.keptMsr[0]! : vmcb.get(VMCB.GHCB_GPA);
+    value.hi = inside ? vcpu.keptMsr[1]! : vmcb.get(VMCB.GHCB_GPA + 4);
     return 'ok';
   }
 
   writeMsr(index: number, { lo, hi }: MsrValue, vcpu: ExtensionVcpu): 'ok' | 'gp' {
     if (index !== MSR_GHCB) return 'gp';
-    this.#of(vcpu).vmcb.setPair(VMCB.GHCB_GPA, lo, hi);
+    const { vmcb, inside } = this.#of(vcpu);
+    if (!inside) vmcb.setPair(VMCB.GHCB_GPA, lo, hi);
+    else {
+      vcpu.keptMsr[0] = lo;
+      vcpu.keptMsr[1] = hi;
+    }
     return 'ok';
   }
 
@@ -190,13 +196,16 @@ export class SevEsProcessor implements CpuExtension {
         return trapped ? this.#exception(vcpu.index, access) : PROCEED;
       }
       case 'msr': {
-        const { direction, number } = detail;
-        const stopped = this.options.hypervisor.interceptsMsr(direction, number);
-        return stopped ? this.#exception(vcpu.index, EXIT.MSR) : PROCEED;
+        const passes = this.passesMsr(detail.direction, detail.number);
+        return passes ? PROCEED : this.#exception(vcpu.index, EXIT.MSR);
       }
       default:
         return PROCEED;
     }
+  }
+
+  passesMsr(direction: 'read' | 'write', index: number): boolean {
+    return !this.options.hypervisor.interceptsMsr(direction, index);
   }
 
   execute(_mnemonic: string, vcpu: ExtensionVcpu): InterceptVerdict {
@@ -284,6 +293,7 @@ export class SevEsProcessor implements CpuExtension {
     const { vmcb, processor } = own;
     own.inside = true;
     own.halted = false;
+    own.giveGhcb();
     const { event } = vmcb;
     if (own.told) {
       own.told = false;

@@ -192,8 +192,6 @@ plain('SYSENTER', 'sysenter', true);
 plain('CLTS', 'clts', true);
 plain('WBINVD', 'wbinvd');
 plain('INVD', 'invd');
-plain('RDMSR', 'rdmsr');
-plain('WRMSR', 'wrmsr', true);
 plain('CPUID', 'cpuid');
 plain('RDPMC', 'rdpmc');
 define('RDPID', { access: 'w' }, (x) => x.setOperand(0, x.stateAs('i64.load32_u', L.TSC_AUX)));
