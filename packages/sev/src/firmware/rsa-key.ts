@@ -94,10 +94,15 @@ function mask(seed: Uint8Array, length: number): Uint8Array {
 
 const xor = (a: Uint8Array, b: Uint8Array): Uint8Array => a.map((byte, at) => byte ^ b[at]!);
 
-/** Odd primes below 2^14: what they divide needs no test. */
-const SMALL_PRIMES = smallPrimes(2 ** 14);
+/** Odd primes below 2^14: what they divide needs no test. Known once a key is made. */
+let known: readonly number[] | undefined;
 
-function smallPrimes(limit: number): number[] {
+function smallPrimes(): readonly number[] {
+  known ??= oddPrimes(2 ** 14);
+  return known;
+}
+
+function oddPrimes(limit: number): number[] {
   const composite = new Uint8Array(limit);
   const primes: number[] = [];
   for (let n = 3; n < limit; n += 2) {
@@ -130,7 +135,7 @@ function generatePrime(entropy: Entropy): bigint {
 /** Marks each of the numbers `start + 2 * n` that a small prime divides. */
 function sieve(start: bigint): Uint8Array {
   const composite = new Uint8Array(STEPS);
-  for (const prime of SMALL_PRIMES) {
+  for (const prime of smallPrimes()) {
     const rest = Number(start % BigInt(prime));
     // start + 2 n = 0 modulo the prime; half of an even number, or of it plus the odd prime.
     const distance = (prime - rest) % prime;
