@@ -18,6 +18,7 @@ import type { Mmu } from '../mmu/mmu.js';
 import { PAGE_SIZE } from '../mmu/physical.js';
 import { NEXT, REDISPATCH } from '../system/outcome.js';
 import { checkSegment } from '../system/segment-check.js';
+import { ClearingLoops } from './clearing-loop.js';
 import { CodeFetch } from './code-fetch.js';
 import type { CoreImports } from './core-module.js';
 import type { DeliverUsual } from './delivery.js';
@@ -27,7 +28,7 @@ import { InstructionCount } from './instruction-count.js';
 import { JumpTargets } from './jump-targets.js';
 import { MODE_SINGLE, type OpCache } from './op-cache.js';
 import { StopPatches } from './stop-patches.js';
-import { overwritesPage } from './whole-pages.js';
+import { fillsWithZeros, overwritesPage } from './whole-pages.js';
 
 const W = (offset: number): number => offset >> 2;
 const CUR_OP = W(L.CUR_OP);
@@ -42,6 +43,7 @@ const ARG0 = W(L.ARG0);
 /** How often regions were left for a deadline, its lower half. */
 const REGION_DEADLINES = W(L.REGION_EXITS + EXIT.deadline * 8);
 
+const PAGE_OFFSET = PAGE_SIZE - 1;
 const RSP = L.gprOffset(4);
 const RBP = L.gprOffset(5);
 /** Instructions whose loads, and whose stores, are to the stack. */
@@ -104,11 +106,12 @@ export class Interpreter {
   readonly #stops: StopPatches;
   readonly #jumps: JumpTargets;
   readonly #fetch: CodeFetch;
+  readonly #clearing: ClearingLoops;
   readonly #fromRip = this.#placesFrom(RIP);
 
   constructor(options: InterpreterOptions) {
     this.#options = options;
-    const { memory, record, access } = options;
+    const { memory, record, access, mmu, opCache } = options;
     this.#words = record.words;
     this.#bytes = new Uint8Array(memory.buffer);
     this.#halves = new Uint16Array(memory.buffer);
@@ -116,18 +119,22 @@ export class Interpreter {
     this.#count = new InstructionCount(record, this.#bytes, options.clock, options.sampler);
     this.#stops = new StopPatches(this.#halves, options.opCache);
     this.#jumps = new JumpTargets(record.words);
-    this.#fetch = new CodeFetch(record, options.mmu);
+    this.#fetch = new CodeFetch(record, mmu);
+    this.#clearing = new ClearingLoops(record, mmu, opCache.handlers, this.#count);
     const { words } = record;
     const imports: CoreImports = {
       reach: options.reach,
       loadSlow: (bytes) =>
         access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
-      storeSlow: (bytes) =>
-        access.storeSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(PUSHES),
+      storeSlow: (bytes) => {
+        if (bytes === 8 && (words[ARG0] & PAGE_OFFSET) === 0) this.#clearing.skip(words[CUR_OP]);
+        return access.storeSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(PUSHES);
+      },
       prepareRmw: (bytes) => {
-        if (bytes === 0) options.mmu.overwriting = this.#overwritesPage();
+        if (bytes === 0) this.#noteOverwriting();
         const faulted = access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes);
-        options.mmu.overwriting = false;
+        mmu.overwriting = false;
+        mmu.clearing = false;
         return faulted && this.#settleFault(NONE);
       },
       commitRmw: () => access.commitRmw(),
@@ -244,17 +251,18 @@ export class Interpreter {
     return 1;
   }
 
-  /** See `whole-pages.ts`. */
-  #overwritesPage(): boolean {
+  /** Tells the MMU of a fill that writes all of a page; see `whole-pages.ts`. */
+  #noteOverwriting(): void {
     const words = this.#words;
     const { mmu, opCache } = this.#options;
-    if (mmu.breakpoints.data) return false;
+    if (mmu.breakpoints.data) return;
     const handler = this.#halves[(words[CUR_OP] + R.OP_HANDLER) >> 1];
     const form = formOfHandler(opCache.handlers, handler)?.form;
-    if (!overwritesPage(words, form, this.#count.left)) return false;
+    if (form === undefined || !overwritesPage(words, form, this.#count.left)) return;
     // A sample on the way would stop it in the middle of the page: it comes as much later.
     this.#count.postpone(PAGE_SIZE);
-    return true;
+    mmu.overwriting = true;
+    mmu.clearing = fillsWithZeros(words, form);
   }
 
   /** Puts RIP and the count to before the instruction that faulted. */

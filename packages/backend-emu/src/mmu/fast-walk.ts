@@ -28,6 +28,7 @@ import {
   FRAME_CODE,
   FRAME_DIRTY,
   FRAME_TAGGED,
+  FRAME_ZEROS,
   READ_ONLY,
 } from './physical.js';
 import { ELSEWHERE, LAST_INDEX, RIGHT_EXECUTE, RIGHT_READ, RIGHT_WRITE } from './tlb.js';
@@ -273,7 +274,7 @@ class FastWalk extends ArithmeticEmitter {
   #refuseWatched(at: Value): void {
     const frame = this.shrU(this.sub(at, this.state32(L.WALK_RAM)), this.i32(PAGE_SHIFT));
     const flags = this.#flagsOf(frame).value;
-    const watched = this.and(flags, this.i32(FRAME_DIRTY | FRAME_CODE));
+    const watched = this.and(flags, this.i32(FRAME_DIRTY | FRAME_CODE | FRAME_ZEROS));
     this.#refuse(this.ne(watched, this.i32(FRAME_DIRTY)));
   }
 
@@ -292,7 +293,10 @@ class FastWalk extends ArithmeticEmitter {
     this.#refuse(this.and(frame.readOnly, this.#isWrite));
     const { place, value: flags } = this.#flagsOf(frame.number);
     const holdsCode = this.#isSet(flags, FRAME_CODE);
-    const isDirty = this.#isSet(flags, FRAME_DIRTY);
+    const isDirty = this.eq(
+      this.and(flags, this.i32(FRAME_DIRTY | FRAME_ZEROS)),
+      this.i32(FRAME_DIRTY),
+    );
     this.if(this.#isWrite, () => {
       this.#refuse(this.eqz(isDirty));
       this.if(holdsCode, () => {

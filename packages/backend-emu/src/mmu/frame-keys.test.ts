@@ -127,12 +127,24 @@ test('a frame that nobody has written is copied, not deciphered, and only then',
 test('a blank frame that is claimed is zeros under any key', () => {
   const { keys } = keyed(knowing);
   keys.write(4 * PAGE, Uint8Array.of(1), 0);
-  expect([3, 4].map((frame) => keys.claim(frame, 1))).toEqual([true, false]);
+  const claimed = (frame: number, tag: number) => {
+    keys.claim(frame, tag);
+    return keys.isBlank(frame);
+  };
+  expect([3, 4].map((frame) => claimed(frame, 1))).toEqual([true, false]);
   expect(keys.view(3, 1)).toEqual(new Uint8Array(PAGE));
-  // It is no longer what the host gave.
-  expect(keys.claim(3, 2)).toBe(false);
+  expect(claimed(3, 2)).toBe(true);
+  expect(keys.view(3, 2)).toEqual(new Uint8Array(PAGE));
+  // As any other it is enciphered, not copied as if the host had seen zeros.
+  const ciphertext = keys.view(3, 0);
+  keys.require(3, 1);
+  expect([keys.view(3, 0), keys.isBlank(3)]).toEqual([ciphertext, false]);
   keys.owe(5, 0, () => keys.write(5 * PAGE, Uint8Array.of(7), 0));
-  expect(keys.claim(5, 1)).toBe(false);
+  expect([keys.isBlank(5), claimed(5, 1)]).toEqual([false, false]);
+  // Nor is one blank whose key is gone.
+  keys.claim(6, 1);
+  keys.release(1);
+  expect([keys.isBlank(6), keys.view(6, 0).some((byte) => byte !== 0)]).toEqual([false, true]);
 });
 
 test('a watch ends once, however many frames go over it', () => {

@@ -20,7 +20,7 @@ const GROUP = 16;
 const OWED = 0xffff;
 
 export class FrameKeys {
-  /** By frame: 1 while nobody has written it, so that it is zeros under tag 0. */
+  /** By frame: 1 while nobody has written it, so that it is zeros under the tag it is kept under. */
   readonly blank: Uint8Array;
   cipher: FrameCipher | null = null;
   /** Frames re-encoded so far. */
@@ -54,26 +54,29 @@ export class FrameKeys {
     if (this.tags[frame] !== tag) this.switch(frame, tag);
   }
 
+  /** Whether `frame` is zeros under its tag, since nobody has written it. */
+  isBlank(frame: number): boolean {
+    return this.blank[frame] === 1 && this.tags[frame] !== OWED;
+  }
+
   /**
-   * As `require`, for a frame all of which is about to be written: what it holds is nobody's.
-   * Whether it is zeros under `tag`, since it was blank.
+   * As `require`, for a frame all of which is about to be written: what it holds is nobody's. If it
+   * is blank it stays so, under `tag`.
    */
-  claim(frame: number, tag: number): boolean {
-    if (this.tags[frame] === tag) return this.blank[frame] === 1;
+  claim(frame: number, tag: number): void {
+    if (this.tags[frame] === tag) return;
     // What is owed is written now, if it was not before.
     this.settle(frame);
-    const blank = this.blank[frame] === 1;
     this.drop(frame);
-    this.blank[frame] = 0;
     this.tags[frame] = tag;
-    return blank;
   }
 
   private switch(frame: number, tag: number): void {
     const from = this.settle(frame);
     if (from === tag) return;
     this.drop(frame);
-    const zeros = this.blank[frame] === 1 ? this.cipher?.zeros?.(tag) : undefined;
+    const blank = from === 0 && this.blank[frame] === 1;
+    const zeros = blank ? this.cipher?.zeros?.(tag) : undefined;
     if (zeros === undefined) this.recode(frame, from, tag, this.bytesOf(frame));
     else {
       const at = (frame * PAGE_SIZE) % zeros.length;
@@ -97,6 +100,7 @@ export class FrameKeys {
   owe(frame: number, tag: number, store: () => void): void {
     const debt = this.debts.get(frame);
     if (this.tags[frame] !== OWED) this.require(frame, tag);
+    this.blank[frame] = 0;
     this.tags[frame] = OWED;
     if (debt?.tag !== tag || debt.store !== store) this.debts.set(frame, { tag, store });
   }
@@ -176,6 +180,7 @@ export class FrameKeys {
     this.eachRun(tag, (first, end) => {
       for (let frame = first; frame < end; frame++) this.drop(frame);
       this.recode(first, tag, 0, this.bytes.subarray(first * PAGE_SIZE, end * PAGE_SIZE));
+      this.blank.fill(0, first, end);
       this.tags.fill(0, first, end);
       this.count(end - first);
     });

@@ -15,6 +15,7 @@ import {
   FRAME_CODE,
   FRAME_DIRTY,
   FRAME_TAGGED,
+  FRAME_ZEROS,
   isReadOnly,
   type PhysicalMemory,
   spaOf,
@@ -39,6 +40,8 @@ export const TRANSLATE_MMIO = -2;
 const EFLAGS = L.EFLAGS >> 2;
 const CR4 = L.CR4 >> 2;
 const FOUND_BLANK = L.FOUND_BLANK >> 2;
+const CPL = L.CPL >> 2;
+const FAULT_VECTOR = L.FAULT_VECTOR >> 2;
 const NO_PAGE = -1;
 const PAGE_MASK = ~0xfff;
 
@@ -53,6 +56,8 @@ export class Mmu {
   private hiddenPage = NO_PAGE;
   /** The access under way is the first of those that write all of its page, before any other. */
   overwriting = false;
+  /** That, or what goes on if it finds zeros, writes nothing but zeros all over the page. */
+  clearing = false;
   /** Decides about every page, where an extension does. */
   private policy: FillPolicy | null = null;
   /** The policy is asked each time. */
@@ -173,6 +178,21 @@ export class Mmu {
     return host >= 0 ? host : this.fill(lo, hi, access, who);
   }
 
+  /**
+   * Whether a store of zeros all over the page of `lo`/`hi`, at the current privilege, leaves its
+   * bytes as they are, since nobody has written them yet; it counts as written then.
+   */
+  clears(lo: number, hi: number): boolean {
+    const { words } = this.record;
+    words[FOUND_BLANK] = 0;
+    this.clearing = true;
+    const host = this.translate(lo, hi, WRITE, words[CPL]);
+    this.clearing = false;
+    // What is wrong with the page the store itself will find.
+    if (host < 0) words[FAULT_VECTOR] = -1;
+    return words[FOUND_BLANK] === 1;
+  }
+
   /** As `translate`, but only looks into the TLB; -1 if it is not there. */
   known(lo: number, hi: number, access: number, who: number): number {
     return this.tlb.probe(lo, hi, access, this.tableOf(who));
@@ -224,7 +244,6 @@ export class Mmu {
     let allowed = RIGHT_READ | RIGHT_WRITE | RIGHT_EXECUTE;
     let spa = -1;
     let readOnly = false;
-    let blank = false;
     const { policy } = this;
     if (policy === null) {
       const entry = page === this.apicPage ? 0 : physical.entry(page);
@@ -239,25 +258,27 @@ export class Mmu {
       if (spa < 0 || page === this.apicPage) return this.mmio(page, lo);
       allowed = policy.permissions;
       readOnly = (allowed & RIGHT_WRITE) === 0;
+      const taken = this.overwriting || (this.clearing && physical.keys.isBlank(spa / 4096));
       // A write to ROM leaves the frame as it is: taken over unwritten, it would lie open.
-      const overwritten = this.overwriting && !readOnly;
-      // Zeros that are written all over a blank frame are there already, under any key.
-      if (overwritten) blank = physical.keys.claim(spa / 4096, policy.keyTag);
+      if (taken && !readOnly) physical.keys.claim(spa / 4096, policy.keyTag);
       else physical.keys.require(spa / 4096, policy.keyTag);
     }
     const host = physical.ramBase + spa;
     const at = host + (lo & 0xfff);
     if (readOnly && access === WRITE) return this.mmio(page, lo);
     const frame = spa / 4096;
-    blank ||= physical.keys.blank[frame] === 1;
-    if (blank && access === WRITE && !this.judgesElements) this.record.words[FOUND_BLANK] = 1;
     const flags = physical.flags[frame];
+    // Zeros that are written all over a blank frame are there already, under any key.
+    const blank = access === WRITE && physical.keys.isBlank(frame) && !this.judgesElements;
+    if (blank) this.record.words[FOUND_BLANK] = 1;
+    const cleared = blank && this.clearing;
     let rights = walker.rights & allowed;
     const mayTag =
       walker.dirty &&
       !readOnly &&
       (flags & FRAME_CODE) === 0 &&
-      (access === WRITE || (flags & FRAME_DIRTY) !== 0);
+      (access === WRITE ? !cleared : (flags & (FRAME_DIRTY | FRAME_ZEROS)) === FRAME_DIRTY);
+    if (cleared) physical.noteZeros(frame);
     if (!mayTag) rights &= ~RIGHT_WRITE;
     else if ((rights & RIGHT_WRITE) !== 0) {
       physical.markDirty(frame);

@@ -26,6 +26,8 @@ export const FRAME_TAGGED = 4;
 export const FRAME_CACHED = 8;
 /** Translations from several virtual pages may lead to the frame. */
 export const FRAME_ALIASED = 16;
+/** Nobody has written the frame but zeros where zeros were: it gets no write tag before others. */
+export const FRAME_ZEROS = 32;
 
 /** Table entries: (frame << 1 | read-only) + 1, so that 0 means nothing. */
 export const READ_ONLY = 1;
@@ -159,7 +161,7 @@ export class PhysicalMemory implements MemoryBacking {
     for (let i = 0; i < count; i++) {
       this.setEntry(slot.gpa / PAGE_SIZE + i, 0);
       this.dropCode(frame + i, 0, PAGE_SIZE);
-      this.flags[frame + i] &= ~FRAME_DIRTY;
+      this.flags[frame + i] &= ~(FRAME_DIRTY | FRAME_ZEROS);
     }
     this.bytes.fill(0, frame * PAGE_SIZE, (frame + count) * PAGE_SIZE);
     this.keys.tags.fill(0, frame, frame + count);
@@ -257,17 +259,25 @@ export class PhysicalMemory implements MemoryBacking {
     const spa = host - this.ramBase;
     const frame = Math.floor(spa / PAGE_SIZE);
     const flags = this.flags[frame];
-    if ((flags & (FRAME_DIRTY | FRAME_CODE)) === FRAME_DIRTY) return;
+    if ((flags & (FRAME_DIRTY | FRAME_CODE | FRAME_ZEROS)) === FRAME_DIRTY) return;
     this.markDirty(frame);
     if ((flags & FRAME_CODE) !== 0) this.dropCode(frame, spa & (PAGE_SIZE - 1), length);
   }
 
   /** Notes that `frame` is written, or may be from now on by a write tag. */
   markDirty(frame: number): void {
-    if ((this.flags[frame] & FRAME_DIRTY) !== 0) return;
-    this.flags[frame] |= FRAME_DIRTY;
+    const flags = this.flags[frame];
+    if ((flags & (FRAME_DIRTY | FRAME_ZEROS)) === FRAME_DIRTY) return;
+    this.flags[frame] = (flags | FRAME_DIRTY) & ~FRAME_ZEROS;
     this.keys.blank[frame] = 0;
-    this.onDirty(frame);
+    if ((flags & FRAME_DIRTY) === 0) this.onDirty(frame);
+  }
+
+  /** Notes that zeros were written all over `frame`, which is blank and stays so. */
+  noteZeros(frame: number): void {
+    const flags = this.flags[frame];
+    this.flags[frame] = flags | FRAME_DIRTY | FRAME_ZEROS;
+    if ((flags & FRAME_DIRTY) === 0) this.onDirty(frame);
   }
 
   /** Notes that a TLB holds a translation from `page` (the low half of its address) to `frame`. */
