@@ -20,7 +20,7 @@ const GROUP = 16;
 const OWED = 0xffff;
 
 export class FrameKeys {
-  /** By frame: 1 while nobody has written it, so that it is zeros under the tag it is kept under. */
+  /** By frame: 1 while nobody has written it, so that it is zeros under its tag. */
   readonly blank: Uint8Array;
   cipher: FrameCipher | null = null;
   /** Frames re-encoded so far. */
