@@ -248,29 +248,56 @@ export class Decoder {
     return L.gprOffset(number);
   }
 
+  /** Those that nearly all instructions have: V8 compiles them once, whatever else comes later. */
   #operand(plan: OperandPlan, index: number): boolean {
     const { out } = this;
-    const rm = (this.#modrm & 7) | ((this.#prefixes.rex & 1) << 3);
-    const reg = ((this.#modrm >> 3) & 7) | ((this.#prefixes.rex & 4) << 1);
     switch (plan.where) {
       case 'E':
-        if (plan.kind === 'r') out.registers[index] = this.#register(rm, plan.size);
-        return true;
-      case 'R':
-        out.registers[index] = this.#register(rm, plan.size);
+        if (plan.kind === 'r') out.registers[index] = this.#register(this.#rm, plan.size);
         return true;
       case 'G':
-        out.registers[index] = this.#register(reg, plan.size);
+        out.registers[index] = this.#register(this.#reg, plan.size);
         return true;
-      case 'B':
-        out.registers[index] = L.gprOffset(
-          this.#prefixes.vexRegister & (this.#prefixes.long ? 15 : 7),
-        );
+      case 'I':
+        this.#immediate(plan);
+        return true;
+      case 'J':
+        setDisplacement(out, this.#bytes.signed(plan.bytes));
+        out.relative = true;
+        return true;
+      case 'M':
         return true;
       case 'Z':
         out.registers[index] = this.#register(
           (this.#opcode & 7) | ((this.#prefixes.rex & 1) << 3),
           plan.size,
+        );
+        return true;
+      default:
+        return this.#rareOperand(plan, index);
+    }
+  }
+
+  /** ModRM.rm and ModRM.reg with the bits of REX. */
+  get #rm(): number {
+    return (this.#modrm & 7) | ((this.#prefixes.rex & 1) << 3);
+  }
+
+  get #reg(): number {
+    return ((this.#modrm >> 3) & 7) | ((this.#prefixes.rex & 4) << 1);
+  }
+
+  #rareOperand(plan: OperandPlan, index: number): boolean {
+    const { out } = this;
+    const rm = this.#rm;
+    const reg = this.#reg;
+    switch (plan.where) {
+      case 'R':
+        out.registers[index] = this.#register(rm, plan.size);
+        return true;
+      case 'B':
+        out.registers[index] = L.gprOffset(
+          this.#prefixes.vexRegister & (this.#prefixes.long ? 15 : 7),
         );
         return true;
       case 'V':
@@ -291,15 +318,6 @@ export class Decoder {
         return true;
       case 'F':
         out.registers[index] = this.#modrm & 7;
-        return true;
-      case 'M':
-        return true;
-      case 'I':
-        this.#immediate(plan);
-        return true;
-      case 'J':
-        setDisplacement(out, this.#bytes.signed(plan.bytes));
-        out.relative = true;
         return true;
       case 'O':
         offsetOperand(this.#bytes, this.#prefixes, this.out);
