@@ -244,15 +244,15 @@ export const TLB_ADDEND = 24;
 export const TLB_SUPERVISOR = 0x1000;
 export const TLB_USER = TLB_SUPERVISOR + TLB_ENTRIES * TLB_ENTRY_SIZE;
 
-/** Jump cache: 16384 entries of 16 bytes {rip i64, generation u32, op record u32}, two likewise. */
-export const JUMP_ENTRIES = 16384;
+/** Jump cache: 32768 entries of 16 bytes {rip i64, generation u32, op record u32}, two likewise. */
+export const JUMP_ENTRIES = 32768;
 export const JUMP_ENTRY_SIZE = 16;
 /**
  * An entry's offset is the upper half of the address's lower 32 bits times a number (2^32 by the
  * golden ratio): neighbouring pages of straight code are entered at nearly the same offset.
  */
 export const JUMP_FACTOR = 0x9e3779b1 | 0;
-export const JUMP_SHIFT = 14;
+export const JUMP_SHIFT = 13;
 export const JUMP_MASK = (JUMP_ENTRIES - 1) * JUMP_ENTRY_SIZE;
 export const JUMP_SUPERVISOR = TLB_USER + TLB_ENTRIES * TLB_ENTRY_SIZE;
 export const JUMP_USER = JUMP_SUPERVISOR + JUMP_ENTRIES * JUMP_ENTRY_SIZE;
@@ -272,7 +272,7 @@ export const TLB_NOTES_SIZE = (TLB_EMPTY - TLB_SUPERVISOR) / TLB_ENTRY_SIZE / 8;
 export const TLB_NOTES_GLOBAL = TLB_NOTES + TLB_NOTES_SIZE;
 
 /** Bytes from one vCPU's base to the next. */
-export const CPU_STRIDE = 0xa8000;
+export const CPU_STRIDE = 0x128000;
 
 /** Offset of general register `index`. */
 export function gprOffset(index: number): number {

@@ -14,7 +14,7 @@ import type { Outcome } from '../system/outcome.js';
 import * as L from './layout.js';
 import { Processor } from './processor.js';
 
-export const RAM_BASE = 0x100000;
+export const RAM_BASE = 0x180000;
 export const RAM_SIZE = 0x200000;
 /** Pages that the tables for emitted code have, where there are such. */
 export const LOW_PAGES = 4096;

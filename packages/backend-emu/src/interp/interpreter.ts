@@ -157,6 +157,9 @@ export class Interpreter {
   /** Instructions of pages with a breakpoint on code may run: else the run ends before them. */
   watched = false;
   #ahead = false;
+  /** Where in its page what is looked up lies; and the page behind it, for the op cache. */
+  #offset = 0;
+  readonly #nextPage = () => this.#fetch.host(PAGE_SIZE - this.#offset);
 
   /** Whether emitted code is executing (or waits for what it called). */
   get running(): boolean {
@@ -315,12 +318,12 @@ export class Interpreter {
     const host = this.#fetch.host(0);
     if (host < 0) return 0;
     const { opCache } = this.#options;
-    const nextPage = () => this.#fetch.host(PAGE_SIZE - (host & (PAGE_SIZE - 1)));
+    this.#offset = host & PAGE_OFFSET;
     const mode = words[MODE];
-    let record = opCache.block(host, mode, nextPage);
+    let record = opCache.block(host, mode, this.#nextPage);
     if ((mode & MODE_CODE_LIMITED) !== 0 && record !== 0 && this.#leavesCode(record)) {
       // The block ends behind the segment: instruction by instruction up to there.
-      record = opCache.block(host, mode | MODE_SINGLE, nextPage);
+      record = opCache.block(host, mode | MODE_SINGLE, this.#nextPage);
       if (record !== 0 && this.#leavesCode(record)) {
         words[W(L.FAULT_VECTOR)] = VECTOR_GP;
         words[W(L.FAULT_ERROR)] = 0;

@@ -23,7 +23,7 @@ import { OpCache } from './op-cache.js';
 
 const MIB = 1 << 20;
 const CPU_BASE = 0x1000;
-const OPS = 0x100000;
+const OPS = 0x200000;
 const RAM = 0x800000;
 const RAM_SIZE = 4 * MIB;
 const TABLES = 0x3f0000;

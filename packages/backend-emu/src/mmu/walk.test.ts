@@ -5,7 +5,7 @@ import { CpuRecord } from '../cpu/record.js';
 import { PhysicalMemory } from './physical.js';
 import { EXECUTE, PageWalker, READ, WRITE } from './walk.js';
 
-const RAM = 0xc0000;
+const RAM = 0x140000;
 const SIZE = 0x40000;
 const P = 1n;
 const W = 2n;
