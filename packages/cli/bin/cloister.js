@@ -11,7 +11,8 @@ if (!existsSync(main)) {
   process.exit(6);
 }
 // V8 would optimise Node's module loader, which has hardly any more to do by the time that is done.
-setFlagsFromString('--no-opt');
+const optimises = !process.execArgv.some((word) => /^--no-(opt|turbofan)$/.test(word));
+if (optimises) setFlagsFromString('--no-opt');
 const { main: run } = await import(main.href);
-setFlagsFromString('--opt');
+if (optimises) setFlagsFromString('--opt');
 process.exitCode = await run(process.argv.slice(2));

@@ -107,7 +107,7 @@ function maskOf(bit: number): number {
 }
 
 /** The extension that has any of `members`, of which there may be one only. */
-function only(
+export function only(
   extensions: readonly CpuExtension[],
   members: readonly (keyof CpuExtension)[],
 ): CpuExtension | null {

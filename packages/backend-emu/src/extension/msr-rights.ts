@@ -4,6 +4,7 @@
  */
 import { type CpuExtension, VmmError } from '@cloister/core';
 import { msr } from '@cloister/core/cpu';
+import { only } from './extension-set.js';
 
 /** Bits of MSR_RIGHTS: reading FS.base, GS.base, KernelGSbase; the MSR that is kept. */
 export const READ_BASE = 1 << 0;
@@ -13,11 +14,11 @@ export const BASES = [msr.FS_BASE, msr.GS_BASE, msr.KERNEL_GS_BASE] as const;
 
 /** The MSR that an extension has kept by the processor; at most one has. */
 export function keptMsrOf(extensions: readonly CpuExtension[]): number | null {
-  const [owner, other] = extensions.filter(({ keptMsr }) => keptMsr !== undefined);
-  if (owner === undefined) return null;
-  if (other === undefined && owner.msrs?.includes(owner.keptMsr!) === true) return owner.keptMsr!;
+  const owner = only(extensions, ['keptMsr']);
+  if (owner === null) return null;
+  if (owner.msrs?.includes(owner.keptMsr!) === true) return owner.keptMsr!;
   throw new VmmError('invalid-argument', `${owner.name} cannot have an MSR kept`, {
-    remedy: 'one extension names one of its `msrs`',
+    remedy: 'let `keptMsr` be one of its `msrs`',
   });
 }
 

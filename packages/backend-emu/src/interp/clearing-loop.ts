@@ -12,7 +12,7 @@ import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { formKey } from '../isa/form.js';
 import * as R from '../isa/op-record.js';
-import type { Mmu } from '../mmu/mmu.js';
+import type { Clears, Mmu } from '../mmu/mmu.js';
 import { PAGE_SIZE } from '../mmu/physical.js';
 import { formOfHandler, type HandlerSet, plainHandler } from './handlers.js';
 import type { InstructionCount } from './instruction-count.js';
@@ -55,20 +55,25 @@ export class ClearingLoops {
   /**
    * The store `op` of `BYTES` bytes in BOUNCE is about to be executed, its address, that of a page,
    * in ARG0. Takes the vCPU to a later iteration if the pages up to there need no stores; the
-   * address is that of this iteration's then.
+   * address is that of this iteration's then. Whether its fault is pending.
    */
-  skip(op: number): void {
+  skip(op: number): boolean {
     const { words, record } = this;
-    if ((words[BOUNCE] | words[BOUNCE + 1]) !== 0) return;
+    if ((words[BOUNCE] | words[BOUNCE + 1]) !== 0) return false;
     const loop = this.iterationAt(op);
-    if (loop === null || !this.isAtStart(loop)) return;
+    if (loop === null || !this.isAtStart(loop)) return false;
     const perPage = PAGE_SIZE / loop.bytes;
     const later = record.hi(loop.counter) === 0 ? record.lo(loop.counter) >>> 0 : 0xffffffff;
     const affordable = Math.floor(this.count.left / loop.instructions);
     const most = Math.min(Math.floor(Math.min(later, affordable) / perPage), PAGES);
     let pages = 0;
-    while (pages < most && this.isClear(pages * PAGE_SIZE)) pages++;
+    let change: Clears = 'nothing';
+    while (pages < most && change === 'nothing') {
+      change = this.changeBy(pages * PAGE_SIZE);
+      if (change === 'nothing') pages++;
+    }
     if (pages > 0) this.goOn(loop, pages);
+    return change === 'fault';
   }
 
   /** Whether ARG0 is where the register leads that the loop's addresses are based on. */
@@ -77,12 +82,11 @@ export class ClearingLoops {
     return record.lo(base) === words[ARG0] && record.hi(base) === words[ARG0 + 1];
   }
 
-  /** Whether writing zeros all over the page `distance` behind ARG0 leaves it as it is. */
-  private isClear(distance: number): boolean {
+  /** What writing zeros all over the page `distance` behind ARG0 changes. */
+  private changeBy(distance: number): Clears {
     const { words, mmu } = this;
-    const lo = (words[ARG0] >>> 0) + distance;
-    const hi = (words[ARG0 + 1] + (lo > 0xffffffff ? 1 : 0)) | 0;
-    return mmu.clears(lo | 0, hi);
+    const [lo, hi] = plus(words[ARG0], words[ARG0 + 1], distance);
+    return mmu.clears(lo, hi);
   }
 
   /** Has the iterations that clear so many pages be over. */

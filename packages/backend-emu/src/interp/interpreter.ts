@@ -127,15 +127,19 @@ export class Interpreter {
       loadSlow: (bytes) =>
         access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
       storeSlow: (bytes) => {
-        if (bytes === 8 && (words[ARG0] & PAGE_OFFSET) === 0) this.#clearing.skip(words[CUR_OP]);
+        const begins = bytes === 8 && (words[ARG0] & PAGE_OFFSET) === 0;
+        if (begins && this.#clearing.skip(words[CUR_OP])) return this.#settleFault(PUSHES);
         return access.storeSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(PUSHES);
       },
       prepareRmw: (bytes) => {
         if (bytes === 0) this.#noteOverwriting();
-        const faulted = access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes);
-        mmu.overwriting = false;
-        mmu.clearing = false;
-        return faulted && this.#settleFault(NONE);
+        try {
+          const faulted = access.prepareRmw(words[ARG0], words[ARG0 + 1], bytes);
+          return faulted && this.#settleFault(NONE);
+        } finally {
+          mmu.overwriting = false;
+          mmu.clearing = false;
+        }
       },
       commitRmw: () => access.commitRmw(),
       checkSegment: (segment, bytes, write) =>

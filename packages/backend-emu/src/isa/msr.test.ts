@@ -1,12 +1,11 @@
 /** RDMSR and WRMSR: emitted code does what the system functions do, or leaves it to them. */
-import {
-  type CpuExtension,
-  type ExtensionVcpu,
-  type InterceptDetail,
-  type InterceptName,
-  type InterceptVerdict,
-  type MsrValue,
-  VmmError,
+import type {
+  CpuExtension,
+  ExtensionVcpu,
+  InterceptDetail,
+  InterceptName,
+  InterceptVerdict,
+  MsrValue,
 } from '@cloister/core';
 import { msr } from '@cloister/core/cpu';
 import fc from 'fast-check';
@@ -137,9 +136,13 @@ describe('RDMSR and WRMSR', () => {
 
   it('refuses a kept MSR that is not of the one extension that has it', () => {
     const foreign = { name: 'foreign', msrs: [], keptMsr: KEPT };
-    expect(() => new TestComputer('', 'off', [foreign])).toThrow(VmmError);
+    const made =
+      (...extensions: CpuExtension[]) =>
+      () =>
+        new TestComputer('', 'off', extensions);
+    expect(made(foreign)).toThrow(expect.objectContaining({ code: 'invalid-argument' }));
     const first = { name: 'first', msrs: [KEPT], keptMsr: KEPT };
     const second = { name: 'second', msrs: [OTHER], keptMsr: OTHER };
-    expect(() => new TestComputer('', 'off', [first, second])).toThrow(VmmError);
+    expect(made(first, second)).toThrow(expect.objectContaining({ code: 'plugin-conflict' }));
   });
 });

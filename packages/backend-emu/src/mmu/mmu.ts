@@ -41,9 +41,11 @@ const EFLAGS = L.EFLAGS >> 2;
 const CR4 = L.CR4 >> 2;
 const FOUND_BLANK = L.FOUND_BLANK >> 2;
 const CPL = L.CPL >> 2;
-const FAULT_VECTOR = L.FAULT_VECTOR >> 2;
 const NO_PAGE = -1;
 const PAGE_MASK = ~0xfff;
+
+/** What stores of zeros all over a page change of it, or that the first of them has a fault. */
+export type Clears = 'nothing' | 'something' | 'fault';
 
 export class Mmu {
   readonly tlb: Tlb;
@@ -179,18 +181,22 @@ export class Mmu {
   }
 
   /**
-   * Whether a store of zeros all over the page of `lo`/`hi`, at the current privilege, leaves its
-   * bytes as they are, since nobody has written them yet; it counts as written then.
+   * What stores of zeros all over the page of `lo`/`hi` change, at the current privilege. Nothing:
+   * nobody has written its bytes yet, and it counts as written now. A fault is pending.
    */
-  clears(lo: number, hi: number): boolean {
+  clears(lo: number, hi: number): Clears {
+    if (this.judgesElements) return 'something';
     const { words } = this.record;
     words[FOUND_BLANK] = 0;
+    this.canonicalVector = VECTOR_GP;
     this.clearing = true;
-    const host = this.translate(lo, hi, WRITE, words[CPL]);
-    this.clearing = false;
-    // What is wrong with the page the store itself will find.
-    if (host < 0) words[FAULT_VECTOR] = -1;
-    return words[FOUND_BLANK] === 1;
+    try {
+      const host = this.translate(lo, hi, WRITE, words[CPL]);
+      if (host === TRANSLATE_FAULT) return 'fault';
+    } finally {
+      this.clearing = false;
+    }
+    return words[FOUND_BLANK] === 1 ? 'nothing' : 'something';
   }
 
   /** As `translate`, but only looks into the TLB; -1 if it is not there. */

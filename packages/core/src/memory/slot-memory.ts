@@ -138,7 +138,8 @@ class PagedMemory implements SlotMemory {
     const spans = this.plainSpans(ranges, access);
     if (spans === null) return false;
     try {
-      fn(spans);
+      // The list is the borrower's, what was written is told by our own.
+      fn(access === 'write' ? [...spans] : spans);
     } finally {
       // What failed half-way has written, too.
       const { byteOffset } = this.backing.bytes;

@@ -162,6 +162,16 @@ describe('host work, counted clock', () => {
     b.pass(100);
     expect(b.delivered).toEqual(['1:11@100', '2:2@100', '3:13@200']);
   });
+
+  it('takes a token that comes twice in a damaged record once', async () => {
+    const { work, pass, input, delivered } = rig();
+    const saved = { token: 1, due: 100, phase: 0, result: new Uint8Array(1) };
+    work.load([saved, { ...saved }], (token) => () => Promise.resolve(resultOf(token)));
+    await work.drain();
+    pass(100);
+    await work.drain();
+    expect([delivered, work.pending, input.stalled]).toEqual([['1:1@100'], 0, false]);
+  });
 });
 
 describe('host work, wall clock', () => {

@@ -161,6 +161,8 @@ export class HostWork {
   load(saved: readonly SavedWork[], again: (token: number) => Work): void {
     this.reset();
     for (const { token, due, phase, result } of saved) {
+      // A token that comes again, in a damaged record, would be finished once only.
+      if (this.entries.has(token)) continue;
       const work = phase === AT_HOST ? again(token) : null;
       this.enter(new Entry(token, due, phase, result), work);
     }

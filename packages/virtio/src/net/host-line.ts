@@ -88,8 +88,11 @@ export class HostLine {
   }
 
   private take(batch: Uint8Array, release?: Release): boolean {
-    if (release !== undefined) this.lent.set(batch, release);
-    return this.frames.push(batch, release === undefined ? 'given' : 'lent');
+    if (release === undefined) return this.frames.push(batch, 'given');
+    this.lent.set(batch, release);
+    const taken = this.frames.push(batch, 'lent');
+    if (!taken) this.lent.delete(batch);
+    return taken;
   }
 
   private deliver(batch: Uint8Array): void {
