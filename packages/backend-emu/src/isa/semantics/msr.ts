@@ -52,7 +52,7 @@ define('RDMSR', {}, (x) => {
   );
 });
 
-define('WRMSR', { ends: true }, (x) => {
+define('WRMSR', { ends: true, modal: true }, (x) => {
   const isKept = x.eq(x.wrap(x.gpr(RCX)), x.state32(L.KEPT_MSR));
   const allowed = x.ne(x.and(rights(x), x.i32(WRITE_KEPT)), x.i32(0));
   const traced = x.and(x.state32(L.EFLAGS), x.i32(FLAG_TF));
