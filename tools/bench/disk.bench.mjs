@@ -24,7 +24,7 @@ const CLOISTER = join(root, 'packages/cli/bin/cloister.js');
 const COMMAND_LINE = 'console=ttyS0 panic=-1 quiet';
 const MODULES = ['virtio_pci', 'virtio_blk'];
 const MIB = 128;
-/** As in disk.c. */
+/** How often a part in order goes over the disk. */
 const PASSES = 3;
 
 /** What each part moves: MiB or requests. */
@@ -40,7 +40,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 for module in ${MODULES.join(' ')}; do modprobe $module; done
-/disk /dev/vda ${MIB} ${ROUNDS} || echo FAILED
+/disk /dev/vda ${MIB} ${ROUNDS} ${PASSES} || echo FAILED
 poweroff -f
 `;
 

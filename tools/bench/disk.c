@@ -1,7 +1,9 @@
 /* Reads and writes a disk past the guest's page cache, one request at a time. For each part a line
  * before and a line after it, with the round's number: the host takes the time between.
  *
- *   disk DEVICE MIB ROUNDS
+ *   disk DEVICE MIB ROUNDS PASSES
+ *
+ * A part in order goes over the disk PASSES times: once is too short for the host's clock.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -12,8 +14,6 @@
 
 static const size_t LARGE = 256 * 1024;
 static const size_t SMALL = 4096;
-/* How often a part in order goes over the disk: once is too short for the host's clock. */
-static const long PASSES = 3;
 
 static void fail(const char *what) {
   perror(what);
@@ -40,16 +40,17 @@ static void run(const char *name, int round, int disk, void *buffer, size_t size
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4) return 2;
+  if (argc != 5) return 2;
   int disk = open(argv[1], O_RDWR | O_DIRECT);
   if (disk < 0) fail(argv[1]);
   uint64_t span = strtoul(argv[2], NULL, 10) << 20;
   void *buffer = NULL;
   if (posix_memalign(&buffer, 4096, LARGE) != 0) return 1;
   for (size_t i = 0; i < LARGE; i++) ((unsigned char *)buffer)[i] = i * 7;
+  long ordered = atoi(argv[4]) * (long)(span / LARGE);
   for (int round = 0; round < atoi(argv[3]); round++) {
-    run("seq-write", round, disk, buffer, LARGE, PASSES * span / LARGE, span, 1);
-    run("seq-read", round, disk, buffer, LARGE, PASSES * span / LARGE, span, 0);
+    run("seq-write", round, disk, buffer, LARGE, ordered, span, 1);
+    run("seq-read", round, disk, buffer, LARGE, ordered, span, 0);
     run("rand-write", round, disk, buffer, SMALL, 2000, span, 1);
     run("rand-read", round, disk, buffer, SMALL, 4000, span, 0);
   }

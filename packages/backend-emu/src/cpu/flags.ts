@@ -53,6 +53,18 @@ export function statusFlags(words: Int32Array): number {
   return (cv >>> 31) | parity | (adjust & FLAG_AF) | zero | sign | overflow;
 }
 
+/** The status flags that a DEC with the 64-bit result `lo`, `hi` makes of `flags`. */
+export function decremented(lo: number, hi: number, flags: number): number {
+  return (
+    (flags & FLAG_CF) |
+    (evenParity(lo & 0xff) << 2) |
+    ((lo & 15) === 15 ? FLAG_AF : 0) |
+    ((lo | hi) === 0 ? FLAG_ZF : 0) |
+    (hi < 0 ? FLAG_SF : 0) |
+    (lo === -1 && hi === 0x7fffffff ? FLAG_OF : 0)
+  );
+}
+
 /** Stores six status flags in the lazy words, any combination exactly. */
 export function storeStatusFlags(words: Int32Array, image: number): void {
   const carry = image & FLAG_CF;

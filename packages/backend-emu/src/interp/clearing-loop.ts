@@ -7,7 +7,7 @@
  * provide memory for more of them: iterations over whole such pages are counted, not executed. What
  * guest and host can see is what executing them would have made of it, RFLAGS included.
  */
-import * as F from '../cpu/flags.js';
+import { decremented, statusFlags, storeStatusFlags } from '../cpu/flags.js';
 import * as L from '../cpu/layout.js';
 import type { CpuRecord } from '../cpu/record.js';
 import { formKey } from '../isa/form.js';
@@ -55,25 +55,26 @@ export class ClearingLoops {
   /**
    * The store `op` of `BYTES` bytes in BOUNCE is about to be executed, its address, that of a page,
    * in ARG0. Takes the vCPU to a later iteration if the pages up to there need no stores; the
-   * address is that of this iteration's then. Whether its fault is pending.
+   * address is that of this iteration's then. What is known of the page that is there: a fault is
+   * pending.
    */
-  skip(op: number): boolean {
+  goAhead(op: number): Clears {
     const { words, record } = this;
-    if ((words[BOUNCE] | words[BOUNCE + 1]) !== 0) return false;
+    if ((words[BOUNCE] | words[BOUNCE + 1]) !== 0) return 'something';
     const loop = this.iterationAt(op);
-    if (loop === null || !this.isAtStart(loop)) return false;
+    if (loop === null || !this.isAtStart(loop)) return 'something';
     const perPage = PAGE_SIZE / loop.bytes;
     const later = record.hi(loop.counter) === 0 ? record.lo(loop.counter) >>> 0 : 0xffffffff;
     const affordable = Math.floor(this.count.left / loop.instructions);
     const most = Math.min(Math.floor(Math.min(later, affordable) / perPage), PAGES);
     let pages = 0;
     let change: Clears = 'nothing';
-    while (pages < most && change === 'nothing') {
+    for (; pages < most; pages++) {
       change = this.changeBy(pages * PAGE_SIZE);
-      if (change === 'nothing') pages++;
+      if (change !== 'nothing') break;
     }
     if (pages > 0) this.goOn(loop, pages);
-    return change === 'fault';
+    return change;
   }
 
   /** Whether ARG0 is where the register leads that the loop's addresses are based on. */
@@ -103,7 +104,7 @@ export class ClearingLoops {
     record.setPair(L.ARG0, lo, hi);
     const left = plus(record.lo(loop.counter), record.hi(loop.counter), -iterations);
     record.setPair(loop.counter, left[0], left[1]);
-    F.storeStatusFlags(words, decremented(left[0], left[1], F.statusFlags(words)));
+    storeStatusFlags(words, decremented(left[0], left[1], statusFlags(words)));
   }
 
   /** The iteration whose first store is `op`; null if it is none. */
@@ -157,17 +158,4 @@ export class ClearingLoops {
 function plus(lo: number, hi: number, change: number): readonly [lo: number, hi: number] {
   const sum = (lo >>> 0) + change;
   return [sum | 0, (hi + Math.floor(sum / 2 ** 32)) | 0];
-}
-
-/** Status flags of a DEC with the result `lo`, `hi`, before which they were `flags`. */
-function decremented(lo: number, hi: number, flags: number): number {
-  const parity = (0x9669 >>> ((lo ^ (lo >>> 4)) & 15)) & 1;
-  return (
-    (flags & F.FLAG_CF) |
-    (parity === 1 ? F.FLAG_PF : 0) |
-    ((lo & 15) === 15 ? F.FLAG_AF : 0) |
-    ((lo | hi) === 0 ? F.FLAG_ZF : 0) |
-    (hi < 0 ? F.FLAG_SF : 0) |
-    (lo === -1 && hi === 0x7fffffff ? F.FLAG_OF : 0)
-  );
 }

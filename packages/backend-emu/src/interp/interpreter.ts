@@ -127,8 +127,11 @@ export class Interpreter {
       loadSlow: (bytes) =>
         access.loadSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(POPS),
       storeSlow: (bytes) => {
-        const begins = bytes === 8 && (words[ARG0] & PAGE_OFFSET) === 0;
-        if (begins && this.#clearing.skip(words[CUR_OP])) return this.#settleFault(PUSHES);
+        // A page begins, maybe in a loop that clears memory: see `clearing-loop.ts`.
+        if (bytes === 8 && (words[ARG0] & PAGE_OFFSET) === 0) {
+          const found = this.#clearing.goAhead(words[CUR_OP]);
+          if (found === 'fault') return this.#settleFault(PUSHES);
+        }
         return access.storeSlow(words[ARG0], words[ARG0 + 1], bytes) && this.#settleFault(PUSHES);
       },
       prepareRmw: (bytes) => {

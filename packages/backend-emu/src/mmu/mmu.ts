@@ -13,10 +13,9 @@ import { CR0_AM, CR4_PGE, VECTOR_AC, VECTOR_GP, VECTOR_PF } from '../cpu/registe
 import { FillPolicy, POLICY_EXCEPTION } from './fill-policy.js';
 import {
   FRAME_CODE,
-  FRAME_DIRTY,
   FRAME_TAGGED,
-  FRAME_ZEROS,
   isReadOnly,
+  isWritten,
   type PhysicalMemory,
   spaOf,
 } from './physical.js';
@@ -58,7 +57,7 @@ export class Mmu {
   private hiddenPage = NO_PAGE;
   /** The access under way is the first of those that write all of its page, before any other. */
   overwriting = false;
-  /** That, or what goes on if it finds zeros, writes nothing but zeros all over the page. */
+  /** Zeros are about to be written all over the page, or may be if that changes nothing of it. */
   clearing = false;
   /** Decides about every page, where an extension does. */
   private policy: FillPolicy | null = null;
@@ -283,7 +282,7 @@ export class Mmu {
       walker.dirty &&
       !readOnly &&
       (flags & FRAME_CODE) === 0 &&
-      (access === WRITE ? !cleared : (flags & (FRAME_DIRTY | FRAME_ZEROS)) === FRAME_DIRTY);
+      (access === WRITE ? !cleared : isWritten(flags));
     if (cleared) physical.noteZeros(frame);
     if (!mayTag) rights &= ~RIGHT_WRITE;
     else if ((rights & RIGHT_WRITE) !== 0) {

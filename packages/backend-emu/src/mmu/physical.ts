@@ -29,6 +29,11 @@ export const FRAME_ALIASED = 16;
 /** Nobody has written the frame but zeros where zeros were: it gets no write tag before others. */
 export const FRAME_ZEROS = 32;
 
+/** By a frame's flags: whether other than zeros may have been written, as a write tag allows. */
+export function isWritten(flags: number): boolean {
+  return (flags & (FRAME_DIRTY | FRAME_ZEROS)) === FRAME_DIRTY;
+}
+
 /** Table entries: (frame << 1 | read-only) + 1, so that 0 means nothing. */
 export const READ_ONLY = 1;
 
@@ -259,7 +264,7 @@ export class PhysicalMemory implements MemoryBacking {
     const spa = host - this.ramBase;
     const frame = Math.floor(spa / PAGE_SIZE);
     const flags = this.flags[frame];
-    if ((flags & (FRAME_DIRTY | FRAME_CODE | FRAME_ZEROS)) === FRAME_DIRTY) return;
+    if (isWritten(flags) && (flags & FRAME_CODE) === 0) return;
     this.markDirty(frame);
     if ((flags & FRAME_CODE) !== 0) this.dropCode(frame, spa & (PAGE_SIZE - 1), length);
   }
@@ -267,7 +272,7 @@ export class PhysicalMemory implements MemoryBacking {
   /** Notes that `frame` is written, or may be from now on by a write tag. */
   markDirty(frame: number): void {
     const flags = this.flags[frame];
-    if ((flags & (FRAME_DIRTY | FRAME_ZEROS)) === FRAME_DIRTY) return;
+    if (isWritten(flags)) return;
     this.flags[frame] = (flags | FRAME_DIRTY) & ~FRAME_ZEROS;
     this.keys.blank[frame] = 0;
     if ((flags & FRAME_DIRTY) === 0) this.onDirty(frame);

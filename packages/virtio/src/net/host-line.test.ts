@@ -11,9 +11,12 @@ import { WINDOW } from './net-model.js';
 
 class Input extends DirectInput {
   readonly liveness = new Map<string, boolean>();
+  isFull = false;
   override source(name: string, deliver: (data: Uint8Array) => void): InputSource {
     const source = super.source(name, deliver);
-    return { ...source, setLive: (on) => void this.liveness.set(name, on) };
+    const setLive = (on: boolean) => void this.liveness.set(name, on);
+    const push: InputSource['push'] = (...args) => !this.isFull && source.push(...args);
+    return { ...source, setLive, push };
   }
 }
 
@@ -107,6 +110,18 @@ it('passes frames and link on while it is open', async () => {
   expect(made.links).toEqual([false]);
   expect(made.closed()).toBe(1);
   expect(made.input.liveness.get('net0')).toBe(false);
+});
+
+it('does not give back what it refused and is given later', async () => {
+  const { line, port, input } = rig();
+  await line.open();
+  const back: Uint8Array[] = [];
+  const batch = Uint8Array.of(1);
+  input.isFull = true;
+  expect(port()!.receive(batch, (one) => void back.push(one))).toBe(false);
+  input.isFull = false;
+  expect(port()!.receive(batch)).toBe(true);
+  expect(back).toEqual([]);
 });
 
 it('gives back what was lent once the device has nothing left of it', async () => {
