@@ -75,7 +75,8 @@ export class Assembly {
   constructor(readonly parts: AssemblyParts) {
     this.seed = parts.options.seed;
     this.memory = new MemoryRegions(parts.options.memory);
-    this.dma = dmaView(() => this.backendVm.memory);
+    const restricted = () => this.single('memory encryption') !== null;
+    this.dma = dmaView(() => this.backendVm.memory, restricted);
   }
 
   /** The backend's VM; an error as long as it does not exist. */

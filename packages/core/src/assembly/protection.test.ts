@@ -56,6 +56,20 @@ describe('a protection', () => {
     await vm.dispose();
   });
 
+  test('restricts what devices see of memory, whichever plugin comes first', async () => {
+    for (const isProtected of [false, true]) {
+      let dma: PluginContext['dma'] | undefined;
+      const device = part('device', (context) => {
+        dma = context.dma;
+      });
+      const vm = await builder()
+        .use(device, isProtected && protection())
+        .build();
+      expect(dma?.restricted).toBe(isProtected);
+      await vm.dispose();
+    }
+  });
+
   test('that is not active at the last moment keeps the guest from running', async () => {
     const fake = fakeBackend({ programs: [{ main: [] }] });
     const vm = await createVm({ memory: '1M' })

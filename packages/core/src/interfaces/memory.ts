@@ -101,6 +101,8 @@ export interface MemoryBacking {
 
 /** What a DMA-capable device sees: the shared view, and no error but `false`. */
 export interface DmaView {
+  /** Whether it reaches only what the guest shares: the VM is protected. False unless given. */
+  readonly restricted?: boolean;
   read(gpa: number, target: Uint8Array): boolean;
   write(gpa: number, source: Uint8Array): boolean;
   /** Whether every byte of the range can be read (`read`) or also written (`write`). */

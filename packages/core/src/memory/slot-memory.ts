@@ -379,8 +379,11 @@ export function slotMemory(backing: MemoryBacking): SlotMemory {
 }
 
 /** What a DMA-capable device sees of `memory`: no error but `false`. */
-export function dmaView(memory: () => GuestMemory): DmaView {
+export function dmaView(memory: () => GuestMemory, restricted = () => false): DmaView {
   return {
+    get restricted() {
+      return restricted();
+    },
     read: (gpa, target) => memory().tryRead(gpa, target),
     write: (gpa, source) => memory().tryWrite(gpa, source),
     covers: (gpa, length, access) => memory().covers(gpa, length, access),

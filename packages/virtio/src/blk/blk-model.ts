@@ -13,7 +13,12 @@
 import type { Clock, InputPort } from '@cloister/core';
 import { state } from '@cloister/core/devices';
 import { BufferPool } from '../device/buffer-pool.js';
-import { type HostRequest, HostRequests, type SavedRequests } from '../device/host-requests.js';
+import {
+  type HostRequest,
+  HostRequests,
+  LATENCY,
+  type SavedRequests,
+} from '../device/host-requests.js';
 import { HostResult, savedWorkField, type Work } from '../device/host-work.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { type RateLimit, RateLimiter, type RateState, rateField } from '../device/rate-limiter.js';
@@ -39,7 +44,7 @@ export interface BlkOptions {
   readonly serial?: string;
   /** Request queues; 1 unless given. */
   readonly queues?: number;
-  /** Virtual nanoseconds from request to answer with the counted clock; 100 µs unless given. */
+  /** Virtual nanoseconds from request to answer with the counted clock; 1 µs unless given. */
   readonly latency?: number;
   readonly rateLimit?: RateLimit;
 }
@@ -53,7 +58,6 @@ export interface BlkPorts {
 const QUEUE_SIZE = 256;
 /** The chain of a request has a header and a status besides its data. */
 const SEG_MAX = QUEUE_SIZE - 2;
-const LATENCY = 100_000;
 /** Requests wait while those under way hold this much data. */
 const IN_FLIGHT_BYTES = 64 * 1024 * 1024;
 /** As many as can wait in all queues. */

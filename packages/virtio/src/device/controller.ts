@@ -39,8 +39,9 @@ export interface ControllerOptions {
   /** Offers RING_PACKED; true unless given. */
   readonly packed?: boolean;
   /**
-   * Offers ACCESS_PLATFORM, so that a guest with private memory shares what the device is to see;
-   * true unless given.
+   * Offers ACCESS_PLATFORM, by which a driver goes through the platform's DMA functions: a guest
+   * with private memory then shares what the device is to see. Unless given, where the device's
+   * view of memory is restricted; elsewhere it costs 130 instructions for each page.
    */
   readonly accessPlatform?: boolean;
 }
@@ -71,7 +72,6 @@ export interface SavedController {
 }
 
 export class Controller implements VirtioPort {
-  readonly offered: F.FeatureSet;
   deviceFeatureSelect = 0;
   driverFeatureSelect = 0;
   queueSelect = 0;
@@ -86,17 +86,8 @@ export class Controller implements VirtioPort {
   constructor(
     readonly model: VirtioModel<never>,
     private readonly ports: ControllerPorts,
-    options: ControllerOptions = {},
+    private readonly options: ControllerOptions = {},
   ) {
-    const { packed = true, accessPlatform = true } = options;
-    this.offered = F.FeatureSet.of([
-      ...model.features,
-      F.F_INDIRECT_DESC,
-      F.F_EVENT_IDX,
-      F.F_VERSION_1,
-      ...(accessPlatform ? [F.F_ACCESS_PLATFORM] : []),
-      ...(packed ? [F.F_RING_PACKED] : []),
-    ]);
     this.slots = model.queueSizes.map((size) => new QueueSlot(size));
     this.field = state.record<SavedController>({
       status: state.u8,
@@ -141,6 +132,19 @@ export class Controller implements VirtioPort {
   }
 
   // --- What the transport sees
+
+  /** Known once the VM is put together: by then it is protected or not. */
+  get offered(): F.FeatureSet {
+    const { packed = true, accessPlatform = this.ports.dma.restricted === true } = this.options;
+    return F.FeatureSet.of([
+      ...this.model.features,
+      F.F_INDIRECT_DESC,
+      F.F_EVENT_IDX,
+      F.F_VERSION_1,
+      ...(accessPlatform ? [F.F_ACCESS_PLATFORM] : []),
+      ...(packed ? [F.F_RING_PACKED] : []),
+    ]);
+  }
 
   get status(): number {
     return this.statusBits;

@@ -9,7 +9,12 @@
  */
 import type { Clock, InputPort, SnapshotValue } from '@cloister/core';
 import { state } from '@cloister/core/devices';
-import { type HostRequest, HostRequests, type SavedRequests } from '../device/host-requests.js';
+import {
+  type HostRequest,
+  HostRequests,
+  LATENCY,
+  type SavedRequests,
+} from '../device/host-requests.js';
 import { HostResult, savedWorkField, type Work } from '../device/host-work.js';
 import type { VirtioModel, VirtioPort } from '../device/model.js';
 import { byteLength, type Chain, chainField } from '../queue/chain.js';
@@ -25,7 +30,7 @@ export interface FsOptions {
   readonly tag: string;
   /** Request queues; 1 unless given. */
   readonly queues?: number;
-  /** Virtual nanoseconds from request to answer with the counted clock; 100 µs unless given. */
+  /** Virtual nanoseconds from request to answer with the counted clock; 1 µs unless given. */
   readonly latency?: number;
 }
 
@@ -39,7 +44,6 @@ export const TAG_BYTES = 36;
 const CONFIG_SIZE = TAG_BYTES + 4;
 /** Linux puts a request of MAX_PAGES pages and its headers into one chain. */
 const QUEUE_SIZE = 512;
-const LATENCY = 100_000;
 /** A request is a WRITE at most: headers and data; a reply, a READ. */
 const REQUEST_MAX = DATA_MAX + 8192;
 const IN_FLIGHT_BYTES = 32 * 2 ** 20;

@@ -4,6 +4,7 @@
 import type { DmaView, GuestRange } from '@cloister/core';
 
 export class FakeRam implements DmaView {
+  restricted = false;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   /** Accesses that were refused, e.g. `write 0xd0000000+4`. */

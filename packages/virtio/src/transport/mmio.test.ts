@@ -1,11 +1,11 @@
 // virtio-mmio: registers, negotiation, queues and interrupts, driven by the mock driver.
 import { deviceKit } from '@cloister/core/testing';
 import { describe, expect, it } from 'vitest';
-import { STATUS_DRIVER_OK, STATUS_NEEDS_RESET } from '../device/features.js';
+import { F_ACCESS_PLATFORM, STATUS_DRIVER_OK, STATUS_NEEDS_RESET } from '../device/features.js';
 import { EchoModel } from '../testing/echo-model.js';
 import { FakeRam } from '../testing/fake-ram.js';
 import { type MmioTransport, mmioRig } from '../testing/mmio-driver.js';
-import { MMIO, mmioDevice } from './mmio.js';
+import { MMIO, type MmioOptions, mmioDevice } from './mmio.js';
 
 describe('virtio-mmio', () => {
   it('needs a reset when a queue of a running device is disabled, and gives nothing back', () => {
@@ -77,6 +77,24 @@ describe('virtio-mmio', () => {
       }
     });
   }
+});
+
+describe('ACCESS_PLATFORM', () => {
+  const offers = (restricted: boolean, options: Partial<MmioOptions> = {}): boolean => {
+    const { driver, ram } = mmioRig(new EchoModel(2), options);
+    ram.restricted = restricted;
+    return driver.transport.deviceFeatures().has(F_ACCESS_PLATFORM);
+  };
+
+  it('is offered where the device reaches only what is shared', () => {
+    expect(offers(true)).toBe(true);
+    expect(offers(false)).toBe(false);
+  });
+
+  it('is offered or not as the transport is told', () => {
+    expect(offers(false, { accessPlatform: true })).toBe(true);
+    expect(offers(true, { accessPlatform: false })).toBe(false);
+  });
 });
 
 deviceKit(
