@@ -249,16 +249,21 @@ class CoreModuleBuilder {
     const low = x.wrap(target);
     const hash = x.shrU(x.mul(low, x.i32(L.JUMP_FACTOR)), x.i32(L.JUMP_SHIFT));
     const offset = x.and(hash, x.i32(L.JUMP_MASK));
-    const entry = x.add(x.add(cpu, x.state32(L.JUMP_CACHE)), offset);
-    const other = x.xor(code.load('i64.load', entry), target);
-    const current = x.stateAs('i64.load32_u', L.GENERATION);
-    const old = x.xor(code.load('i64.load32_u', entry, 8), current);
-    const found = x.eqz(x.or(other, old));
-    const record = code.load('i32.load', entry, 12);
-    x.if(
-      stale ? x.and(found, code.op('i32.ne', record, op)) : found,
-      () => code.set(op, record),
-      () => this.#lookUp(loop),
+    const cache = code.variable(x.add(cpu, x.state32(L.JUMP_CACHE)));
+    const current = code.variable(x.stateAs('i64.load32_u', L.GENERATION));
+    const find = (entry: Value, otherwise: () => void): void => {
+      const other = x.xor(code.load('i64.load', entry), target);
+      const old = x.xor(code.load('i64.load32_u', entry, 8), current);
+      const found = x.eqz(x.or(other, old));
+      const record = code.load('i32.load', entry, 12);
+      const usable = stale ? x.and(found, code.op('i32.ne', record, op)) : found;
+      x.if(usable, () => code.set(op, record), otherwise);
+    };
+    find(code.variable(x.add(cache, offset)), () =>
+      code.scope(() => {
+        const beside = x.xor(offset, x.i32(L.JUMP_ENTRY_SIZE));
+        find(code.variable(x.add(cache, beside)), () => this.#lookUp(loop));
+      }),
     );
     // Behind an instruction that crosses into the next page, the page is another.
     this.#setRipPage(loop);

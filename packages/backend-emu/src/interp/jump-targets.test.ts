@@ -36,7 +36,36 @@ function asked(rounds: number, jit: JitMode) {
   return { lookups: block.mock.calls.length, translations: translate.mock.calls.length };
 }
 
+/** Distance of two addresses that have the same place in the jump cache. */
+function distanceOfRivals(): number {
+  const place = (lo: number): number =>
+    (Math.imul(lo, L.JUMP_FACTOR) >>> L.JUMP_SHIFT) & L.JUMP_MASK;
+  for (let distance = PAGE; ; distance++)
+    if (place(CODE + distance) === place(CODE)) return distance;
+}
+
+/** Blocks looked up by two pieces of code that jump to each other `rounds` times. */
+function askedByRivals(rounds: number, jit: JitMode): number {
+  const machine = testMachine(undefined, true, jit);
+  const distance = distanceOfRivals();
+  // A: jmp RSI. B: dec ecx; jz to HLT; jmp RDI.
+  machine.load(CODE, [0xff, 0xe6]);
+  machine.load(CODE + distance, [0xff, 0xc9, 0x74, 2, 0xff, 0xe7, HLT]);
+  machine.record.setPair(L.gprOffset(1), rounds, 0);
+  machine.record.setPair(L.gprOffset(6), CODE + distance, 0);
+  machine.record.setPair(L.gprOffset(7), CODE, 0);
+  machine.record.setPair(L.RIP, CODE, 0);
+  const block = vi.spyOn(machine.opCache, 'block');
+  expect(machine.interpreter.run(1_000_000)).toBe('fault');
+  expect(machine.systemCalls).toEqual(['hlt']);
+  return block.mock.calls.length;
+}
+
 describe('the jump cache', () => {
+  it.each(['off', 'stress'] as const)('has two that meet in one place, %s', (jit) => {
+    expect(askedByRivals(200, jit)).toBe(askedByRivals(4, jit));
+  });
+
   it.each(['off', 'stress'] as const)('has ends and beginnings of pages at once, %s', (jit) => {
     expect(asked(200, jit).lookups).toBe(asked(4, jit).lookups);
   });

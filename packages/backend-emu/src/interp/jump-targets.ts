@@ -15,15 +15,19 @@ export class JumpTargets {
   /** Record that the cache of the current privilege has for the RIP `lo`, `hi`; 0: none. */
   cached(lo: number, hi: number): number {
     const { words } = this;
-    const entry = this.#entry(lo);
-    const found = words[entry] === lo && words[entry + 1] === hi;
-    return found && words[entry + 2] === words[GENERATION] ? words[entry + 3] : 0;
+    const home = this.#entry(lo);
+    for (const entry of [home, this.#beside(home)]) {
+      const found = words[entry] === lo && words[entry + 1] === hi;
+      if (found && words[entry + 2] === words[GENERATION]) return words[entry + 3];
+    }
+    return 0;
   }
 
   /** Has the RIP `lo`, `hi` lead to `record`. */
   enter(lo: number, hi: number, record: number): void {
     const { words } = this;
     const entry = this.#entry(lo);
+    if (words[entry] !== lo || words[entry + 1] !== hi) this.#moveAside(entry);
     words[entry] = lo;
     words[entry + 1] = hi;
     words[entry + 2] = words[GENERATION];
@@ -55,9 +59,28 @@ export class JumpTargets {
     }
   }
 
+  /**
+   * Moves what an entry has to the one beside it, where the core module looks second, unless that
+   * has what belongs there: code of which two pieces meet in one place would be looked up each time.
+   */
+  #moveAside(entry: number): void {
+    const { words } = this;
+    const generation = words[GENERATION];
+    const beside = this.#beside(entry);
+    if (words[entry + 2] !== generation) return;
+    const taken = words[beside + 2] === generation && this.#entry(words[beside]) === beside;
+    if (!taken) words.copyWithin(beside, entry, entry + STRIDE);
+  }
+
   /** Index in the words of the entry for `lo`, as the core module has it. */
   #entry(lo: number): number {
     const offset = (Math.imul(lo, L.JUMP_FACTOR) >>> L.JUMP_SHIFT) & L.JUMP_MASK;
     return (this.words[JUMP_CACHE] + offset) >> 2;
+  }
+
+  /** Of two entries side by side the other. */
+  #beside(entry: number): number {
+    const first = this.words[JUMP_CACHE] >> 2;
+    return first + ((entry - first) ^ STRIDE);
   }
 }
