@@ -61,7 +61,7 @@ export class JumpTargets {
 
   /**
    * Moves what an entry has to the one beside it, where the core module looks second, unless that
-   * has what belongs there: code of which two pieces meet in one place would be looked up each time.
+   * has what belongs there: two targets that meet in one place would be looked up each time.
    */
   #moveAside(entry: number): void {
     const { words } = this;
