@@ -10,7 +10,7 @@ import type {
   FillVerdict,
 } from '@cloister/core';
 import type { PhysicalMemory } from './physical.js';
-import { TABLE } from './verdicts.js';
+import { fieldOf, TABLE, VERDICT_KEYED, VERDICT_RIGHTS, VERDICT_TAG } from './verdicts.js';
 
 /** What `ask` answers where an exception is due in place of the access. */
 export const POLICY_EXCEPTION = -3;
@@ -65,6 +65,12 @@ export class FillPolicy {
    * READ, WRITE, EXECUTE or TABLE.
    */
   ask(gpaLo: number, gpaHi: number, access: number, user: boolean, implicit: boolean): number {
+    // Where the guest cannot choose, nothing is walked that emitted code would.
+    const lasts = this.lasting && implicit === (access === TABLE);
+    if (lasts) {
+      const spa = this.recall(gpaLo, gpaHi, access);
+      if (spa >= 0) return spa;
+    }
     const { request } = this;
     request.gpaLo = gpaLo >>> 0;
     request.gpaHi = gpaHi >>> 0;
@@ -78,10 +84,7 @@ export class FillPolicy {
         this.gpa = verdict.gpa;
         this.permissions = verdict.permissions;
         this.keyTag = verdict.keyTag;
-        // Where the guest cannot choose, nothing is walked that emitted code would.
-        if (this.lasting && implicit === (access === TABLE)) {
-          this.remember(gpaLo, gpaHi, access, verdict);
-        }
+        if (lasts) this.remember(gpaLo, gpaHi, access, verdict);
         return verdict.spa;
       case 'device':
         this.gpa = verdict.gpa;
@@ -90,6 +93,19 @@ export class FillPolicy {
         this.exception = verdict.exception;
         return POLICY_EXCEPTION;
     }
+  }
+
+  /** Takes over the verdict that lasts; -1: there is none. */
+  private recall(gpaLo: number, gpaHi: number, access: number): number {
+    const { markHi, physical } = this;
+    const page = (gpaHi & ~markHi) * 0x100000 + (gpaLo >>> 12);
+    const word = physical.verdicts.of(page, (gpaHi & markHi) !== 0);
+    const field = fieldOf(word, access);
+    if (field === 0) return -1;
+    this.gpa = page * PAGE_SIZE;
+    this.permissions = field & VERDICT_RIGHTS;
+    this.keyTag = (field & VERDICT_KEYED) === 0 ? 0 : word & VERDICT_TAG;
+    return physical.locate(this.gpa);
   }
 
   /** Emitted code looks up the frame itself: a verdict for another one is asked for each time. */

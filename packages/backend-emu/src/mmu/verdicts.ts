@@ -67,13 +67,20 @@ export class Verdicts {
     this.used.add(Math.floor(index / BLOCK));
   }
 
+  /** The word of `page`, marked or not; 0: nothing is known of it. */
+  of(page: number, marked: boolean): number {
+    const index = page * 2 + (marked ? 1 : 0);
+    return index < this.words.length ? this.words[index] : 0;
+  }
+
   forget(): void {
     for (const block of this.used) this.words.fill(0, block * BLOCK, (block + 1) * BLOCK);
     this.used.clear();
   }
 }
 
-function fieldOf(word: number, access: number): number {
+/** Of a word what is known of `access`: rights and VERDICT_KEYED, or 0. */
+export function fieldOf(word: number, access: number): number {
   return (word >>> (VERDICT_SHIFT + access * VERDICT_BITS)) & FIELD;
 }
 
