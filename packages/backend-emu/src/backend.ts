@@ -17,7 +17,7 @@ import { JIT_DEFAULT, type JitMode, jitMode } from './jit/mode.js';
 export interface EmulatedOptions {
   /** CPU model and changes to it: `MODEL[,+feature,-feature]`. */
   readonly cpu?: string;
-  /** Whether V8 flags may be set, for the whole process (see `host-tuning.ts`); default true. */
+  /** Whether the whole process may be tuned, e.g. by V8 flags (`host-tuning.ts`); default true. */
   readonly tuneHost?: boolean;
   /** Translation of code: `off`, `on`, or `stress` (everything, at once); default `on`. */
   readonly jit?: JitMode;
