@@ -144,7 +144,8 @@ mount -t ext4 -o ro /dev/vdb /tmp; ls /tmp`;
   test('goes on in a new process from where a VM was saved, requests under way', async () => {
     const fresh = ext4('fresh');
     const disk = path('saved');
-    const run = [...(await line(WRITE)), '--disk', disk];
+    // Long enough that requests wait at any moment.
+    const run = [...(await line(WRITE)), '--disk', `${disk},latency=100`];
     copyFileSync(fresh, disk);
     const whole = await cloister([...run, '--exits', path('exits')]);
     expect(whole.status, whole.stderr).toBe(0);
