@@ -120,7 +120,7 @@ describe.skipIf(why !== '')(
         ...['--kernel', (guest as Guest).kernelPath, '--initrd', init, '--append', append],
         ...[
           '--disk',
-          `${path('disk')},ro`,
+          `${path('disk')},ro,latency=100`,
           '--net',
           `passt,tcp=127.0.0.1/${forwarded}:8080,pcap=${path('pcap')}`,
         ],

@@ -26,24 +26,32 @@ const BUDGET = '--interrupt-budget=540000';
 const BUDGET_FOR_EXITS = '--interrupt-budget=150000';
 
 /**
- * Bytes of a piece of memory that nobody touches and that V8 frees when it collects garbage next:
- * about the largest by which glibc learns (malloc/malloc.c, M_TRIM_THRESHOLD: twice the largest
- * piece of at most 32 MiB that was mapped by itself and freed). From then on it keeps what is freed
- * below 62 MiB. Before it gave all above 128 KiB back to the kernel, so that V8's threads took the
- * pages of each function's compilation anew: 30,000 of them in a boot with SEV, 0.3 s.
+ * Bytes of a piece of memory that V8 frees when it collects garbage next. By it glibc learns
+ * (malloc/malloc.c, M_TRIM_THRESHOLD: twice the largest piece that was mapped by itself and freed)
+ * to keep up to twice as much that is free at the top of a heap. Before it gave all above 128 KiB
+ * back to the kernel, so that V8's threads took the pages of each function's compilation anew:
+ * 30,000 of them in a boot with SEV, 0.3 s. Other allocators learn nothing, and lose nothing.
  */
-const LARGEST_LESSON = 31 * 2 ** 20;
+const LESSON = 8 * 2 ** 20;
+let taught = false;
 
 interface NodeV8 {
   setFlagsFromString(flag: string): void;
 }
 
+/** Once, since what is taken again comes from the heap, and has to be cleared. */
+function teachAllocator(): void {
+  if (taught) return;
+  taught = true;
+  new Uint8Array(LESSON).fill(1, 0, 1);
+}
+
 /**
- * Sets the flags where they are known; returns whether it did. Call before code is compiled.
- * `exits`: an extension answers instructions of the guest.
+ * Teaches the allocator, and sets the flags where they are known; returns whether it did the latter.
+ * Call before code is compiled. `exits`: an extension answers instructions of the guest.
  */
 export function tuneHost(exits: boolean, scope: object = globalThis): boolean {
-  if (nodeMajor(scope) > 0) new ArrayBuffer(LARGEST_LESSON);
+  if (nodeMajor(scope) > 0) teachAllocator();
   if (!TESTED_NODE_MAJORS.includes(nodeMajor(scope))) return false;
   const v8 = nodeModule<NodeV8>('node:v8', scope);
   if (v8 === undefined) return false;

@@ -40,6 +40,7 @@ import {
   HANDLER_STALE,
   HANDLER_STOP,
 } from './handlers.js';
+import { exchangeEntries, jumpMiss, jumpPlaces } from './jump-entry.js';
 import { declareRegionChain } from './region-chain.js';
 
 /** Functions that the core module imports, all but the first with i32 parameters and result. */
@@ -240,30 +241,35 @@ class CoreModuleBuilder {
   }
 
   /**
-   * Finds the record of `target` in the jump cache, or has it looked up, and enters its block.
+   * Finds the record of `target` in the jump cache, at its place or beside it, or has it looked up,
+   * and enters its block.
    * `stale`: `op` is void, and the jump cache may have led there.
    */
   #enterTarget(loop: LoopContext, stale: boolean): void {
     const { code, cpu, op, target } = loop;
     const x = new FlagEmitter(code, cpu);
-    const low = x.wrap(target);
-    const hash = x.shrU(x.mul(low, x.i32(L.JUMP_FACTOR)), x.i32(L.JUMP_SHIFT));
-    const offset = x.and(hash, x.i32(L.JUMP_MASK));
     const cache = code.variable(x.add(cpu, x.state32(L.JUMP_CACHE)));
     const current = code.variable(x.stateAs('i64.load32_u', L.GENERATION));
-    const find = (entry: Value, otherwise: () => void): void => {
-      const other = x.xor(code.load('i64.load', entry), target);
-      const old = x.xor(code.load('i64.load32_u', entry, 8), current);
-      const found = x.eqz(x.or(other, old));
+    const { home, beside } = jumpPlaces(code, cache, target);
+    const find = (entry: Value, then: () => void, otherwise: () => void): void => {
+      const found = x.eqz(jumpMiss(code, entry, target, current));
       const record = code.load('i32.load', entry, 12);
       const usable = stale ? x.and(found, code.op('i32.ne', record, op)) : found;
-      x.if(usable, () => code.set(op, record), otherwise);
+      const take = (): void => {
+        code.set(op, record);
+        then();
+      };
+      x.if(usable, take, otherwise);
     };
-    find(code.variable(x.add(cache, offset)), () =>
-      code.scope(() => {
-        const beside = x.xor(offset, x.i32(L.JUMP_ENTRY_SIZE));
-        find(code.variable(x.add(cache, beside)), () => this.#lookUp(loop));
-      }),
+    find(
+      home,
+      () => {},
+      () =>
+        code.scope(() => {
+          const second = code.variable(beside);
+          const exchange = (): void => exchangeEntries(code, home, second);
+          find(second, exchange, () => this.#lookUp(loop));
+        }),
     );
     // Behind an instruction that crosses into the next page, the page is another.
     this.#setRipPage(loop);

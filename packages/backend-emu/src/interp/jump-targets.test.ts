@@ -36,21 +36,24 @@ function asked(rounds: number, jit: JitMode) {
   return { lookups: block.mock.calls.length, translations: translate.mock.calls.length };
 }
 
-/** Distance of two addresses that have the same place in the jump cache. */
+/** Offset of an address in the jump cache. */
+const placeOf = (lo: number): number =>
+  (Math.imul(lo, L.JUMP_FACTOR) >>> L.JUMP_SHIFT) & L.JUMP_MASK;
+
+/** Distance of two addresses that have the same place there. */
 function distanceOfRivals(): number {
-  const place = (lo: number): number =>
-    (Math.imul(lo, L.JUMP_FACTOR) >>> L.JUMP_SHIFT) & L.JUMP_MASK;
-  for (let distance = PAGE; ; distance++)
-    if (place(CODE + distance) === place(CODE)) return distance;
+  let distance = PAGE;
+  while (placeOf(CODE + distance) !== placeOf(CODE)) distance++;
+  return distance;
 }
 
-/** Blocks looked up by two pieces of code that jump to each other `rounds` times. */
-function askedByRivals(rounds: number, jit: JitMode): number {
+/** Two pieces of code with one place in the jump cache, which jump to each other `rounds` times. */
+function rivals(rounds: number, jit: JitMode) {
   const machine = testMachine(undefined, true, jit);
   const distance = distanceOfRivals();
-  // A: jmp RSI. B: dec ecx; jz to HLT; jmp RDI.
-  machine.load(CODE, [0xff, 0xe6]);
-  machine.load(CODE + distance, [0xff, 0xc9, 0x74, 2, 0xff, 0xe7, HLT]);
+  // dec ecx; jz to HLT; jmp RSI. And there: jmp RDI.
+  machine.load(CODE, [0xff, 0xc9, 0x74, 2, 0xff, 0xe6, HLT]);
+  machine.load(CODE + distance, [0xff, 0xe7]);
   machine.record.setPair(L.gprOffset(1), rounds, 0);
   machine.record.setPair(L.gprOffset(6), CODE + distance, 0);
   machine.record.setPair(L.gprOffset(7), CODE, 0);
@@ -58,12 +61,27 @@ function askedByRivals(rounds: number, jit: JitMode): number {
   const block = vi.spyOn(machine.opCache, 'block');
   expect(machine.interpreter.run(1_000_000)).toBe('fault');
   expect(machine.systemCalls).toEqual(['hlt']);
-  return block.mock.calls.length;
+  const { words } = machine.record;
+  const home = (words[L.JUMP_CACHE >> 2] + placeOf(CODE)) >> 2;
+  const beside = home ^ (L.JUMP_ENTRY_SIZE >> 2);
+  return {
+    lookups: block.mock.calls.length,
+    // Who is at home, and who beside.
+    entries: [words[home], words[beside]],
+    pieces: [CODE, CODE + distance],
+  };
 }
 
 describe('the jump cache', () => {
   it.each(['off', 'stress'] as const)('has two that meet in one place, %s', (jit) => {
-    expect(askedByRivals(200, jit)).toBe(askedByRivals(4, jit));
+    expect(rivals(200, jit).lookups).toBe(rivals(4, jit).lookups);
+  });
+
+  it.each(['off', 'stress'] as const)('has what was executed last at its place, %s', (jit) => {
+    for (const rounds of [4, 5, 200]) {
+      const { entries, pieces } = rivals(rounds, jit);
+      expect(entries).toEqual(pieces);
+    }
   });
 
   it.each(['off', 'stress'] as const)('has ends and beginnings of pages at once, %s', (jit) => {

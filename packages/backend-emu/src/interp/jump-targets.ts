@@ -60,8 +60,9 @@ export class JumpTargets {
   }
 
   /**
-   * Moves what an entry has to the one beside it, where the core module looks second, unless that
-   * has what belongs there: two targets that meet in one place would be looked up each time.
+   * Moves what an entry has to the one beside it, where emitted code looks second, unless that has
+   * what belongs there: two targets that meet in one place would be looked up each time. An address
+   * must never have two entries: of two records that are void each would lead to the other.
    */
   #moveAside(entry: number): void {
     const { words } = this;

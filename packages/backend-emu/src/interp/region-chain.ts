@@ -15,6 +15,7 @@ import { flagHelperBody, HELPER_TYPE } from '../jit/region-flags.js';
 import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
 import type { FunctionBody, ModuleBuilder } from '../wasm/module.js';
 import { HANDLER_REGION } from './handlers.js';
+import { exchangeEntries, jumpMiss, jumpPlaces } from './jump-entry.js';
 
 /** Of the first word of an op record: what is there besides the handler. */
 const REMAINING_SHIFT = R.OP_REMAINING * 8;
@@ -103,14 +104,19 @@ class RegionChain {
     const x = this.#x;
     code.set(this.#jumps, x.add(this.#jumps, x.i64(1)));
     code.set(this.#target, x.state64(L.RIP));
-    const low = x.wrap(this.#target);
-    const hash = x.shrU(x.mul(low, x.i32(L.JUMP_FACTOR)), x.i32(L.JUMP_SHIFT));
-    const offset = x.and(hash, x.i32(L.JUMP_MASK));
-    const entry = x.add(this.#cache, offset);
-    const other = x.xor(code.load('i64.load', entry), this.#target);
-    const old = x.xor(code.load('i64.load32_u', entry, 8), this.#generation);
-    code.brIf(code.op('i64.ne', x.or(other, old), x.i64(0)), elsewhere);
-    code.set(this.#op, code.load('i32.load', entry, 12));
+    const { home, beside } = jumpPlaces(code, this.#cache, this.#target);
+    const miss = (entry: Value): Value => {
+      const different = jumpMiss(code, entry, this.#target, this.#generation);
+      return code.op('i64.ne', different, x.i64(0));
+    };
+    x.if(miss(home), () =>
+      code.scope(() => {
+        const second = code.variable(beside);
+        code.brIf(miss(second), elsewhere);
+        exchangeEntries(code, home, second);
+      }),
+    );
+    code.set(this.#op, code.load('i32.load', home, 12));
     code.set(this.#word, code.load('i32.load', this.#op));
     code.set(this.#budget, x.sub(this.#budget, x.shrU(this.#word, x.i32(REMAINING_SHIFT))));
     // No instruction at whose block a region begins crosses into another page.

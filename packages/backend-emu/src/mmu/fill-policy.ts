@@ -65,7 +65,8 @@ export class FillPolicy {
    * READ, WRITE, EXECUTE or TABLE.
    */
   ask(gpaLo: number, gpaHi: number, access: number, user: boolean, implicit: boolean): number {
-    // Where the guest cannot choose, nothing is walked that emitted code would.
+    // Implicit are accesses to tables; others are where the guest has no choice of key (paging off,
+    // 32-bit tables), and what is said then holds for nothing else.
     const lasts = this.lasting && implicit === (access === TABLE);
     if (lasts) {
       const spa = this.recall(gpaLo, gpaHi, access);

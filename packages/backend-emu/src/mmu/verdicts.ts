@@ -1,11 +1,11 @@
 /**
  * What an extension said of pages (`CpuExtension.fill`), where that lasts: for the page walk in
- * emitted code (`fast-walk.ts`), which asks nobody.
+ * emitted code (`fast-walk.ts`), which asks nobody, and for the one in TypeScript.
  *
  * Two words a guest-physical page, the second for accesses that name it with the extension's bit of
  * table entries. Of each kind of access a word holds what the verdict permits and whether the frame
  * is seen under the word's key tag or as it stands. What is not known is refused there, and asked
- * in TypeScript.
+ * in TypeScript, of the extension.
  *
  * It is forgotten whenever the extension flushes or the map changes: an extension that checks a
  * table of its own (as an RMP), which the host or the guest changes, flushes with each change.

@@ -75,7 +75,8 @@ export class Assembly {
   constructor(readonly parts: AssemblyParts) {
     this.seed = parts.options.seed;
     this.memory = new MemoryRegions(parts.options.memory);
-    const restricted = () => this.single('memory encryption') !== null;
+    const isKeyed = () => this.extensions.some(({ cipher }) => cipher !== undefined);
+    const restricted = () => this.single('memory encryption') !== null || isKeyed();
     this.dma = dmaView(() => this.backendVm.memory, restricted);
   }
 

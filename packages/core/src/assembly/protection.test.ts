@@ -57,15 +57,15 @@ describe('a protection', () => {
   });
 
   test('restricts what devices see of memory, whichever plugin comes first', async () => {
-    for (const isProtected of [false, true]) {
+    const cipher = { encrypt: () => {}, decrypt: () => {} };
+    const keyed = part('keys', (context) => context.addCpuExtension({ name: 'keys', cipher }));
+    for (const protects of [false, protection(), keyed]) {
       let dma: PluginContext['dma'] | undefined;
       const device = part('device', (context) => {
         dma = context.dma;
       });
-      const vm = await builder()
-        .use(device, isProtected && protection())
-        .build();
-      expect(dma?.restricted).toBe(isProtected);
+      const vm = await builder().use(device, protects).build();
+      expect(dma?.restricted).toBe(protects !== false);
       await vm.dispose();
     }
   });

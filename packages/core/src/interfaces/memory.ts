@@ -101,7 +101,7 @@ export interface MemoryBacking {
 
 /** What a DMA-capable device sees: the shared view, and no error but `false`. */
 export interface DmaView {
-  /** Whether it reaches only what the guest shares: the VM is protected. False unless given. */
+  /** Whether it reaches only what the guest shares: memory is encrypted. False unless given. */
   readonly restricted?: boolean;
   read(gpa: number, target: Uint8Array): boolean;
   write(gpa: number, source: Uint8Array): boolean;

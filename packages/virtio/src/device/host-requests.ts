@@ -14,8 +14,8 @@ import { UnderWay } from './under-way.js';
 
 /**
  * Virtual nanoseconds from request to answer with the counted clock, unless a device is told
- * another: what a disk in memory takes. Behind more than some 3 µs the driver's task goes to sleep,
- * and a guest that reads 4 KiB executes two fifths more instructions, most of them the scheduler's.
+ * another: what a disk in memory takes. From some 3 µs on the driver's task goes to sleep, and a
+ * guest that reads 4 KiB executes two fifths more instructions, most of them the scheduler's.
  */
 export const LATENCY = 1000;
 

@@ -1,0 +1,48 @@
+/**
+ * Entries of the jump cache in emitted code: where they are, and what a second look does. TypeScript
+ * has the same in `jump-targets.ts`.
+ */
+import * as L from '../cpu/layout.js';
+import type { CodeEmitter, Value } from '../wasm/code.js';
+
+/** The address of an entry of the cache at `cache`, and of the one beside it. */
+export interface JumpPlaces {
+  readonly home: Value;
+  readonly beside: Value;
+}
+
+/** Where the cache has `target`, an i64. */
+export function jumpPlaces(code: CodeEmitter, cache: Value, target: Value): JumpPlaces {
+  const low = code.op('i32.wrap_i64', target);
+  const hash = code.op(
+    'i32.shr_u',
+    code.op('i32.mul', low, code.i32(L.JUMP_FACTOR)),
+    code.i32(L.JUMP_SHIFT),
+  );
+  const offset = code.variable(code.op('i32.and', hash, code.i32(L.JUMP_MASK)));
+  const other = code.op('i32.xor', offset, code.i32(L.JUMP_ENTRY_SIZE));
+  return {
+    home: code.variable(code.op('i32.add', cache, offset)),
+    beside: code.op('i32.add', cache, other),
+  };
+}
+
+/** Not 0 unless the entry at `entry` is for `target` in `generation`, an i64. */
+export function jumpMiss(code: CodeEmitter, entry: Value, target: Value, generation: Value): Value {
+  const other = code.op('i64.xor', code.load('i64.load', entry), target);
+  const old = code.op('i64.xor', code.load('i64.load32_u', entry, 8), generation);
+  return code.op('i64.or', other, old);
+}
+
+/**
+ * Exchanges two entries: one that was found beside its place is at home again, where regions look
+ * (`jit/region-function.ts`), and what was there is found beside.
+ */
+export function exchangeEntries(code: CodeEmitter, one: Value, other: Value): void {
+  for (const offset of [0, 8]) {
+    const first = code.variable(code.load('i64.load', one, offset));
+    const second = code.variable(code.load('i64.load', other, offset));
+    code.store('i64.store', one, second, offset);
+    code.store('i64.store', other, first, offset);
+  }
+}
