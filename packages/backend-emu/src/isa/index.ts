@@ -11,6 +11,7 @@ import './semantics/legacy.js';
 import './semantics/move.js';
 import './semantics/msr.js';
 import './semantics/multiply.js';
+import './semantics/protection-keys.js';
 import './semantics/segment-limit.js';
 import './semantics/shift.js';
 import './semantics/sse.js';

@@ -195,7 +195,6 @@ plain('INVD', 'invd');
 plain('CPUID', 'cpuid');
 plain('RDPMC', 'rdpmc');
 define('RDPID', { access: 'w' }, (x) => x.setOperand(0, x.stateAs('i64.load32_u', L.TSC_AUX)));
-plain('RDPKRU', 'rdpkru');
 plain('WRPKRU', 'wrpkru', true);
 plain('XGETBV', 'xgetbv');
 plain('XSETBV', 'xsetbv', true);
