@@ -223,6 +223,15 @@ export class MemoryAccess {
     physical.noteWrite(host, source.length);
   }
 
+  /**
+   * Host address of `size` bytes of one page that the TLB lets be accessed; else -1. As emitted
+   * code does, they may be accessed there with nobody told: where somebody is to be, by a
+   * breakpoint too, there is no tag. Whether they must be aligned is for the caller to see to.
+   */
+  direct(lo: number, hi: number, size: number, access: number, who: number): number {
+    return (lo & 0xfff) + size <= 4096 ? this.mmu.known(lo, hi, access, who) : -1;
+  }
+
   /** Raises the fault that a write of `size` bytes would, writing nothing. */
   probeWrite(lo: number, hi: number, size: number, who: number): void {
     this.requireAligned(lo, hi, size, who);

@@ -7,6 +7,7 @@
  */
 import * as L from '../cpu/layout.js';
 import type { Processor } from '../cpu/processor.js';
+import { READ, WRITE } from '../mmu/walk.js';
 
 /** MXCSR bits that can be set. */
 export const MXCSR_MASK = 0xffff;
@@ -30,28 +31,74 @@ export function vectorBytes(cpu: Processor): number {
   return cpu.is64 ? XMM_SIZE : XMM_SIZE / 2;
 }
 
-/** High half of the address `bytes` behind `lo`/`hi`. */
-export function highHalf(cpu: Processor, lo: number, hi: number, bytes: number): number {
+/** Where an image is: at a linear address that is a multiple of 16. */
+export interface Place {
+  readonly lo: number;
+  readonly hi: number;
+  /** Host address, while all that is accessed is known to lie there; -1: each piece is found. */
+  host: number;
+}
+
+/** High half of the address `bytes` into the image. */
+function highHalf(cpu: Processor, { lo, hi }: Place, bytes: number): number {
   if (!cpu.is64) return hi;
   return (lo + bytes) >>> 0 < lo >>> 0 ? (hi + 1) | 0 : hi;
 }
 
-type Mover = 'readBytes' | 'writeBytes';
+/** Finds out whether the image's first `size` bytes can be read at once: then without a fault. */
+export function beginReading(cpu: Processor, place: Place, size: number): void {
+  place.host = cpu.memory.direct(place.lo, place.hi, size, READ, cpu.cpl);
+}
 
-function move(cpu: Processor, how: Mover, lo: number, hi: number, at: number, to: number): void {
-  for (let from = at; from < to; from += PIECE) {
-    const part = image.subarray(from, Math.min(from + PIECE, to));
-    cpu.memory[how]((lo + from) | 0, highHalf(cpu, lo, hi, from), part, cpu.cpl);
+/**
+ * As `beginReading`, of writes, of which the first is at byte `first`: where the TLB does not know
+ * the page, it may after that one has been looked up, with its fault.
+ */
+export function beginWriting(cpu: Processor, place: Place, size: number, first = 0): void {
+  place.host = cpu.memory.direct(place.lo, place.hi, size, WRITE, cpu.cpl);
+  if (place.host >= 0) return;
+  probe(cpu, place, first, 8);
+  place.host = cpu.memory.direct(place.lo, place.hi, size, WRITE, cpu.cpl);
+}
+
+/** Makes sure that the `size` bytes, at most 64, at byte `at` of the image can be written. */
+export function probe(cpu: Processor, place: Place, at: number, size: number): void {
+  const lo = (place.lo + at) | 0;
+  cpu.memory.probeWrite(lo, highHalf(cpu, place, at), size, cpu.cpl);
+}
+
+/** Reads `target` from byte `at` of the image on: at most 64 bytes, or where `host` is known. */
+export function read(cpu: Processor, place: Place, at: number, target: Uint8Array): void {
+  const from = place.host + at;
+  if (place.host >= 0) {
+    target.set(cpu.physical.memory.subarray(from, from + target.length));
+    return;
+  }
+  cpu.memory.readBytes((place.lo + at) | 0, highHalf(cpu, place, at), target, cpu.cpl);
+}
+
+/** Writes `source` to byte `at` of the image on, as `read` reads. */
+export function write(cpu: Processor, place: Place, at: number, source: Uint8Array): void {
+  if (place.host >= 0) cpu.physical.memory.set(source, place.host + at);
+  else cpu.memory.writeBytes((place.lo + at) | 0, highHalf(cpu, place, at), source, cpu.cpl);
+}
+
+type Mover = typeof read;
+
+function move(cpu: Processor, mover: Mover, place: Place, at: number, to: number): void {
+  const piece = place.host >= 0 ? to - at : PIECE;
+  for (let from = at; from < to; from += piece) {
+    mover(cpu, place, from, image.subarray(from, Math.min(from + piece, to)));
   }
 }
 
-/** Reads bytes `at` to `to` of the image at the linear address. */
-export function readImage(cpu: Processor, lo: number, hi: number, at: number, to: number): void {
-  move(cpu, 'readBytes', lo, hi, at, to);
+/** Reads bytes `at` to `to` of the image. */
+export function readImage(cpu: Processor, place: Place, at: number, to: number): void {
+  move(cpu, read, place, at, to);
 }
 
-export function writeImage(cpu: Processor, lo: number, hi: number, at: number, to: number): void {
-  move(cpu, 'writeBytes', lo, hi, at, to);
+export function writeImage(cpu: Processor, place: Place, at: number, to: number): void {
+  move(cpu, write, place, at, to);
 }
 
 /** x87 state, with pointers of 64 bits where `wide`. */

@@ -30,20 +30,25 @@ export function fxsaveOrder(cpu: Processor): Outcome {
   return NEXT;
 }
 
+function placeOf({ record }: Processor): I.Place {
+  return { lo: record.lo(L.ARG0), hi: record.hi(L.ARG0), host: -1 };
+}
+
 /** FXSAVE: ARG0 the linear address, ARG1 1 with REX.W. */
 export function fxsave(cpu: Processor): Outcome {
   begin(cpu);
-  const { record, memory } = cpu;
-  const lo = record.lo(L.ARG0);
-  const hi = record.hi(L.ARG0);
+  const { record } = cpu;
+  const place = placeOf(cpu);
   const length = I.XMM_AT + I.vectorBytes(cpu);
   I.storeX87(cpu, record.lo(L.ARG1) !== 0);
   I.storeMxcsr(cpu);
   I.storeVectors(cpu);
-  const last = length - 16;
-  memory.probeWrite(lo, hi, 16, cpu.cpl);
-  memory.probeWrite((lo + last) | 0, I.highHalf(cpu, lo, hi, last), 16, cpu.cpl);
-  I.writeImage(cpu, lo, hi, 0, length);
+  I.beginWriting(cpu, place, length);
+  if (place.host < 0) {
+    I.probe(cpu, place, 0, 16);
+    I.probe(cpu, place, length - 16, 16);
+  }
+  I.writeImage(cpu, place, 0, length);
   return NEXT;
 }
 
@@ -51,7 +56,10 @@ export function fxsave(cpu: Processor): Outcome {
 export function fxrstor(cpu: Processor): Outcome {
   begin(cpu);
   const { record } = cpu;
-  I.readImage(cpu, record.lo(L.ARG0), record.hi(L.ARG0), 0, I.XMM_AT + I.vectorBytes(cpu));
+  const place = placeOf(cpu);
+  const length = I.XMM_AT + I.vectorBytes(cpu);
+  I.beginReading(cpu, place, length);
+  I.readImage(cpu, place, 0, length);
   if (!I.mxcsrIsGood()) cpu.gp();
   I.loadX87(cpu, record.lo(L.ARG1) !== 0);
   I.loadMxcsr(cpu);

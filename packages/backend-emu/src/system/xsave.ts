@@ -31,15 +31,16 @@ const COMPACTED = 1 << 31;
 
 const header = new Uint8Array(HEADER_SIZE);
 const fields = new Int32Array(header.buffer);
+/** What of the header is stored in either format. */
+const standardPart = header.subarray(0, 8);
+const compactedPart = header.subarray(0, 16);
 /** Words of the header. */
 const [STATE_LO, STATE_HI, COMPACT_LO, COMPACT_HI] = [0, 1, 2, 3];
 const pkru = new Uint8Array(PKRU_SIZE);
 const pkruWord = new Int32Array(pkru.buffer);
 
 /** Where the area is, and the components that the instruction is about. */
-interface Area {
-  readonly lo: number;
-  readonly hi: number;
+interface Area extends I.Place {
   /** Requested components that XCR0 has. */
   readonly requested: number;
   readonly wide: boolean;
@@ -58,7 +59,7 @@ function begin(cpu: Processor): Area {
   if ((lo & (HEADER_SIZE - 1)) !== 0) cpu.gp();
   requireCanonical(cpu);
   const requested = record.lo(L.XCR0) & record.lo(RAX);
-  return { lo, hi: record.hi(L.ARG0), requested, wide: record.lo(L.ARG1) !== 0 };
+  return { lo, hi: record.hi(L.ARG0), host: -1, requested, wide: record.lo(L.ARG1) !== 0 };
 }
 
 /** What comes before the rest of the segment's limit; ARG0 the linear address. */
@@ -81,24 +82,16 @@ function inUseWithMxcsr(cpu: Processor): number {
   return inUse(cpu) | (cpu.record.i32(L.MXCSR) !== I.MXCSR_DEFAULT ? SSE : 0);
 }
 
-type Access = (lo: number, hi: number) => void;
-
-/** Calls `access` with the linear address `offset` bytes into the area. */
-function at(cpu: Processor, { lo, hi }: Area, offset: number, access: Access): void {
-  access((lo + offset) | 0, I.highHalf(cpu, lo, hi, offset));
-}
-
 /** Makes sure that the bytes `from` to `to` of the area can be written. */
 function probe(cpu: Processor, area: Area, from: number, to: number): void {
   for (let offset = from; offset < to; offset += HEADER_SIZE) {
-    const size = Math.min(HEADER_SIZE, to - offset);
-    at(cpu, area, offset, (lo, hi) => cpu.memory.probeWrite(lo, hi, size, cpu.cpl));
+    I.probe(cpu, area, offset, Math.min(HEADER_SIZE, to - offset));
   }
 }
 
 /**
- * Stores `components`; with SSE or `mxcsr` MXCSR too. `pkruAt` is where PKRU goes. The header is
- * the caller's, who has made its new contents.
+ * Stores `components`; with SSE or `mxcsr` MXCSR too. `pkruAt` is where PKRU goes, `part` what of
+ * the header is stored, which the caller has made.
  */
 function save(
   cpu: Processor,
@@ -106,50 +99,49 @@ function save(
   components: number,
   mxcsr: boolean,
   pkruAt: number,
-  headerBytes: number,
+  part: Uint8Array,
 ): Outcome {
   const end = I.XMM_AT + I.vectorBytes(cpu);
-  if ((components & (X87 | SSE)) !== 0 || mxcsr) probe(cpu, area, 0, end);
-  probe(cpu, area, HEADER_AT, HEADER_AT + headerBytes);
-  if ((components & PKRU) !== 0) probe(cpu, area, pkruAt, pkruAt + PKRU_SIZE);
-  const { lo, hi } = area;
-  const { memory, cpl } = cpu;
+  const headerEnd = HEADER_AT + part.length;
+  const hasPkru = (components & PKRU) !== 0;
+  const hasImage = (components & (X87 | SSE)) !== 0 || mxcsr;
+  I.beginWriting(cpu, area, hasPkru ? pkruAt + PKRU_SIZE : headerEnd, hasImage ? 0 : HEADER_AT);
+  if (area.host < 0) {
+    if (hasImage) probe(cpu, area, 0, end);
+    probe(cpu, area, HEADER_AT, headerEnd);
+    if (hasPkru) probe(cpu, area, pkruAt, pkruAt + PKRU_SIZE);
+  }
   if ((components & X87) !== 0) {
     I.storeX87(cpu, area.wide);
-    I.writeImage(cpu, lo, hi, 0, 24);
-    I.writeImage(cpu, lo, hi, I.ST_AT, I.XMM_AT);
+    I.writeImage(cpu, area, 0, 24);
+    I.writeImage(cpu, area, I.ST_AT, I.XMM_AT);
   }
   if (mxcsr) {
     I.storeMxcsr(cpu);
-    I.writeImage(cpu, lo, hi, 24, I.ST_AT);
+    I.writeImage(cpu, area, 24, I.ST_AT);
   }
   if ((components & SSE) !== 0) {
     I.storeVectors(cpu);
-    I.writeImage(cpu, lo, hi, I.XMM_AT, end);
+    I.writeImage(cpu, area, I.XMM_AT, end);
   }
-  if ((components & PKRU) !== 0) {
+  if (hasPkru) {
     pkruWord[0] = cpu.record.i32(L.PKRU);
     pkruWord[1] = 0;
-    at(cpu, area, pkruAt, (low, high) => memory.writeBytes(low, high, pkru, cpl));
+    I.write(cpu, area, pkruAt, pkru);
   }
-  const part = header.subarray(0, headerBytes);
-  at(cpu, area, HEADER_AT, (low, high) => memory.writeBytes(low, high, part, cpl));
+  I.write(cpu, area, HEADER_AT, part);
   return NEXT;
-}
-
-function readHeader(cpu: Processor, area: Area): void {
-  at(cpu, area, HEADER_AT, (lo, hi) => cpu.memory.readBytes(lo, hi, header, cpu.cpl));
 }
 
 /** The standard format: XSTATE_BV keeps the bits that are not asked for. */
 function saveStandard(cpu: Processor, optimised: boolean): Outcome {
   const area = begin(cpu);
   const { requested } = area;
-  readHeader(cpu, area);
+  I.read(cpu, area, HEADER_AT, header);
   const used = inUse(cpu) & requested;
   fields[STATE_LO] = (fields[STATE_LO] & ~requested) | used;
   const mxcsr = (requested & SSE) !== 0;
-  return save(cpu, area, optimised ? used : requested, mxcsr, PKRU_OFFSET, 8);
+  return save(cpu, area, optimised ? used : requested, mxcsr, PKRU_OFFSET, standardPart);
 }
 
 /** XSAVE: ARG0 the linear address, ARG1 1 with REX.W; EDX:EAX the components. */
@@ -171,7 +163,7 @@ export function xsavec(cpu: Processor): Outcome {
   fields[STATE_HI] = 0;
   fields[COMPACT_LO] = requested;
   fields[COMPACT_HI] = COMPACTED;
-  return save(cpu, area, used, (used & SSE) !== 0, COMPACTED_AT, 16);
+  return save(cpu, area, used, (used & SSE) !== 0, COMPACTED_AT, compactedPart);
 }
 
 /** Whether the words of the header from `first` to `last` are zero. */
@@ -199,19 +191,23 @@ function checkHeader(cpu: Processor, compacted: boolean): void {
 /** XRSTOR: ARG0 the linear address, ARG1 1 with REX.W; EDX:EAX the components. */
 export function xrstor(cpu: Processor): Outcome {
   const area = begin(cpu);
-  const { requested, lo, hi, wide } = area;
-  readHeader(cpu, area);
+  const { requested, wide } = area;
+  I.beginReading(cpu, area, COMPACTED_AT + PKRU_SIZE);
+  I.read(cpu, area, HEADER_AT, header);
+  // The TLB may know the page now.
+  if (area.host < 0) I.beginReading(cpu, area, COMPACTED_AT + PKRU_SIZE);
   const compacted = (fields[COMPACT_HI] & COMPACTED) !== 0;
   checkHeader(cpu, compacted);
   const loaded = fields[STATE_LO] & requested;
   const mxcsr = (compacted ? loaded : requested) & SSE;
   if ((loaded & (X87 | SSE)) !== 0 || mxcsr !== 0) {
-    I.readImage(cpu, lo, hi, 0, I.XMM_AT + I.vectorBytes(cpu));
+    I.readImage(cpu, area, 0, I.XMM_AT + I.vectorBytes(cpu));
   }
   if (mxcsr !== 0 && !I.mxcsrIsGood()) cpu.gp();
   if ((loaded & PKRU) !== 0) {
-    const offset = compacted ? COMPACTED_AT : PKRU_OFFSET;
-    at(cpu, area, offset, (low, high) => cpu.memory.readBytes(low, high, pkru, cpu.cpl));
+    // In the standard format it may lie in another page.
+    if (!compacted) area.host = -1;
+    I.read(cpu, area, compacted ? COMPACTED_AT : PKRU_OFFSET, pkru);
   }
   if ((loaded & X87) !== 0) I.loadX87(cpu, wide);
   else if ((requested & X87) !== 0) I.initialiseX87(cpu);
