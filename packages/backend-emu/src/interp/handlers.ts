@@ -188,6 +188,12 @@ export function plainHandler(set: HandlerSet, handler: number): number {
   return set.cases[handler - FIRST_FORM]?.[0].plain ?? handler;
 }
 
+/** `plainHandler` by number, for those that have cases and those before: others are plain. */
+export function plainHandlers(set: HandlerSet): Uint16Array {
+  const count = FIRST_FORM + set.cases.length;
+  return Uint16Array.from({ length: count }, (_, handler) => plainHandler(set, handler));
+}
+
 export function handlerOfCase(index: number): number {
   return FIRST_FORM + index;
 }

@@ -3,29 +3,30 @@
  * ends. Records that the op cache has dropped meanwhile, or written anew, are left alone.
  */
 import * as R from '../isa/op-record.js';
-import { HANDLER_STOP, plainHandler } from './handlers.js';
+import { HANDLER_STOP, plainHandlers } from './handlers.js';
 import type { OpCache } from './op-cache.js';
 
-interface Patch {
-  /** Address of the patched record. */
-  readonly record: number;
-  readonly before: number;
-  readonly since: number;
-}
+/** Numbers that stand for a patch. */
+const PATCH_SIZE = 3;
 
 export class StopPatches {
-  readonly #patches: Patch[] = [];
+  /** Of each patch the record's address, its handler before and since: `#used` numbers. */
+  readonly #patches: number[] = [];
+  #used = 0;
   /** The op cache's epoch that they are of. */
   #epoch = 0;
+  readonly #plain: Uint16Array;
 
   constructor(
     /** The memory of op records. */
     readonly halves: Uint16Array,
     readonly opCache: OpCache,
-  ) {}
+  ) {
+    this.#plain = plainHandlers(opCache.handlers);
+  }
 
   get any(): boolean {
-    return this.#patches.length > 0;
+    return this.#used > 0;
   }
 
   /**
@@ -34,29 +35,36 @@ export class StopPatches {
    */
   set(record: number, from: number): void {
     this.clear();
-    const { handlers, epoch } = this.opCache;
-    this.#epoch = epoch;
+    this.#epoch = this.opCache.epoch;
+    const plain = this.#plain;
     for (let at = from; at < record; at += R.OP_SIZE) {
       const handler = this.halves[at >> 1];
-      const plain = plainHandler(handlers, handler);
-      if (plain !== handler) this.#replace(at, plain);
+      const hasOther = handler < plain.length && plain[handler] !== handler;
+      if (hasOther) this.#replace(at, plain[handler]);
     }
     this.#replace(record, HANDLER_STOP);
   }
 
   /** Puts back what was patched. */
   clear(): void {
-    if (this.#patches.length === 0) return;
-    if (this.#epoch === this.opCache.epoch) {
-      for (const { record, before, since } of this.#patches) {
-        if (this.halves[record >> 1] === since) this.halves[record >> 1] = before;
-      }
+    const used = this.#used;
+    if (used === 0) return;
+    this.#used = 0;
+    if (this.#epoch !== this.opCache.epoch) return;
+    const patches = this.#patches;
+    for (let i = 0; i < used; i += PATCH_SIZE) {
+      const at = patches[i] >> 1;
+      if (this.halves[at] === patches[i + 2]) this.halves[at] = patches[i + 1];
     }
-    this.#patches.length = 0;
   }
 
   #replace(record: number, since: number): void {
-    this.#patches.push({ record, before: this.halves[record >> 1], since });
+    const patches = this.#patches;
+    const used = this.#used;
+    patches[used] = record;
+    patches[used + 1] = this.halves[record >> 1];
+    patches[used + 2] = since;
+    this.#used = used + PATCH_SIZE;
     this.halves[record >> 1] = since;
   }
 }
