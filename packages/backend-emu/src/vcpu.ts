@@ -20,6 +20,7 @@ import { deliverFault, takeInterrupt } from './system/exceptions.js';
 
 const ACTIVITY = L.ACTIVITY >> 2;
 const FAULT_VECTOR = L.FAULT_VECTOR >> 2;
+const RIP = L.RIP >> 2;
 /** The interpreter counts in 32 bits. */
 const STRETCH_MAX = 1 << 30;
 /**
@@ -143,9 +144,9 @@ export class EmulatedVcpu implements Vcpu {
     const { processor, interpreter } = this;
     processor.stopRequested = false;
     const shadowed = processor.shadow.covers();
-    const ripLo = processor.record.lo(L.RIP);
-    const ripHi = processor.record.hi(L.RIP);
-    const before = interpreter.executed;
+    const ripLo = processor.words[RIP];
+    const ripHi = processor.words[RIP + 1];
+    const before = shadowed ? interpreter.executed : 0;
     if (isWatched(processor)) this.#watched();
     else this.#run(shadowed ? 1 : most);
     if (shadowed && interpreter.executed > before) processor.shadow.end(ripLo, ripHi);

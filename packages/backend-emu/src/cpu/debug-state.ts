@@ -12,6 +12,7 @@ import type { CpuRecord } from './record.js';
 
 /** DR6.BS: a single-step trap. */
 export const DR6_BS = 1 << 14;
+const PENDING = L.DEBUG_PENDING >> 2;
 
 export class DebugState {
   /** The instruction in execution takes no single-step trap. */
@@ -26,11 +27,11 @@ export class DebugState {
 
   /** Causes, as DR6 has them, of the trap that is due. */
   get pending(): number {
-    return this.record.i32(L.DEBUG_PENDING);
+    return this.record.words[PENDING];
   }
 
   set pending(causes: number) {
-    this.record.setI32(L.DEBUG_PENDING, causes);
+    this.record.words[PENDING] = causes;
   }
 
   private get resumeAt(): number {

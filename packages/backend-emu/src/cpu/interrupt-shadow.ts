@@ -9,6 +9,8 @@ import * as L from './layout.js';
 import type { CpuRecord } from './record.js';
 
 const NONE = -1;
+const RIP = L.RIP >> 2;
+const SHADOW = L.SHADOW_RIP >> 2;
 
 export class InterruptShadow {
   constructor(private readonly record: CpuRecord) {}
@@ -24,9 +26,11 @@ export class InterruptShadow {
 
   /** Whether the next instruction is in the shadow. Ends a shadow left behind. */
   covers(): boolean {
-    const { record } = this;
-    if (this.isAt(NONE, NONE)) return false;
-    if (this.isAt(record.lo(L.RIP), record.hi(L.RIP))) return true;
+    const { words } = this.record;
+    const lo = words[SHADOW];
+    const hi = words[SHADOW + 1];
+    if (lo === NONE && hi === NONE) return false;
+    if (lo === words[RIP] && hi === words[RIP + 1]) return true;
     this.clear();
     return false;
   }
@@ -36,10 +40,7 @@ export class InterruptShadow {
    * there is none any more, even if it jumped to itself or is to be repeated.
    */
   end(ripLo: number, ripHi: number): void {
-    if (this.isAt(ripLo, ripHi)) this.clear();
-  }
-
-  private isAt(lo: number, hi: number): boolean {
-    return this.record.lo(L.SHADOW_RIP) === lo && this.record.hi(L.SHADOW_RIP) === hi;
+    const { words } = this.record;
+    if (words[SHADOW] === ripLo && words[SHADOW + 1] === ripHi) this.clear();
   }
 }

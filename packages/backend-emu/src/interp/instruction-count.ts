@@ -53,8 +53,10 @@ export class InstructionCount {
 
   /** Instructions executed so far, not counting one in execution. */
   get executed(): number {
-    const op = this.running ? this.#words[CUR_OP] : 0;
-    return this.#deadline - this.left - (op === 0 ? 0 : this.bytes[op + R.OP_REMAINING]);
+    const words = this.#words;
+    const done = this.#deadline - (words[BUDGET] + this.#reserve);
+    const op = this.running ? words[CUR_OP] : 0;
+    return op === 0 ? done : done - this.bytes[op + R.OP_REMAINING];
   }
 
   /** Sets the count, e.g. from a snapshot. */

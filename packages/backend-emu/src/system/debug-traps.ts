@@ -23,10 +23,12 @@ import { GUEST_FAULT } from './outcome.js';
 /** Takes the debug traps that are due at RIP. False if there is none, or not yet. */
 export function takeDebugTrap(cpu: Processor): boolean {
   const { breakpoints } = cpu.mmu;
-  cpu.debug.pending |= breakpoints.hits;
-  breakpoints.hits = 0;
-  if (cpu.debug.pending === 0 || cpu.debug.inStackShadow) return false;
+  if (breakpoints.hits !== 0) {
+    cpu.debug.pend(breakpoints.hits);
+    breakpoints.hits = 0;
+  }
   const causes = cpu.debug.pending;
+  if (causes === 0 || cpu.debug.inStackShadow) return false;
   cpu.debug.pending = 0;
   deliverDebug(cpu, causes);
   return true;

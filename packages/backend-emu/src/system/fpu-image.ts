@@ -210,21 +210,22 @@ export function initialiseVectors(cpu: Processor): void {
 
 /** Whether the x87 state differs from its initial configuration. Pointers do not count. */
 export function x87InUse({ record }: Processor): boolean {
+  const { words, halves } = record;
   const controls =
-    record.u16(L.FCW) !== CONTROL_DEFAULT ||
-    record.u16(L.FSW) !== 0 ||
-    abridgedTags(record.u16(L.FTW)) !== 0;
+    halves[L.FCW >> 1] !== CONTROL_DEFAULT ||
+    halves[L.FSW >> 1] !== 0 ||
+    abridgedTags(halves[L.FTW >> 1]) !== 0;
   if (controls) return true;
-  for (let i = 0; i < 8; i++) {
-    const at = L.ST + i * 16;
-    if (record.i32(at) !== 0 || record.i32(at + 4) !== 0 || record.u16(at + 8) !== 0) return true;
+  for (let at = L.ST; at < L.ST + 128; at += 16) {
+    const mantissa = words[at >> 2] | words[(at + 4) >> 2];
+    if (mantissa !== 0 || halves[(at + 8) >> 1] !== 0) return true;
   }
   return false;
 }
 
 /** Whether an XMM register is not zero. */
-export function vectorsInUse({ record }: Processor): boolean {
-  for (let at = L.XMM; at < L.XMM + 256; at += 4) if (record.i32(at) !== 0) return true;
+export function vectorsInUse({ words }: Processor): boolean {
+  for (let at = L.XMM; at < L.XMM + XMM_SIZE; at += 4) if (words[at >> 2] !== 0) return true;
   return false;
 }
 
