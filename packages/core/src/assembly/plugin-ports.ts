@@ -1,30 +1,51 @@
 /**
  * Clock and input port as one plugin has them: what its callbacks throw is reported under its name.
  */
-import type { Clock, Doorbells, InputPort } from '../interfaces/index.js';
+import type {
+  Clock,
+  Doorbells,
+  InputPort,
+  InputSource,
+  Snapshot,
+  Timer,
+} from '../interfaces/index.js';
 
 /** Takes what a callback threw. */
 export type PortFault = (who: string, error: unknown) => void;
 
+/** A class, since V8 is slow to find what an object literal with getters has. */
+class GuardedClock implements Clock {
+  constructor(
+    private readonly clock: Clock,
+    private readonly fault: PortFault,
+  ) {}
+
+  get mode(): Clock['mode'] {
+    return this.clock.mode;
+  }
+
+  get epochSeconds(): number {
+    return this.clock.epochSeconds;
+  }
+
+  now(): number {
+    return this.clock.now();
+  }
+
+  at(at: number, callback: () => void): Timer {
+    return this.clock.at(at, () => {
+      try {
+        callback();
+      } catch (error) {
+        this.fault('a timer', error);
+      }
+    });
+  }
+}
+
 /** `clock`, with guarded callbacks. */
 export function guardedClock(clock: Clock, fault: PortFault): Clock {
-  return {
-    get mode() {
-      return clock.mode;
-    },
-    get epochSeconds() {
-      return clock.epochSeconds;
-    },
-    now: () => clock.now(),
-    at: (at, callback) =>
-      clock.at(at, () => {
-        try {
-          callback();
-        } catch (error) {
-          fault('a timer', error);
-        }
-      }),
-  };
+  return new GuardedClock(clock, fault);
 }
 
 /** `doorbells`, with guarded callbacks. */
@@ -41,29 +62,46 @@ export function guardedDoorbells(doorbells: Doorbells, fault: PortFault): Doorbe
   };
 }
 
+/** A class as well. */
+class GuardedInput implements InputPort {
+  constructor(
+    private readonly input: InputPort,
+    private readonly fault: PortFault,
+  ) {}
+
+  get live(): boolean {
+    return this.input.live;
+  }
+
+  get replaying(): boolean {
+    return this.input.replaying;
+  }
+
+  get recording(): boolean {
+    return this.input.recording;
+  }
+
+  source(name: string, deliver: (data: Uint8Array) => void, bound?: number): InputSource {
+    const guarded = (data: Uint8Array) => {
+      try {
+        deliver(data);
+      } catch (error) {
+        this.fault(`input source ${name}`, error);
+      }
+    };
+    return this.input.source(name, guarded, bound);
+  }
+
+  snapshot(): Snapshot {
+    return this.input.snapshot();
+  }
+
+  restore(snapshot: Snapshot): void {
+    this.input.restore(snapshot);
+  }
+}
+
 /** `input`, with guarded deliveries. */
 export function guardedInput(input: InputPort, fault: PortFault): InputPort {
-  return {
-    get live() {
-      return input.live;
-    },
-    get replaying() {
-      return input.replaying;
-    },
-    get recording() {
-      return input.recording;
-    },
-    source(name, deliver, bound) {
-      const guarded = (data: Uint8Array) => {
-        try {
-          deliver(data);
-        } catch (error) {
-          fault(`input source ${name}`, error);
-        }
-      };
-      return input.source(name, guarded, bound);
-    },
-    snapshot: () => input.snapshot(),
-    restore: (snapshot) => input.restore(snapshot),
-  };
+  return new GuardedInput(input, fault);
 }

@@ -378,15 +378,39 @@ export function slotMemory(backing: MemoryBacking): SlotMemory {
   return new PagedMemory(backing);
 }
 
+/** A class, since V8 is slow to find what an object literal with a getter has. */
+class DeviceMemory implements DmaView {
+  constructor(
+    private readonly memory: () => GuestMemory,
+    private readonly isRestricted: () => boolean,
+  ) {}
+
+  get restricted(): boolean {
+    return this.isRestricted();
+  }
+
+  read(gpa: number, target: Uint8Array): boolean {
+    return this.memory().tryRead(gpa, target);
+  }
+
+  write(gpa: number, source: Uint8Array): boolean {
+    return this.memory().tryWrite(gpa, source);
+  }
+
+  covers(gpa: number, length: number, access: 'read' | 'write'): boolean {
+    return this.memory().covers(gpa, length, access);
+  }
+
+  withSpans(
+    ranges: readonly GuestRange[],
+    access: 'read' | 'write',
+    fn: (spans: readonly Uint8Array[]) => void,
+  ): boolean {
+    return this.memory().withSpans(ranges, access, fn);
+  }
+}
+
 /** What a DMA-capable device sees of `memory`: no error but `false`. */
 export function dmaView(memory: () => GuestMemory, restricted = () => false): DmaView {
-  return {
-    get restricted() {
-      return restricted();
-    },
-    read: (gpa, target) => memory().tryRead(gpa, target),
-    write: (gpa, source) => memory().tryWrite(gpa, source),
-    covers: (gpa, length, access) => memory().covers(gpa, length, access),
-    withSpans: (ranges, access, fn) => memory().withSpans(ranges, access, fn),
-  };
+  return new DeviceMemory(memory, restricted);
 }
