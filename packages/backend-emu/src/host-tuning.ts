@@ -47,7 +47,7 @@ function teachAllocator(): void {
 }
 
 /**
- * Teaches the allocator, and sets the flags where they are known; returns whether it did the latter.
+ * Teaches the allocator, and sets the flags where they are known; returns whether it did that.
  * Call before code is compiled. `exits`: an extension answers instructions of the guest.
  */
 export function tuneHost(exits: boolean, scope: object = globalThis): boolean {

@@ -245,8 +245,8 @@ export const TLB_SUPERVISOR = 0x1000;
 export const TLB_USER = TLB_SUPERVISOR + TLB_ENTRIES * TLB_ENTRY_SIZE;
 
 /**
- * Jump cache: 32768 entries of 16 bytes {rip i64, generation u32, op record u32}, two likewise. What
- * another target has taken the place of may be in the entry beside it (offset ^ 16).
+ * Jump cache: 32768 entries of 16 bytes {rip i64, generation u32, op record u32}, two likewise.
+ * What another target has taken the place of may be in the entry beside it (offset ^ 16).
  */
 export const JUMP_ENTRIES = 32768;
 export const JUMP_ENTRY_SIZE = 16;

@@ -1,6 +1,6 @@
 /**
- * Entries of the jump cache in emitted code: where they are, and what a second look does. TypeScript
- * has the same in `jump-targets.ts`.
+ * Entries of the jump cache in emitted code: where they are, and what a second look does.
+ * TypeScript has the same in `jump-targets.ts`.
  */
 import * as L from '../cpu/layout.js';
 import type { CodeEmitter, Value } from '../wasm/code.js';

@@ -59,7 +59,7 @@ describe('a protection', () => {
   test('restricts what devices see of memory, whichever plugin comes first', async () => {
     const cipher = { encrypt: () => {}, decrypt: () => {} };
     const keyed = part('keys', (context) => context.addCpuExtension({ name: 'keys', cipher }));
-    for (const protects of [false, protection(), keyed]) {
+    for (const protects of [false, protection(), keyed] as const) {
       let dma: PluginContext['dma'] | undefined;
       const device = part('device', (context) => {
         dma = context.dma;
