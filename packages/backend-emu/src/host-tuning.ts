@@ -32,7 +32,7 @@ const BUDGET_FOR_EXITS = '--interrupt-budget=150000';
  * back to the kernel, so that V8's threads took the pages of each function's compilation anew:
  * 30,000 of them in a boot with SEV, 0.3 s. Other allocators learn nothing, and lose nothing.
  */
-const LESSON = 8 * 2 ** 20;
+const LESSON = 16 * 2 ** 20;
 let taught = false;
 
 interface NodeV8 {
