@@ -221,6 +221,20 @@ const NAMED: Readonly<Record<string, Case>> = {
   'behind eight bytes': { code: '88 47 08 90', points: [[W, DATA + 0x200, 8]], traced: false },
 }; // biome-ignore format: a table
 
+/** Whether the host sets breakpoints and none traps, as where its debug registers are emulated. */
+function ignoresBreakpoints(): boolean {
+  const tracer = new NativeTracer();
+  try {
+    const [traps] = tracer.run([program(NAMED['a breakpoint on code']!)]);
+    return traps?.length === 0;
+  } finally {
+    tracer.dispose();
+  }
+}
+
+const ignored = problem === null && ignoresBreakpoints();
+const without = ignored ? ' (the host ignores breakpoints)' : '';
+
 describe.skipIf(problem !== null)(`debug exceptions, natively ${problem ?? ''}`, () => {
   let tracer: NativeTracer;
   beforeAll(() => {
@@ -232,7 +246,9 @@ describe.skipIf(problem !== null)(`debug exceptions, natively ${problem ?? ''}`,
   function compare(cases: Readonly<Record<string, Case>>): void {
     const asked = Object.entries(cases).filter(([name]) => hostIsAmd || !VENDOR.has(name));
     const programs = asked.map(([, each]) => program(each));
-    const native = tracer.run(programs).map(shown);
+    const native = tracer
+      .run(programs)
+      .map((traps, i) => (ignored && asked[i]![1].points.length > 0 ? null : shown(traps)));
     const granted = asked.map(([name], i) => ({ name, i })).filter(({ i }) => native[i] !== null);
     const table = (traps: (index: number) => readonly string[] | null) =>
       Object.fromEntries(granted.map(({ name, i }) => [name, traps(i)]));
@@ -244,9 +260,9 @@ describe.skipIf(problem !== null)(`debug exceptions, natively ${problem ?? ''}`,
     expect(table((index) => shown(emulate(programs[index])))).toEqual(table((i) => native[i]));
   }
 
-  it('steps and breakpoints on code', () => compare(NAMED));
+  it(`steps and breakpoints on code${without}`, () => compare(NAMED));
 
-  it('breakpoints on data, by kind and length, for every way to touch it', () => {
+  it.skipIf(ignored)('breakpoints on data, by kind and length, for every way to touch it', () => {
     const cases: Record<string, Case> = {};
     for (const [name, code] of Object.entries(ACCESSES)) {
       for (const [kind, bytes] of KINDS) {

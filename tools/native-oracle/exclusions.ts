@@ -28,7 +28,7 @@ const BY_MNEMONIC = new Map(
 );
 
 /** What a reason that holds on some hosts only begins with. */
-export const LACKING = "the host's processor lacks ";
+export const LACKING = 'the host lacks ';
 export const VENDOR = 'the vendors differ';
 
 /** Why an encoding is not tested at all; null if it is. */

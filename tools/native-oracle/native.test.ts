@@ -43,6 +43,37 @@ function describeCase({ bits, code, segments, state }: NativeCase): string {
   return bits === 16 ? `${text} segments ${limits}` : text;
 }
 
+/** What a mode needs that some hosts lack. */
+const NEEDS: Readonly<Record<Bits, string>> = {
+  64: '64-bit programs',
+  32: '32-bit programs',
+  16: 'a local descriptor table',
+};
+/** In 64-bit code they load or look at segments of other modes' programs. */
+const OF_OTHER_MODES = /^(CALLFI|IRET|JMPFI|LAR|LOADFAR|LSL|MOVTOSEG|RETFI?|VERR|VERW)$/;
+
+/** The modes in which the host's kernel lets a program do nothing. */
+function modesOfHost(): ReadonlySet<Bits> {
+  const oracle = new NativeOracle();
+  try {
+    return new Set(
+      ALL_BITS.filter((bits) => {
+        const nop = nativeForms(bits).forms.find(({ name }) =>
+          name.startsWith('CLC '),
+        ) as NativeForm;
+        const cases = casesOf(nop, 1);
+        const answers = oracle.run(cases.map((each) => ({ ...each, state: each.state.bytes })));
+        return answers.some((answer) => nativeOutcome(answer).vector < 0);
+      }),
+    );
+  } finally {
+    oracle.dispose();
+  }
+}
+
+const modes = problem === null ? modesOfHost() : new Set<Bits>();
+const isWhole = modes.size === ALL_BITS.length;
+
 describe.skipIf(problem !== null)(`natively, seed ${seed} ${problem ?? ''}`, () => {
   let oracle: NativeOracle;
   let emulated: EmulatedUser;
@@ -73,9 +104,14 @@ describe.skipIf(problem !== null)(`natively, seed ${seed} ${problem ?? ''}`, () 
 
   for (const bits of ALL_BITS) {
     const { forms } = nativeForms(bits);
-    const wanted = forms.filter(({ name }) => name.includes(process.env.CLOISTER_FORM ?? ''));
-    it(
-      `${wanted.length} forms of ${bits}-bit code agree, ${EACH} cases each`,
+    const wanted = forms.filter(
+      ({ name, encoding }) =>
+        name.includes(process.env.CLOISTER_FORM ?? '') &&
+        (isWhole || !OF_OTHER_MODES.test(encoding.row.mnemonic)),
+    );
+    const lacking = modes.has(bits) ? '' : ` (${LACKING}${NEEDS[bits]})`;
+    it.skipIf(!modes.has(bits))(
+      `${wanted.length} forms of ${bits}-bit code agree, ${EACH} cases each${lacking}`,
       () => {
         expect(run(wanted)).toEqual({});
       },
