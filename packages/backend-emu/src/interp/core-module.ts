@@ -266,7 +266,7 @@ class CoreModuleBuilder {
       () => {},
       () =>
         code.scope(() => {
-          const second = code.variable(beside);
+          const second = beside();
           const exchange = (): void => exchangeEntries(code, home, second);
           find(second, exchange, () => this.#lookUp(loop));
         }),

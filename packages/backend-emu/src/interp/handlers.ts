@@ -188,7 +188,7 @@ export function plainHandler(set: HandlerSet, handler: number): number {
   return set.cases[handler - FIRST_FORM]?.[0].plain ?? handler;
 }
 
-/** `plainHandler` by number, for those that have cases and those before: others are plain. */
+/** `plainHandler` by number, up to the last that has cases; those behind are plain. */
 export function plainHandlers(set: HandlerSet): Uint16Array {
   const count = FIRST_FORM + set.cases.length;
   return Uint16Array.from({ length: count }, (_, handler) => plainHandler(set, handler));

@@ -5,10 +5,10 @@
 import * as L from '../cpu/layout.js';
 import type { CodeEmitter, Value } from '../wasm/code.js';
 
-/** The address of an entry of the cache at `cache`, and of the one beside it. */
+/** The address of an entry of the cache at `cache`, and what emits that of the one beside it. */
 export interface JumpPlaces {
   readonly home: Value;
-  readonly beside: Value;
+  beside(): Value;
 }
 
 /** Where the cache has `target`, an i64. */
@@ -20,10 +20,12 @@ export function jumpPlaces(code: CodeEmitter, cache: Value, target: Value): Jump
     code.i32(L.JUMP_SHIFT),
   );
   const offset = code.variable(code.op('i32.and', hash, code.i32(L.JUMP_MASK)));
-  const other = code.op('i32.xor', offset, code.i32(L.JUMP_ENTRY_SIZE));
   return {
     home: code.variable(code.op('i32.add', cache, offset)),
-    beside: code.op('i32.add', cache, other),
+    beside: () => {
+      const other = code.op('i32.xor', offset, code.i32(L.JUMP_ENTRY_SIZE));
+      return code.variable(code.op('i32.add', cache, other));
+    },
   };
 }
 

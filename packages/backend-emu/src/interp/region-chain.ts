@@ -111,7 +111,7 @@ class RegionChain {
     };
     x.if(miss(home), () =>
       code.scope(() => {
-        const second = code.variable(beside);
+        const second = beside();
         code.brIf(miss(second), elsewhere);
         exchangeEntries(code, home, second);
       }),

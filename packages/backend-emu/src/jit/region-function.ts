@@ -269,8 +269,8 @@ export class RegionFunction {
 
   /**
    * Leaves the region unless `node` is what the jump cache has for `place`, in another page: what
-   * lies where, and what may be executed, can have changed. The interpreter would ask the same, and
-   * has what it finds beside its place put there again.
+   * lies where, and what may be executed, can have changed. The interpreter would ask the same;
+   * what it finds beside its place it puts back into it.
    */
   #cross(node: RegionNode, place: number, refund: number): void {
     const code = this.#code;

@@ -15,29 +15,32 @@ export type PortFault = (who: string, error: unknown) => void;
 
 /** A class, since V8 is slow to find what an object literal with getters has. */
 class GuardedClock implements Clock {
-  constructor(
-    private readonly clock: Clock,
-    private readonly fault: PortFault,
-  ) {}
+  readonly #clock: Clock;
+  readonly #fault: PortFault;
+
+  constructor(clock: Clock, fault: PortFault) {
+    this.#clock = clock;
+    this.#fault = fault;
+  }
 
   get mode(): Clock['mode'] {
-    return this.clock.mode;
+    return this.#clock.mode;
   }
 
   get epochSeconds(): number {
-    return this.clock.epochSeconds;
+    return this.#clock.epochSeconds;
   }
 
   now(): number {
-    return this.clock.now();
+    return this.#clock.now();
   }
 
   at(at: number, callback: () => void): Timer {
-    return this.clock.at(at, () => {
+    return this.#clock.at(at, () => {
       try {
         callback();
       } catch (error) {
-        this.fault('a timer', error);
+        this.#fault('a timer', error);
       }
     });
   }
@@ -62,23 +65,26 @@ export function guardedDoorbells(doorbells: Doorbells, fault: PortFault): Doorbe
   };
 }
 
-/** A class as well. */
+/** A class for the reason that `GuardedClock` is one. */
 class GuardedInput implements InputPort {
-  constructor(
-    private readonly input: InputPort,
-    private readonly fault: PortFault,
-  ) {}
+  readonly #input: InputPort;
+  readonly #fault: PortFault;
+
+  constructor(input: InputPort, fault: PortFault) {
+    this.#input = input;
+    this.#fault = fault;
+  }
 
   get live(): boolean {
-    return this.input.live;
+    return this.#input.live;
   }
 
   get replaying(): boolean {
-    return this.input.replaying;
+    return this.#input.replaying;
   }
 
   get recording(): boolean {
-    return this.input.recording;
+    return this.#input.recording;
   }
 
   source(name: string, deliver: (data: Uint8Array) => void, bound?: number): InputSource {
@@ -86,18 +92,18 @@ class GuardedInput implements InputPort {
       try {
         deliver(data);
       } catch (error) {
-        this.fault(`input source ${name}`, error);
+        this.#fault(`input source ${name}`, error);
       }
     };
-    return this.input.source(name, guarded, bound);
+    return this.#input.source(name, guarded, bound);
   }
 
   snapshot(): Snapshot {
-    return this.input.snapshot();
+    return this.#input.snapshot();
   }
 
   restore(snapshot: Snapshot): void {
-    this.input.restore(snapshot);
+    this.#input.restore(snapshot);
   }
 }
 

@@ -380,25 +380,28 @@ export function slotMemory(backing: MemoryBacking): SlotMemory {
 
 /** A class, since V8 is slow to find what an object literal with a getter has. */
 class DeviceMemory implements DmaView {
-  constructor(
-    private readonly memory: () => GuestMemory,
-    private readonly isRestricted: () => boolean,
-  ) {}
+  readonly #memory: () => GuestMemory;
+  readonly #isRestricted: () => boolean;
+
+  constructor(memory: () => GuestMemory, isRestricted: () => boolean) {
+    this.#memory = memory;
+    this.#isRestricted = isRestricted;
+  }
 
   get restricted(): boolean {
-    return this.isRestricted();
+    return this.#isRestricted();
   }
 
   read(gpa: number, target: Uint8Array): boolean {
-    return this.memory().tryRead(gpa, target);
+    return this.#memory().tryRead(gpa, target);
   }
 
   write(gpa: number, source: Uint8Array): boolean {
-    return this.memory().tryWrite(gpa, source);
+    return this.#memory().tryWrite(gpa, source);
   }
 
   covers(gpa: number, length: number, access: 'read' | 'write'): boolean {
-    return this.memory().covers(gpa, length, access);
+    return this.#memory().covers(gpa, length, access);
   }
 
   withSpans(
@@ -406,7 +409,7 @@ class DeviceMemory implements DmaView {
     access: 'read' | 'write',
     fn: (spans: readonly Uint8Array[]) => void,
   ): boolean {
-    return this.memory().withSpans(ranges, access, fn);
+    return this.#memory().withSpans(ranges, access, fn);
   }
 }
 
