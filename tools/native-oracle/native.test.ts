@@ -27,6 +27,9 @@ const BATCH = 4000;
 /** Differences of a form that are worth reading. */
 const SHOWN = 4;
 const TIMEOUT = 600_000;
+/** How many answers may be others when asked again. */
+const FICKLE_MOST = 3;
+const FICKLE_ONE_IN = 10_000;
 
 function hash(text: string): number {
   return [...text].reduce((sum, letter) => Math.imul(sum ^ letter.charCodeAt(0), 16777619), 1);
@@ -83,22 +86,39 @@ describe.skipIf(problem !== null)(`natively, seed ${seed} ${problem ?? ''}`, () 
   });
   afterAll(() => oracle.dispose());
 
-  /** Differences by form. */
+  function ask(cases: readonly NativeCase[]) {
+    const answers = oracle.run(cases.map((each) => ({ ...each, state: each.state.bytes })));
+    return cases.map((each, i) => ({ each, native: nativeOutcome(answers[i]!) }));
+  }
+
+  /**
+   * Differences by form. What differs is asked again: hosts whose kernel mode is emulated were seen
+   * to raise #UD for one instruction in 60,000, another each time.
+   */
   function run(forms: readonly NativeForm[]): Record<string, string[]> {
     const failures: Record<string, string[]> = {};
+    let fickle = 0;
     const perBatch = Math.max(1, Math.floor(BATCH / EACH));
     for (let first = 0; first < forms.length; first += perBatch) {
       const batch = forms.slice(first, first + perBatch);
       const cases = batch.flatMap((form) => casesOf(form, seed));
-      const answers = oracle.run(cases.map((each) => ({ ...each, state: each.state.bytes })));
-      cases.forEach((each, i) => {
-        const found = differences(each, nativeOutcome(answers[i]), emulated.run(each));
-        if (found.length === 0) return;
+      const wrong = ask(cases).filter(
+        ({ each, native }) => differences(each, native, emulated.run(each)).length > 0,
+      );
+      for (const { each, native } of ask(wrong.map((one) => one.each))) {
+        const found = differences(each, native, emulated.run(each));
+        if (found.length === 0) {
+          fickle++;
+          continue;
+        }
         failures[each.form.name] ??= [];
         const list = failures[each.form.name];
         if (list.length < SHOWN) list.push(`${describeCase(each)}: ${found.join('; ')}`);
-      });
+      }
     }
+    if (fickle > 0)
+      process.stderr.write(`the host answered otherwise when asked again: ${fickle}\n`);
+    expect(fickle).toBeLessThanOrEqual(FICKLE_MOST + (forms.length * EACH) / FICKLE_ONE_IN);
     return failures;
   }
 
