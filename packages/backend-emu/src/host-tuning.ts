@@ -30,7 +30,7 @@ const BUDGET_FOR_EXITS = '--interrupt-budget=150000';
  * (malloc/malloc.c, M_TRIM_THRESHOLD: twice the largest piece that was mapped by itself and freed)
  * to keep up to twice as much that is free at the top of a heap. Before it gave all above 128 KiB
  * back to the kernel, so that V8's threads took the pages of each function's compilation anew:
- * 30,000 of them in a boot with SEV, 0.3 s. Other allocators learn nothing, and lose nothing.
+ * 30,000 of them in a boot with SEV, 0.3 s. It means nothing to other allocators.
  */
 const LESSON = 16 * 2 ** 20;
 let taught = false;

@@ -13,6 +13,7 @@ import { FlagEmitter } from '../isa/flag-emitter.js';
 import { type CoreFunctions, type Flow, OUTCOME } from '../isa/flow.js';
 import { tlbOffset } from '../isa/memory-emitter.js';
 import * as R from '../isa/op-record.js';
+import { findTarget } from '../jit/jump-entry.js';
 import { REACH_TYPE, type Reach } from '../mmu/fast-walk.js';
 import { CodeEmitter, type Value } from '../wasm/code.js';
 import { type MemoryLimits, ModuleBuilder } from '../wasm/module.js';
@@ -40,7 +41,6 @@ import {
   HANDLER_STALE,
   HANDLER_STOP,
 } from './handlers.js';
-import { exchangeEntries, jumpMiss, jumpPlaces } from './jump-entry.js';
 import { declareRegionChain } from './region-chain.js';
 
 /** Functions that the core module imports, all but the first with i32 parameters and result. */
@@ -249,28 +249,9 @@ class CoreModuleBuilder {
     const { code, cpu, op, target } = loop;
     const x = new FlagEmitter(code, cpu);
     const cache = code.variable(x.add(cpu, x.state32(L.JUMP_CACHE)));
-    const current = code.variable(x.stateAs('i64.load32_u', L.GENERATION));
-    const { home, beside } = jumpPlaces(code, cache, target);
-    const find = (entry: Value, then: () => void, otherwise: () => void): void => {
-      const found = x.eqz(jumpMiss(code, entry, target, current));
-      const record = code.load('i32.load', entry, 12);
-      const usable = stale ? x.and(found, code.op('i32.ne', record, op)) : found;
-      const take = (): void => {
-        code.set(op, record);
-        then();
-      };
-      x.if(usable, take, otherwise);
-    };
-    find(
-      home,
-      () => {},
-      () =>
-        code.scope(() => {
-          const second = beside();
-          const exchange = (): void => exchangeEntries(code, home, second);
-          find(second, exchange, () => this.#lookUp(loop));
-        }),
-    );
+    const generation = code.variable(x.stateAs('i64.load32_u', L.GENERATION));
+    const search = { cache, target, generation, op, stale };
+    findTarget(code, search, () => this.#lookUp(loop));
     // Behind an instruction that crosses into the next page, the page is another.
     this.#setRipPage(loop);
     enterBlock(loop);

@@ -10,12 +10,12 @@ import * as L from '../cpu/layout.js';
 import { FlagEmitter } from '../isa/flag-emitter.js';
 import * as R from '../isa/op-record.js';
 import { EXIT, EXIT_MASK } from '../jit/exit.js';
+import { exchangeEntries, jumpMiss, jumpPlaces } from '../jit/jump-entry.js';
 import { REGION_TYPE } from '../jit/region-code.js';
 import { flagHelperBody, HELPER_TYPE } from '../jit/region-flags.js';
 import { CodeEmitter, type Label, type Value } from '../wasm/code.js';
 import type { FunctionBody, ModuleBuilder } from '../wasm/module.js';
 import { HANDLER_REGION } from './handlers.js';
-import { exchangeEntries, jumpMiss, jumpPlaces } from './jump-entry.js';
 
 /** Of the first word of an op record: what is there besides the handler. */
 const REMAINING_SHIFT = R.OP_REMAINING * 8;

@@ -15,6 +15,7 @@ import type { Label, Value } from '../wasm/code.js';
 import type { FunctionBody } from '../wasm/module.js';
 import { EXIT } from './exit.js';
 import { FlagState } from './flag-state.js';
+import { jumpMiss, jumpPlaces } from './jump-entry.js';
 import { PageCache } from './page-cache.js';
 import type { Region, RegionNode, RegionOp } from './region.js';
 import { RegionCode, UNCOMPILABLE } from './region-code.js';
@@ -277,15 +278,14 @@ export class RegionFunction {
     const cpu = code.param(0);
     code.scope(() => {
       const target = code.variable(this.#address(place));
-      const entry = this.#jumpEntry(target);
-      const other = code.op('i64.xor', code.load('i64.load', entry), target);
+      const cache = code.op('i32.add', cpu, code.load('i32.load', cpu, L.JUMP_CACHE));
+      const entry = jumpPlaces(code, cache, target).home;
       const generation = code.load('i64.load32_u', cpu, L.GENERATION);
-      const old = code.op('i64.xor', code.load('i64.load32_u', entry, 8), generation);
+      const different = jumpMiss(code, entry, target, generation);
       const head = code.i32(node.block.record - R.OP_SIZE);
       const distance = code.op('i32.sub', code.load('i32.load', entry, 12), head);
       // The block is entered at its head or at its first record.
       const elsewhere = code.op('i32.and', distance, code.i32(~R.OP_SIZE));
-      const different = code.op('i64.or', other, old);
       const wrong = code.op('i64.or', different, code.op('i64.extend_i32_u', elsewhere));
       code.if(code.op('i64.ne', wrong, code.i64(0)), () =>
         code.scope(() => {
@@ -300,16 +300,5 @@ export class RegionFunction {
       code.set(code.ripPage, code.op('i64.add', code.ripPage, pages));
       code.storeRaw('i64.store', cpu, code.ripPage, L.RIP_PAGE);
     });
-  }
-
-  /** The address of the jump cache's entry for `target`. */
-  #jumpEntry(target: Value): Value {
-    const code = this.#code;
-    const cpu = code.param(0);
-    const product = code.op('i32.mul', code.op('i32.wrap_i64', target), code.i32(L.JUMP_FACTOR));
-    const hash = code.op('i32.shr_u', product, code.i32(L.JUMP_SHIFT));
-    const offset = code.op('i32.and', hash, code.i32(L.JUMP_MASK));
-    const cache = code.op('i32.add', cpu, code.load('i32.load', cpu, L.JUMP_CACHE));
-    return code.variable(code.op('i32.add', cache, offset));
   }
 }

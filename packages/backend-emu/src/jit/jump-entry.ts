@@ -1,6 +1,6 @@
 /**
  * Entries of the jump cache in emitted code: where they are, and what a second look does.
- * TypeScript has the same in `jump-targets.ts`.
+ * TypeScript has the same in `interp/jump-targets.ts`.
  */
 import * as L from '../cpu/layout.js';
 import type { CodeEmitter, Value } from '../wasm/code.js';
@@ -38,7 +38,7 @@ export function jumpMiss(code: CodeEmitter, entry: Value, target: Value, generat
 
 /**
  * Exchanges two entries: one that was found beside its place is at home again, where regions look
- * (`jit/region-function.ts`), and what was there is found beside.
+ * (`region-function.ts`), and what was there is found beside.
  */
 export function exchangeEntries(code: CodeEmitter, one: Value, other: Value): void {
   for (const offset of [0, 8]) {
@@ -47,4 +47,40 @@ export function exchangeEntries(code: CodeEmitter, one: Value, other: Value): vo
     code.store('i64.store', one, second, offset);
     code.store('i64.store', other, first, offset);
   }
+}
+
+/** What is looked for in the cache at `cache`. */
+export interface JumpSearch {
+  readonly cache: Value;
+  readonly target: Value;
+  readonly generation: Value;
+  /** Local of the record that is found. */
+  readonly op: Value;
+  /** `op` is void, and the cache may have led there. */
+  readonly stale: boolean;
+}
+
+/** Sets `op` to the record of `target`, found at its place or beside it; else `otherwise`. */
+export function findTarget(code: CodeEmitter, search: JumpSearch, otherwise: () => void): void {
+  const { cache, target, generation, op, stale } = search;
+  const { home, beside } = jumpPlaces(code, cache, target);
+  const find = (entry: Value, found: () => void, next: () => void): void => {
+    const hit = code.op('i64.eqz', jumpMiss(code, entry, target, generation));
+    const record = code.load('i32.load', entry, 12);
+    const isOther = () => code.op('i32.and', hit, code.op('i32.ne', record, op));
+    const take = (): void => {
+      code.set(op, record);
+      found();
+    };
+    code.if(stale ? isOther() : hit, take, next);
+  };
+  const lookBeside = (): void => {
+    const second = beside();
+    find(second, () => exchangeEntries(code, home, second), otherwise);
+  };
+  find(
+    home,
+    () => {},
+    () => code.scope(lookBeside),
+  );
 }
